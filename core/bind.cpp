@@ -1,0 +1,262 @@
+// The one file that knows both languages: names, dtype and shape checks, the GIL released round each call.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+
+#include <optional>
+#include <stdexcept>
+
+#include "cross_entropy.h"
+#include "gram.h"
+#include "kernels.h"
+#include "softmax.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+using luce::Index;
+
+namespace {
+
+template <class T>
+using Vector = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <class T>
+using Matrix = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using OutVector = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using OutMatrix = nb::ndarray<double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using OutCube = nb::ndarray<double, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+template <class T>
+using Strided = nb::ndarray<const T, nb::ndim<2>, nb::device::cpu>;
+
+void require(bool holds, const char* what) {
+    if (!holds) throw std::invalid_argument(what);
+}
+
+template <class T>
+luce::View<T> view_of(const Strided<T>& a) {
+    return {a.data(), static_cast<Index>(a.shape(0)), static_cast<Index>(a.shape(1)), a.stride(0), a.stride(1)};
+}
+
+// A design matrix [dense | sparse] as the core sees it; keeps the arrays that it borrows alive.
+class Design {
+public:
+    Design(std::optional<Strided<float>> dense32, std::optional<Strided<double>> dense64,
+           std::optional<Vector<std::int64_t>> starts, std::optional<Vector<std::int32_t>> indices,
+           std::optional<Vector<float>> values, Index sparse_columns, Index rows)
+        : dense32_(dense32), dense64_(dense64), starts_(starts), indices_(indices), values_(values) {
+        require(!(dense32 && dense64), "give the dense part once");
+        x.rows = rows;
+        if (dense32) x.dense32 = view_of(*dense32);
+        if (dense64) x.dense64 = view_of(*dense64);
+        x.dense_columns = x.dense32.columns + x.dense64.columns;
+        require(rows >= 0 && (!dense32 || x.dense32.rows == rows) && (!dense64 || x.dense64.rows == rows),
+                "the dense part has another number of rows");
+        if (starts) add_sparse(sparse_columns);
+    }
+
+    luce::Features x;
+
+private:
+    void add_sparse(Index columns) {
+        require(indices_.has_value() && columns > 0, "a sparse part needs indices and columns");
+        const Index stored = static_cast<Index>(indices_->shape(0));
+        require(static_cast<Index>(starts_->shape(0)) == x.rows + 1, "starts must have one number more than rows");
+        require(!values_ || static_cast<Index>(values_->shape(0)) == stored, "values and indices differ in length");
+        const std::int64_t* s = starts_->data();
+        require(s[0] == 0 && s[x.rows] == stored, "starts must run from 0 to the number of indices");
+        for (Index i = 0; i < x.rows; ++i) require(s[i] <= s[i + 1], "starts must not fall");
+        for (Index e = 0; e < stored; ++e)
+            require(indices_->data()[e] >= 0 && indices_->data()[e] < columns, "a sparse index is out of range");
+        x.sparse = {s, indices_->data(), values_ ? values_->data() : nullptr, x.rows, columns};
+    }
+
+    std::optional<Strided<float>> dense32_;
+    std::optional<Strided<double>> dense64_;
+    std::optional<Vector<std::int64_t>> starts_;
+    std::optional<Vector<std::int32_t>> indices_;
+    std::optional<Vector<float>> values_;
+};
+
+// Class codes and row weights, checked once.
+class Labels {
+public:
+    Labels(Vector<std::int32_t> codes, std::optional<Vector<double>> weights, int classes)
+        : codes_(codes), weights_(weights) {
+        require(classes >= 2, "at least two classes");
+        require(!weights || weights->shape(0) == codes.shape(0), "weights and labels differ in length");
+        for (std::size_t i = 0; i < codes.shape(0); ++i)
+            require(codes.data()[i] >= 0 && codes.data()[i] < classes, "a class code is out of range");
+        y = {codes.data(), weights ? weights->data() : nullptr, classes};
+    }
+    Index rows() const { return static_cast<Index>(codes_.shape(0)); }
+    luce::Targets y;
+
+private:
+    Vector<std::int32_t> codes_;
+    std::optional<Vector<double>> weights_;
+};
+
+void check_weights(const Design& d, const Matrix<double>& w, const Vector<double>& b) {
+    require(static_cast<Index>(w.shape(0)) == d.x.columns(), "weights need one row for each column of the design");
+    require(w.shape(1) == b.shape(0), "weights and bias differ in width");
+}
+
+void check_logits(Index rows, int outputs, std::size_t have_outputs, std::size_t have_rows) {
+    require(static_cast<int>(have_outputs) == outputs && static_cast<Index>(have_rows) == rows,
+            "logits must be outputs x rows");
+}
+
+void forward(const Design& d, Matrix<double> w, Vector<double> b, OutMatrix out, int threads) {
+    check_weights(d, w, b);
+    check_logits(d.x.rows, static_cast<int>(w.shape(1)), out.shape(0), out.shape(1));
+    nb::gil_scoped_release free;
+    luce::forward(d.x, w.data(), b.data(), static_cast<int>(w.shape(1)), out.data(), d.x.rows, threads);
+}
+
+void check_gradient(const Design& d, std::size_t outputs, const OutMatrix& g) {
+    require(static_cast<Index>(g.shape(0)) == d.x.columns() + 1 && g.shape(1) == outputs,
+            "the gradient must be (columns + 1) x outputs");
+}
+
+void backward(const Design& d, Matrix<double> residual, OutMatrix gradient, int threads) {
+    require(static_cast<Index>(residual.shape(1)) == d.x.rows, "residuals must be outputs x rows");
+    check_gradient(d, residual.shape(0), gradient);
+    nb::gil_scoped_release free;
+    luce::backward(d.x, residual.data(), d.x.rows, static_cast<int>(residual.shape(0)), gradient.data(), threads);
+}
+
+std::tuple<double, double, double> sweep(Matrix<double> logits, std::optional<Matrix<double>> direction, double step,
+                                         const Labels& labels, std::optional<Vector<double>> correction,
+                                         std::optional<OutMatrix> residual, int threads) {
+    const int outputs = labels.y.outputs();
+    check_logits(labels.rows(), outputs, logits.shape(0), logits.shape(1));
+    if (direction) check_logits(labels.rows(), outputs, direction->shape(0), direction->shape(1));
+    if (residual) check_logits(labels.rows(), outputs, residual->shape(0), residual->shape(1));
+    require(!correction || static_cast<int>(correction->shape(0)) == outputs, "one correction for each output");
+    nb::gil_scoped_release free;
+    const luce::Derivatives r =
+        luce::sweep(logits.data(), direction ? direction->data() : nullptr, step, labels.rows(), labels.rows(),
+                    labels.y, correction ? correction->data() : nullptr, residual ? residual->data() : nullptr, threads);
+    return {r.loss, r.slope, r.curve};
+}
+
+double cross_entropy(const Design& d, Matrix<double> w, Vector<double> b, const Labels& labels, OutMatrix gradient,
+                     int threads) {
+    check_weights(d, w, b);
+    require(static_cast<int>(w.shape(1)) == labels.y.outputs(), "weights need one column for each output");
+    require(labels.rows() == d.x.rows, "labels and design differ in rows");
+    check_gradient(d, w.shape(1), gradient);
+    nb::gil_scoped_release free;
+    return luce::cross_entropy(d.x, w.data(), b.data(), labels.y, gradient.data(), threads);
+}
+
+void hessian_product(const Design& d, Matrix<double> logits, const Labels& labels, Matrix<double> v, Vector<double> c,
+                     OutMatrix product, int threads) {
+    check_weights(d, v, c);
+    require(static_cast<int>(v.shape(1)) == labels.y.outputs(), "the direction needs one column for each output");
+    require(labels.rows() == d.x.rows, "labels and design differ in rows");
+    check_logits(d.x.rows, labels.y.outputs(), logits.shape(0), logits.shape(1));
+    check_gradient(d, v.shape(1), product);
+    nb::gil_scoped_release free;
+    luce::hessian_product(d.x, logits.data(), d.x.rows, labels.y, v.data(), c.data(), product.data(), threads);
+}
+
+void intercept_curvature(Matrix<double> logits, const Labels& labels, OutMatrix hessian, int threads) {
+    const std::size_t outputs = labels.y.outputs();
+    check_logits(labels.rows(), labels.y.outputs(), logits.shape(0), logits.shape(1));
+    require(hessian.shape(0) == outputs && hessian.shape(1) == outputs, "the curvature must be outputs x outputs");
+    nb::gil_scoped_release free;
+    luce::intercept_curvature(logits.data(), labels.rows(), labels.rows(), labels.y, hessian.data(), threads);
+}
+
+void curvature_factors(Matrix<double> x, Index size, Matrix<double> weights, Vector<double> ridge, OutCube factors,
+                       int threads) {
+    const Index padded = static_cast<Index>(x.shape(1));
+    require(padded % luce::LANES == 0 && size >= 1 && size <= padded, "columns must be padded to a multiple of 8");
+    require(weights.shape(1) == x.shape(0), "weights must be blocks x rows");
+    require(static_cast<Index>(ridge.shape(0)) == size, "one ridge for each column");
+    require(factors.shape(0) == weights.shape(0) && static_cast<Index>(factors.shape(1)) == size &&
+                static_cast<Index>(factors.shape(2)) == size,
+            "factors must be blocks x size x size");
+    nb::gil_scoped_release free;
+    luce::curvature_factors(x.data(), static_cast<Index>(x.shape(0)), size, padded, weights.data(),
+                            static_cast<Index>(weights.shape(0)), ridge.data(), factors.data(), threads);
+}
+
+void solve_factors(nb::ndarray<const double, nb::ndim<3>, nb::c_contig, nb::device::cpu> factors, OutMatrix right,
+                   int threads) {
+    require(factors.shape(0) >= 1 && factors.shape(1) == factors.shape(2) && right.shape(1) == factors.shape(1),
+            "factors must be count x size x size, right sides blocks x size");
+    require(factors.shape(0) == 1 || factors.shape(0) == right.shape(0), "one factor for all blocks or one for each");
+    nb::gil_scoped_release free;
+    luce::solve_factors(factors.data(), static_cast<Index>(factors.shape(0)), static_cast<Index>(factors.shape(1)),
+                        right.data(), static_cast<Index>(right.shape(0)), threads);
+}
+
+template <class T>
+void softmax(Matrix<T> z, double temperature, bool logarithms,
+             nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu> out, int threads) {
+    require(z.shape(0) == out.shape(0) && z.shape(1) == out.shape(1), "out must have the shape of the logits");
+    require(z.shape(1) >= 1, "at least one class");
+    nb::gil_scoped_release free;
+    luce::softmax<T>(z.data(), static_cast<Index>(z.shape(0)), static_cast<Index>(z.shape(1)), temperature,
+                     logarithms ? luce::Softmax::logarithms : luce::Softmax::probabilities, out.data(), nullptr, threads);
+}
+
+template <class T>
+void logsumexp(Matrix<T> z, OutVector totals, int threads) {
+    require(z.shape(0) == totals.shape(0), "one total for each row");
+    require(z.shape(1) >= 1, "at least one class");
+    nb::gil_scoped_release free;
+    luce::softmax<T>(z.data(), static_cast<Index>(z.shape(0)), static_cast<Index>(z.shape(1)), 1.0,
+                     luce::Softmax::probabilities, nullptr, totals.data(), threads);
+}
+
+template <class T>
+void sigmoid(Vector<T> z, nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu> out, int threads) {
+    require(z.shape(0) == out.shape(0), "out must have the length of the logits");
+    nb::gil_scoped_release free;
+    luce::sigmoid<T>(z.data(), static_cast<Index>(z.shape(0)), out.data(), threads);
+}
+
+template <class T>
+void bind_softmax(nb::module_& m) {
+    m.def("softmax", &softmax<T>, "logits"_a.noconvert(), "temperature"_a, "logarithms"_a, "out"_a.noconvert(),
+          "threads"_a);
+    m.def("logsumexp", &logsumexp<T>, "logits"_a.noconvert(), "totals"_a.noconvert(), "threads"_a);
+    m.def("sigmoid", &sigmoid<T>, "logits"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
+}
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+    nb::set_leak_warnings(false);
+    m.doc() = "The core: arrays in, arrays out. See core/*.h for the formulas.";
+    nb::class_<Design>(m, "Design")
+        .def(nb::init<std::optional<Strided<float>>, std::optional<Strided<double>>,
+                      std::optional<Vector<std::int64_t>>, std::optional<Vector<std::int32_t>>,
+                      std::optional<Vector<float>>, Index, Index>(),
+             "dense32"_a.none().noconvert(), "dense64"_a.none().noconvert(), "starts"_a.none().noconvert(),
+             "indices"_a.none().noconvert(), "values"_a.none().noconvert(), "sparse_columns"_a, "rows"_a);
+    nb::class_<Labels>(m, "Labels")
+        .def(nb::init<Vector<std::int32_t>, std::optional<Vector<double>>, int>(), "codes"_a.noconvert(),
+             "weights"_a.none().noconvert(), "classes"_a);
+    m.def("forward", &forward, "design"_a, "weights"_a.noconvert(), "bias"_a.noconvert(), "logits"_a.noconvert(),
+          "threads"_a);
+    m.def("backward", &backward, "design"_a, "residual"_a.noconvert(), "gradient"_a.noconvert(), "threads"_a);
+    m.def("sweep", &sweep, "logits"_a.noconvert(), "direction"_a.none().noconvert(), "step"_a, "labels"_a,
+          "correction"_a.none().noconvert(), "residual"_a.none().noconvert(), "threads"_a);
+    m.def("cross_entropy", &cross_entropy, "design"_a, "weights"_a.noconvert(), "bias"_a.noconvert(), "labels"_a,
+          "gradient"_a.noconvert(), "threads"_a);
+    m.def("hessian_product", &hessian_product, "design"_a, "logits"_a.noconvert(), "labels"_a, "v"_a.noconvert(),
+          "c"_a.noconvert(), "product"_a.noconvert(), "threads"_a);
+    m.def("intercept_curvature", &intercept_curvature, "logits"_a.noconvert(), "labels"_a, "hessian"_a.noconvert(),
+          "threads"_a);
+    m.def("curvature_factors", &curvature_factors, "x"_a.noconvert(), "size"_a, "weights"_a.noconvert(),
+          "ridge"_a.noconvert(), "factors"_a.noconvert(), "threads"_a);
+    m.def("solve_factors", &solve_factors, "factors"_a.noconvert(), "right"_a.noconvert(), "threads"_a);
+    bind_softmax<float>(m);
+    bind_softmax<double>(m);
+    m.def("instruction_set", [] { return std::string(luce::kernels().name); });
+}

@@ -1,0 +1,281 @@
+#include "cross_entropy.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "kernels.h"
+#include "parallel.h"
+
+namespace luce {
+namespace {
+
+using Numbers = std::vector<double>;
+
+// Chunks of whole tiles. Their number depends on the shape alone: enough for many threads, few enough
+// that one partial sum of `width` numbers a chunk stays within 32 MiB.
+struct Chunks {
+    Index rows, tiles_each, count;
+
+    Chunks(Index n, Index width) : rows(n) {
+        const Index tiles = (n + TILE - 1) / TILE;
+        const Index most = std::clamp<Index>((Index{1} << 22) / std::max<Index>(width, 1), 2, 64);
+        tiles_each = std::max<Index>((tiles + most - 1) / most, 4);
+        count = (tiles + tiles_each - 1) / tiles_each;
+    }
+    Index first_tile(Index chunk) const { return chunk * tiles_each; }
+    Index end_tile(Index chunk) const { return std::min((rows + TILE - 1) / TILE, (chunk + 1) * tiles_each); }
+    int rows_in(Index tile) const { return static_cast<int>(std::min<Index>(TILE, rows - tile * TILE)); }
+};
+
+// Waking a thread costs some 20 microseconds: below about that much work, the caller works alone.
+int worth(int threads, double operations) { return operations < 4e5 ? 1 : threads; }
+
+double total(const double* lanes) {
+    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+}
+
+// One thread's buffers for the passes over X.
+struct Scratch {
+    Numbers tile, z, direction, residual, scratch;
+    Scratch(Index columns, int outputs)
+        : tile(columns * TILE), z(outputs * TILE), direction(outputs * TILE), residual(outputs * TILE),
+          scratch(std::max<Index>(outputs, 1) * TILE) {}
+};
+
+void load(const Features& x, Index tile, int rows, double* out) {
+    if (x.dense_columns == 0) return;
+    if (x.dense32.data != nullptr)
+        kernels().load32(x.dense32, tile * TILE, rows, out);
+    else
+        kernels().load64(x.dense64, tile * TILE, rows, out);
+}
+
+// z = tile of X times weights plus bias
+void multiply(const Features& x, Index tile, int rows, const double* weights, const double* bias, int outputs,
+              Scratch& s, double* z) {
+    const Kernels& k = kernels();
+    k.forward(s.tile.data(), x.dense_columns, weights, bias, outputs, z);
+    if (x.sparse.columns > 0)
+        k.forward_sparse(x.sparse, tile * TILE, rows, weights + x.dense_columns * outputs, outputs, z,
+                         s.scratch.data());
+}
+
+// The labels and weights of a tile, with weight 0 in unused lanes.
+struct TileTargets {
+    std::int32_t label[TILE] = {};
+    double weight[TILE] = {};
+    TileTargets(const Targets& y, Index tile, int rows) {
+        for (int r = 0; r < rows; ++r) {
+            label[r] = y.label[tile * TILE + r];
+            weight[r] = y.weight ? y.weight[tile * TILE + r] : 1.0;
+        }
+    }
+};
+
+// Copies a tile of a class-major array into out (outputs x TILE), zeros in unused lanes.
+void gather(const double* from, Index stride, Index tile, int rows, int outputs, double* out) {
+    for (int k = 0; k < outputs; ++k) {
+        std::memcpy(out + k * TILE, from + k * stride + tile * TILE, rows * sizeof(double));
+        std::fill(out + k * TILE + rows, out + (k + 1) * TILE, 0.0);
+    }
+}
+
+// Sums of X'R over the tiles of one chunk: dense columns in LANES partial sums, sparse ones directly.
+class GradientSum {
+public:
+    GradientSum(const Features& x, int outputs)
+        : x_(x), outputs_(outputs), lanes_(x.dense_columns * outputs * LANES), bias_(outputs * LANES) {}
+
+    void add(Index tile, int rows, const Scratch& s, const double* residual, double* sparse_gradient,
+             double* scratch) {
+        const Kernels& k = kernels();
+        k.backward(s.tile.data(), x_.dense_columns, residual, outputs_, lanes_.data());
+        if (x_.sparse.columns > 0)
+            k.backward_sparse(x_.sparse, tile * TILE, rows, residual, outputs_, sparse_gradient, scratch);
+        for (int c = 0; c < outputs_; ++c)
+            for (int r = 0; r < TILE; ++r) bias_[c * LANES + r % LANES] += residual[c * TILE + r];
+    }
+
+    void finish(double* gradient) const {
+        const Index dense = x_.dense_columns * outputs_;
+        for (Index i = 0; i < dense; ++i) gradient[i] = total(&lanes_[i * LANES]);
+        double* last = gradient + x_.columns() * outputs_;
+        for (int c = 0; c < outputs_; ++c) last[c] = total(&bias_[c * LANES]);
+    }
+
+private:
+    const Features& x_;
+    int outputs_;
+    Numbers lanes_, bias_;
+};
+
+// Runs body(chunk, partial sums of `width` numbers) for all chunks and adds the partial sums in order into out.
+template <class Body>
+void sum_over_chunks(const Chunks& chunks, Index width, int threads, double* out, const Body& body) {
+    Numbers parts(chunks.count * width);
+    parallel_for(chunks.count, threads, [&](Index c) { body(c, parts.data() + c * width); });
+    std::fill(out, out + width, 0.0);
+    for (Index c = 0; c < chunks.count; ++c)
+        for (Index i = 0; i < width; ++i) out[i] += parts[c * width + i];
+}
+
+// The pass that forward-and-backward passes share: residual_of fills s.residual for a tile, then X'R is summed.
+template <class ResidualOf>
+void gradient_pass(const Features& x, int outputs, double* gradient, Index extra, int threads,
+                   const ResidualOf& residual_of) {
+    const Index width = (x.columns() + 1) * outputs + extra;
+    const Chunks chunks(x.rows, width);
+    sum_over_chunks(chunks, width, threads, gradient, [&](Index c, double* part) {
+        Scratch s(x.dense_columns, outputs);
+        GradientSum sum(x, outputs);
+        for (Index t = chunks.first_tile(c); t < chunks.end_tile(c); ++t) {
+            const int rows = chunks.rows_in(t);
+            load(x, t, rows, s.tile.data());
+            residual_of(t, rows, s, part + width - extra);
+            sum.add(t, rows, s, s.residual.data(), part + x.dense_columns * outputs, s.scratch.data());
+        }
+        sum.finish(part);
+    });
+}
+
+double operations(const Features& x, int outputs) {
+    const double stored = x.sparse.columns > 0 ? static_cast<double>(x.sparse.starts[x.rows]) : 0.0;
+    return (static_cast<double>(x.rows) * static_cast<double>(x.dense_columns + 10) + 4 * stored) * outputs;
+}
+
+}  // namespace
+
+void forward(const Features& x, const double* weights, const double* bias, int outputs, double* logits, Index stride,
+             int threads) {
+    const Chunks chunks(x.rows, 1);
+    parallel_for(chunks.count, worth(threads, operations(x, outputs)), [&](Index c) {
+        Scratch s(x.dense_columns, outputs);
+        for (Index t = chunks.first_tile(c); t < chunks.end_tile(c); ++t) {
+            const int rows = chunks.rows_in(t);
+            load(x, t, rows, s.tile.data());
+            multiply(x, t, rows, weights, bias, outputs, s, s.z.data());
+            for (int k = 0; k < outputs; ++k)
+                std::memcpy(logits + k * stride + t * TILE, &s.z[k * TILE], rows * sizeof(double));
+        }
+    });
+}
+
+void backward(const Features& x, const double* residual, Index stride, int outputs, double* gradient, int threads) {
+    gradient_pass(x, outputs, gradient, 0, worth(threads, operations(x, outputs)),
+                  [&](Index t, int rows, Scratch& s, double*) {
+                      gather(residual, stride, t, rows, outputs, s.residual.data());
+                  });
+}
+
+Derivatives sweep(const double* logits, const double* direction, double step, Index stride, Index rows,
+                  const Targets& y, const double* correction, double* residual, int threads) {
+    const int outputs = y.outputs();
+    const Chunks chunks(rows, 3);
+    double sums[3];
+    sum_over_chunks(chunks, 3, worth(threads, 20.0 * rows * outputs), sums, [&](Index c, double* part) {
+        Scratch s(0, outputs);
+        Sweep w{};
+        w.outputs = outputs;
+        w.z = s.z.data();
+        w.direction = direction ? s.direction.data() : nullptr;
+        w.step = step;
+        w.correction = correction;
+        w.residual = residual ? s.residual.data() : nullptr;
+        w.scratch = s.scratch.data();
+        for (Index t = chunks.first_tile(c); t < chunks.end_tile(c); ++t) {
+            const int n = chunks.rows_in(t);
+            const TileTargets target(y, t, n);
+            w.label = target.label;
+            w.weight = target.weight;
+            gather(logits, stride, t, n, outputs, s.z.data());
+            if (direction) gather(direction, stride, t, n, outputs, s.direction.data());
+            kernels().sweep(w);
+            if (residual)
+                for (int k = 0; k < outputs; ++k)
+                    std::memcpy(residual + k * stride + t * TILE, &s.residual[k * TILE], n * sizeof(double));
+        }
+        part[0] = total(w.loss);
+        part[1] = total(w.slope);
+        part[2] = total(w.curve);
+    });
+    return {sums[0], sums[1], sums[2]};
+}
+
+double cross_entropy(const Features& x, const double* weights, const double* bias, const Targets& y, double* gradient,
+                     int threads) {
+    const int outputs = y.outputs();
+    Numbers sums((x.columns() + 1) * outputs + 1);
+    gradient_pass(x, outputs, sums.data(), 1, worth(threads, 2 * operations(x, outputs)),
+                  [&](Index t, int rows, Scratch& s, double* loss) {
+                      const TileTargets target(y, t, rows);
+                      multiply(x, t, rows, weights, bias, outputs, s, s.z.data());
+                      Sweep w{};
+                      w.outputs = outputs;
+                      w.z = s.z.data();
+                      w.label = target.label;
+                      w.weight = target.weight;
+                      w.residual = s.residual.data();
+                      w.scratch = s.scratch.data();
+                      kernels().sweep(w);
+                      *loss += total(w.loss);
+                  });
+    std::copy(sums.begin(), sums.end() - 1, gradient);
+    return sums.back();
+}
+
+void hessian_product(const Features& x, const double* logits, Index stride, const Targets& y, const double* v,
+                     const double* c, double* product, int threads) {
+    const int outputs = y.outputs();
+    gradient_pass(x, outputs, product, 0, worth(threads, 2 * operations(x, outputs)),
+                  [&](Index t, int rows, Scratch& s, double*) {
+                      const TileTargets target(y, t, rows);
+                      gather(logits, stride, t, rows, outputs, s.z.data());
+                      multiply(x, t, rows, v, c, outputs, s, s.direction.data());
+                      Sweep w{};
+                      w.outputs = outputs;
+                      w.z = s.z.data();
+                      w.direction = s.direction.data();
+                      w.label = target.label;
+                      w.weight = target.weight;
+                      w.residual = s.residual.data();
+                      w.scratch = s.scratch.data();
+                      kernels().curvature(w);
+                  });
+}
+
+void intercept_curvature(const double* logits, Index stride, Index rows, const Targets& y, double* hessian,
+                         int threads) {
+    // The Hessian product of every unit vector of the intercepts: columns of the small matrix.
+    const int outputs = y.outputs();
+    const Index width = static_cast<Index>(outputs) * outputs;
+    const Chunks chunks(rows, width);
+    sum_over_chunks(chunks, width, worth(threads, 10.0 * rows * width), hessian, [&](Index c, double* part) {
+        Scratch s(0, outputs);
+        Sweep w{};
+        w.outputs = outputs;
+        w.z = s.z.data();
+        w.direction = s.direction.data();
+        w.residual = s.residual.data();
+        w.scratch = s.scratch.data();
+        for (Index t = chunks.first_tile(c); t < chunks.end_tile(c); ++t) {
+            const int n = chunks.rows_in(t);
+            const TileTargets target(y, t, n);
+            w.label = target.label;
+            w.weight = target.weight;
+            gather(logits, stride, t, n, outputs, s.z.data());
+            for (int a = 0; a < outputs; ++a) {
+                std::fill(s.direction.begin(), s.direction.end(), 0.0);
+                std::fill_n(s.direction.begin() + a * TILE, TILE, 1.0);
+                kernels().curvature(w);
+                for (int b = 0; b < outputs; ++b) {
+                    double lanes[LANES] = {};
+                    for (int r = 0; r < TILE; ++r) lanes[r % LANES] += s.residual[b * TILE + r];
+                    part[a * outputs + b] += total(lanes);
+                }
+            }
+        }
+    });
+}
+
+}  // namespace luce

@@ -1,0 +1,48 @@
+// Passes over the rows of a design matrix: logits, cross-entropy, residual, gradient, Hessian product.
+//
+//   z = X W + b,  P = sum_i s_i (logsumexp(z_i) - z_i[y_i])      (two classes: one column, z = (0, x w + b))
+//
+// Logits and residuals between passes are kept class by class: outputs x stride, stride >= rows.
+// Rows are cut into chunks that depend on the shape alone; each chunk is summed in order by one thread
+// and the chunks are added in order, so the bits do not depend on the number of threads.
+#pragma once
+#include "view.h"
+
+namespace luce {
+
+struct Targets {
+    const std::int32_t* label;  // rows class codes, in range (checked by the caller)
+    const double* weight;       // rows, or nullptr for 1
+    int classes;
+    int outputs() const { return classes == 2 ? 1 : classes; }
+};
+
+struct Derivatives {
+    double loss = 0, slope = 0, curve = 0;
+};
+
+// logits[k * stride + i] = x_i W[:, k] + b[k]; weights are feature-major, columns x outputs
+void forward(const Features& x, const double* weights, const double* bias, int outputs, double* logits, Index stride,
+             int threads);
+
+// gradient[j * outputs + k] = sum_i x_ij residual[k * stride + i]; its last row is sum_i residual
+void backward(const Features& x, const double* residual, Index stride, int outputs, double* gradient, int threads);
+
+// Loss at logits + step * direction, its derivatives in step (if direction), and the residual there (if residual),
+// with the probabilities moved by -(diag p - p p') correction if correction is given.
+Derivatives sweep(const double* logits, const double* direction, double step, Index stride, Index rows,
+                  const Targets& y, const double* correction, double* residual, int threads);
+
+// The whole in one read of X: loss and gradient at (weights, bias).
+double cross_entropy(const Features& x, const double* weights, const double* bias, const Targets& y, double* gradient,
+                     int threads);
+
+// product = X' S (diag p - p p') (X V + c), p = softmax(logits), in one read of X.
+void hessian_product(const Features& x, const double* logits, Index stride, const Targets& y, const double* v,
+                     const double* c, double* product, int threads);
+
+// hessian (outputs x outputs) = sum_i s_i (diag p_i - p_i p_i'), the curvature of the intercepts
+void intercept_curvature(const double* logits, Index stride, Index rows, const Targets& y, double* hessian,
+                         int threads);
+
+}  // namespace luce

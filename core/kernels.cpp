@@ -1,0 +1,492 @@
+// Compiled once per instruction set: LUCE_ISA names the namespace and the table.
+// No standard-library templates here: a weak symbol made with wide instructions could be linked for everyone.
+#include "kernels.h"
+
+namespace luce {
+namespace LUCE_ISA {
+
+#include "vector_math.h"
+
+#if defined(__AVX512F__)
+constexpr int WIDTH = 8;
+constexpr int CLASS_BLOCK = 3;  // forward: accumulators of CLASS_BLOCK x ROW_BLOCK registers
+constexpr int ROW_BLOCK = 8;
+#elif defined(__AVX2__)
+constexpr int WIDTH = 4;
+constexpr int CLASS_BLOCK = 3;
+constexpr int ROW_BLOCK = 4;
+#else
+constexpr int WIDTH = 2;
+constexpr int CLASS_BLOCK = 2;
+constexpr int ROW_BLOCK = 4;
+#endif
+constexpr int PARTS = LANES / WIDTH;  // registers that hold one set of partial sums
+
+typedef double Vec __attribute__((vector_size(WIDTH * 8)));
+
+static inline Vec load(const double* p) {
+    Vec v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+}
+static inline void store(double* p, Vec v) { __builtin_memcpy(p, &v, sizeof v); }
+static inline Vec broadcast(double x) { return x - Vec{}; }
+
+template <class T>
+static void load_tile(const View<T>& x, Index first, int rows, double* tile) {
+    const T* base = x.data + first * x.row_stride;
+    for (Index j = 0; j < x.columns; ++j) {
+        const T* column = base + j * x.column_stride;
+        double* out = tile + j * TILE;
+        if (x.row_stride == 1) {
+#pragma omp simd
+            for (int r = 0; r < rows; ++r) out[r] = static_cast<double>(column[r]);
+        } else {
+            for (int r = 0; r < rows; ++r) out[r] = static_cast<double>(column[r * x.row_stride]);
+        }
+        for (int r = rows; r < TILE; ++r) out[r] = 0.0;
+    }
+}
+
+// Row-major input: 8 columns of a row lie in one cache line, so go along the rows in groups of 8 columns.
+template <class T>
+static void load_rows(const View<T>& x, Index first, int rows, double* tile) {
+    if (x.column_stride != 1) return load_tile(x, first, rows, tile);
+    const T* base = x.data + first * x.row_stride;
+    Index j = 0;
+    for (; j + 8 <= x.columns; j += 8) {
+        double* out = tile + j * TILE;
+        for (int r = 0; r < rows; ++r) {
+            const T* p = base + r * x.row_stride + j;
+            for (int c = 0; c < 8; ++c) out[c * TILE + r] = static_cast<double>(p[c]);
+        }
+    }
+    for (; j < x.columns; ++j)
+        for (int r = 0; r < rows; ++r) tile[j * TILE + r] = static_cast<double>(base[r * x.row_stride + j]);
+    if (rows < TILE)
+        for (Index c = 0; c < x.columns; ++c)
+            for (int r = rows; r < TILE; ++r) tile[c * TILE + r] = 0.0;
+}
+
+template <int CLASSES>
+static inline void forward_block(const double* tile, Index columns, const double* weights, const double* bias,
+                                 int outputs, int k0, double* z) {
+    for (int r0 = 0; r0 < TILE; r0 += ROW_BLOCK * WIDTH) {
+        Vec acc[CLASSES][ROW_BLOCK];
+#pragma GCC unroll 8
+        for (int c = 0; c < CLASSES; ++c)
+#pragma GCC unroll 8
+            for (int v = 0; v < ROW_BLOCK; ++v) acc[c][v] = broadcast(bias ? bias[k0 + c] : 0.0);
+        for (Index j = 0; j < columns; ++j) {
+            const double* x = tile + j * TILE + r0;
+            Vec w[CLASSES];
+#pragma GCC unroll 8
+            for (int c = 0; c < CLASSES; ++c) w[c] = broadcast(weights[j * outputs + k0 + c]);
+#pragma GCC unroll 8
+            for (int v = 0; v < ROW_BLOCK; ++v) {
+                const Vec xv = load(x + v * WIDTH);
+#pragma GCC unroll 8
+                for (int c = 0; c < CLASSES; ++c) acc[c][v] += xv * w[c];
+            }
+        }
+#pragma GCC unroll 8
+        for (int c = 0; c < CLASSES; ++c)
+#pragma GCC unroll 8
+            for (int v = 0; v < ROW_BLOCK; ++v) store(z + (k0 + c) * TILE + r0 + v * WIDTH, acc[c][v]);
+    }
+}
+
+static void forward(const double* tile, Index columns, const double* weights, const double* bias, int outputs,
+                    double* z) {
+    int k = 0;
+    for (; k + CLASS_BLOCK <= outputs; k += CLASS_BLOCK)
+        forward_block<CLASS_BLOCK>(tile, columns, weights, bias, outputs, k, z);
+    if (k + 2 <= outputs) {
+        forward_block<2>(tile, columns, weights, bias, outputs, k, z);
+        k += 2;
+    }
+    if (k < outputs) forward_block<1>(tile, columns, weights, bias, outputs, k, z);
+}
+
+static void forward_sparse(const Csr& x, Index first, int rows, const double* weights, int outputs, double* z,
+                           double* scratch) {
+    for (int r = 0; r < rows; ++r) {
+        for (int k = 0; k < outputs; ++k) scratch[k] = 0.0;
+        for (Index e = x.starts[first + r]; e < x.starts[first + r + 1]; ++e) {
+            const double* w = weights + static_cast<Index>(x.indices[e]) * outputs;
+            const double v = x.values ? static_cast<double>(x.values[e]) : 1.0;
+#pragma omp simd
+            for (int k = 0; k < outputs; ++k) scratch[k] += v * w[k];
+        }
+        for (int k = 0; k < outputs; ++k) z[k * TILE + r] += scratch[k];
+    }
+}
+
+// Adds 8 interleaved partial sums of v[r] over a tile.
+static inline void add_lanes(double* sums, const double* v) {
+    for (int r = 0; r < TILE; r += LANES)
+#pragma omp simd
+        for (int l = 0; l < LANES; ++l) sums[l] += v[r + l];
+}
+
+// Two classes: z is the logit of class 1. One exp(-|z|) gives both tails and the loss.
+static void sweep_two(Sweep& s) {
+    double loss[TILE], slope[TILE], curve[TILE];
+    const double c = s.correction ? s.correction[0] : 0.0;
+    double zs[TILE];
+#pragma omp simd
+    for (int r = 0; r < TILE; ++r) zs[r] = s.direction ? s.z[r] + s.step * s.direction[r] : s.z[r];
+#pragma omp simd
+    for (int r = 0; r < TILE; ++r) {
+        const double z = zs[r];
+        const double a = z < 0.0 ? -z : z;
+        const double e = exp_lane(-a);
+        const double inverse = 1.0 / (1.0 + e);
+        const double small = e * inverse;           // probability of the less likely class
+        const double p1 = z < 0.0 ? small : inverse;
+        const double p0 = z < 0.0 ? inverse : small;
+        const bool one = s.label[r] != 0;
+        const double wrong = one ? -z : z;           // logit of the wrong class over the true one
+        const double v = p0 * p1;
+        double residual = one ? -p0 : p1;
+        loss[r] = s.weight[r] * ((wrong > 0.0 ? wrong : 0.0) + log1p_lane(e));
+        const double d = s.direction ? s.direction[r] : 0.0;
+        slope[r] = s.weight[r] * residual * d;
+        curve[r] = s.weight[r] * v * d * d;
+        residual -= v * c;
+        s.scratch[r] = s.weight[r] * residual;
+    }
+    if (s.residual)
+        for (int r = 0; r < TILE; ++r) s.residual[r] = s.scratch[r];
+    add_lanes(s.loss, loss);
+    if (s.direction) {
+        add_lanes(s.slope, slope);
+        add_lanes(s.curve, curve);
+    }
+}
+
+struct Peak {
+    double top[TILE];     // largest logit of each row
+    double rest[TILE];    // sum of exp(z_k - top) over all classes but the (first) largest
+    double at[TILE];      // which class is the largest
+};
+
+// scratch[k] = exp(z_k - top), exactly 1 at the largest class
+static void exponentials(const Sweep& s, Peak& p) {
+    const int outputs = s.outputs;
+    const double* z = s.z;
+    double* e = s.scratch;
+    for (int k = 0; k < outputs; ++k) {
+        if (s.direction) {
+#pragma omp simd
+            for (int r = 0; r < TILE; ++r) e[k * TILE + r] = z[k * TILE + r] + s.step * s.direction[k * TILE + r];
+        } else {
+#pragma omp simd
+            for (int r = 0; r < TILE; ++r) e[k * TILE + r] = z[k * TILE + r];
+        }
+    }
+    for (int r = 0; r < TILE; ++r) {
+        p.top[r] = e[r];
+        p.at[r] = 0.0;
+        p.rest[r] = 0.0;
+    }
+    for (int k = 1; k < outputs; ++k) {
+        const double code = k;
+#pragma omp simd
+        for (int r = 0; r < TILE; ++r) {
+            const bool larger = e[k * TILE + r] > p.top[r];
+            p.top[r] = larger ? e[k * TILE + r] : p.top[r];
+            p.at[r] = larger ? code : p.at[r];
+        }
+    }
+    for (int k = 0; k < outputs; ++k) {
+        const double code = k;
+#pragma omp simd
+        for (int r = 0; r < TILE; ++r) {
+            const double v = exp_lane(e[k * TILE + r] - p.top[r]);
+            p.rest[r] += p.at[r] == code ? 0.0 : v;
+            e[k * TILE + r] = v;
+        }
+    }
+}
+
+static void sweep_many(Sweep& s) {
+    const int outputs = s.outputs;
+    Peak peak;
+    double zy[TILE], loss[TILE];
+    exponentials(s, peak);
+    double* e = s.scratch;
+    for (int r = 0; r < TILE; ++r) {
+        const Index at = static_cast<Index>(s.label[r]) * TILE + r;
+        zy[r] = s.direction ? s.z[at] + s.step * s.direction[at] : s.z[at];
+    }
+#pragma omp simd
+    for (int r = 0; r < TILE; ++r) loss[r] = s.weight[r] * (log1p_lane(peak.rest[r]) + (peak.top[r] - zy[r]));
+    add_lanes(s.loss, loss);
+    if (!s.residual && !s.direction) return;
+    double inverse[TILE];
+#pragma omp simd
+    for (int r = 0; r < TILE; ++r) inverse[r] = 1.0 / (1.0 + peak.rest[r]);
+    double others[TILE];  // 1 - p_label without a subtraction from 1
+    for (int r = 0; r < TILE; ++r) {
+        const int y = s.label[r];
+        others[r] = (peak.at[r] == y ? peak.rest[r] : 1.0 + peak.rest[r] - e[static_cast<Index>(y) * TILE + r]) * inverse[r];
+    }
+    for (int k = 0; k < outputs; ++k)
+#pragma omp simd
+        for (int r = 0; r < TILE; ++r) e[k * TILE + r] *= inverse[r];
+    if (s.direction) {
+        double mean[TILE], slope[TILE], curve[TILE];
+        for (int r = 0; r < TILE; ++r) mean[r] = curve[r] = 0.0;
+        for (int k = 0; k < outputs; ++k)
+#pragma omp simd
+            for (int r = 0; r < TILE; ++r) mean[r] += e[k * TILE + r] * s.direction[k * TILE + r];
+        for (int k = 0; k < outputs; ++k)
+#pragma omp simd
+            for (int r = 0; r < TILE; ++r) {
+                const double d = s.direction[k * TILE + r] - mean[r];
+                curve[r] += e[k * TILE + r] * d * d;
+            }
+        for (int r = 0; r < TILE; ++r) {
+            slope[r] = s.weight[r] * (mean[r] - s.direction[static_cast<Index>(s.label[r]) * TILE + r]);
+            curve[r] *= s.weight[r];
+        }
+        add_lanes(s.slope, slope);
+        add_lanes(s.curve, curve);
+    }
+    if (!s.residual) return;
+    double shift[TILE];
+    for (int r = 0; r < TILE; ++r) shift[r] = 0.0;
+    if (s.correction)
+        for (int k = 0; k < outputs; ++k)
+#pragma omp simd
+            for (int r = 0; r < TILE; ++r) shift[r] += e[k * TILE + r] * s.correction[k];
+    for (int k = 0; k < outputs; ++k) {
+        const double c = s.correction ? s.correction[k] : 0.0;
+        const double code = k;
+#pragma omp simd
+        for (int r = 0; r < TILE; ++r) {
+            const double p = e[k * TILE + r];
+            const double plain = static_cast<double>(s.label[r]) == code ? -others[r] : p;
+            s.residual[k * TILE + r] = s.weight[r] * (plain - p * (c - shift[r]));
+        }
+    }
+}
+
+static void sweep(Sweep& s) { s.outputs == 1 ? sweep_two(s) : sweep_many(s); }
+
+static void curvature(Sweep& s) {
+    if (s.outputs == 1) {
+#pragma omp simd
+        for (int r = 0; r < TILE; ++r) {
+            const double a = s.z[r] < 0.0 ? -s.z[r] : s.z[r];
+            const double e = exp_lane(-a);
+            const double inverse = 1.0 / (1.0 + e);
+            s.residual[r] = s.weight[r] * (e * inverse * inverse) * s.direction[r];
+        }
+        return;
+    }
+    Peak peak;
+    Sweep plain = s;
+    plain.direction = nullptr;
+    exponentials(plain, peak);
+    double inverse[TILE], mean[TILE];
+    for (int r = 0; r < TILE; ++r) {
+        inverse[r] = 1.0 / (1.0 + peak.rest[r]);
+        mean[r] = 0.0;
+    }
+    for (int k = 0; k < s.outputs; ++k)
+#pragma omp simd
+        for (int r = 0; r < TILE; ++r) mean[r] += s.scratch[k * TILE + r] * inverse[r] * s.direction[k * TILE + r];
+    for (int k = 0; k < s.outputs; ++k)
+#pragma omp simd
+        for (int r = 0; r < TILE; ++r)
+            s.residual[k * TILE + r] =
+                s.weight[r] * s.scratch[k * TILE + r] * inverse[r] * (s.direction[k * TILE + r] - mean[r]);
+}
+
+template <int COLUMNS, int CLASSES>
+static inline void backward_block(const double* tile, const double* residual, int outputs, double* sums) {
+    Vec acc[COLUMNS][CLASSES][PARTS];
+#pragma GCC unroll 8
+    for (int j = 0; j < COLUMNS; ++j)
+#pragma GCC unroll 8
+        for (int k = 0; k < CLASSES; ++k)
+#pragma GCC unroll 8
+            for (int p = 0; p < PARTS; ++p) acc[j][k][p] = load(sums + (j * outputs + k) * LANES + p * WIDTH);
+    for (int r = 0; r < TILE; r += LANES)
+#pragma GCC unroll 8
+        for (int p = 0; p < PARTS; ++p) {
+            Vec x[COLUMNS];
+#pragma GCC unroll 8
+            for (int j = 0; j < COLUMNS; ++j) x[j] = load(tile + j * TILE + r + p * WIDTH);
+#pragma GCC unroll 8
+            for (int k = 0; k < CLASSES; ++k) {
+                const Vec g = load(residual + k * TILE + r + p * WIDTH);
+#pragma GCC unroll 8
+                for (int j = 0; j < COLUMNS; ++j) acc[j][k][p] += x[j] * g;
+            }
+        }
+#pragma GCC unroll 8
+    for (int j = 0; j < COLUMNS; ++j)
+#pragma GCC unroll 8
+        for (int k = 0; k < CLASSES; ++k)
+#pragma GCC unroll 8
+            for (int p = 0; p < PARTS; ++p) store(sums + (j * outputs + k) * LANES + p * WIDTH, acc[j][k][p]);
+}
+
+template <int COLUMNS>
+static inline void backward_columns(const double* tile, const double* residual, int outputs, double* sums) {
+    int k = 0;
+    for (; k + 4 <= outputs; k += 4)
+        backward_block<COLUMNS, 4>(tile, residual + k * TILE, outputs, sums + k * LANES);
+    if (k + 2 <= outputs) {
+        backward_block<COLUMNS, 2>(tile, residual + k * TILE, outputs, sums + k * LANES);
+        k += 2;
+    }
+    if (k < outputs) backward_block<COLUMNS, 1>(tile, residual + k * TILE, outputs, sums + k * LANES);
+}
+
+static void backward(const double* tile, Index columns, const double* residual, int outputs, double* sums) {
+    constexpr int BLOCK = WIDTH == 8 ? 4 : 2;
+    Index j = 0;
+    for (; j + BLOCK <= columns; j += BLOCK)
+        backward_columns<BLOCK>(tile + j * TILE, residual, outputs, sums + j * outputs * LANES);
+    for (; j < columns; ++j) backward_columns<1>(tile + j * TILE, residual, outputs, sums + j * outputs * LANES);
+}
+
+static void backward_sparse(const Csr& x, Index first, int rows, const double* residual, int outputs, double* gradient,
+                            double* scratch) {
+    for (int r = 0; r < rows; ++r) {
+        for (int k = 0; k < outputs; ++k) scratch[k] = residual[k * TILE + r];
+        for (Index e = x.starts[first + r]; e < x.starts[first + r + 1]; ++e) {
+            double* g = gradient + static_cast<Index>(x.indices[e]) * outputs;
+            const double v = x.values ? static_cast<double>(x.values[e]) : 1.0;
+#pragma omp simd
+            for (int k = 0; k < outputs; ++k) g[k] += v * scratch[k];
+        }
+    }
+}
+
+static void gram_block(const double* x, Index rows, Index columns, const double* w, Index i, Index j, double* block) {
+    constexpr int HALF = 4;
+    for (int a0 = 0; a0 < LANES; a0 += HALF) {
+        Vec acc[HALF][PARTS];
+#pragma GCC unroll 8
+        for (int a = 0; a < HALF; ++a)
+#pragma GCC unroll 8
+            for (int p = 0; p < PARTS; ++p) acc[a][p] = Vec{};
+        for (Index r = 0; r < rows; ++r) {
+            const double* row = x + r * columns;
+            Vec right[PARTS];
+#pragma GCC unroll 8
+            for (int p = 0; p < PARTS; ++p) right[p] = load(row + j + p * WIDTH);
+#pragma GCC unroll 8
+            for (int a = 0; a < HALF; ++a) {
+                const Vec left = broadcast(w[r] * row[i + a0 + a]);
+#pragma GCC unroll 8
+                for (int p = 0; p < PARTS; ++p) acc[a][p] += left * right[p];
+            }
+        }
+#pragma GCC unroll 8
+        for (int a = 0; a < HALF; ++a)
+#pragma GCC unroll 8
+            for (int p = 0; p < PARTS; ++p) {
+                double* out = block + (a0 + a) * LANES + p * WIDTH;
+                store(out, load(out) + acc[a][p]);
+            }
+    }
+}
+
+static double dot(const double* a, const double* b, Index n) {
+    double lanes[LANES] = {};
+    Index i = 0;
+    for (; i + LANES <= n; i += LANES)
+#pragma omp simd
+        for (int l = 0; l < LANES; ++l) lanes[l] += a[i + l] * b[i + l];
+    double tail = 0.0;
+    for (; i < n; ++i) tail += a[i] * b[i];
+    return (((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]))) + tail;
+}
+
+static void subtract_scaled(double* a, const double* b, double factor, Index n) {
+#pragma omp simd
+    for (Index i = 0; i < n; ++i) a[i] -= factor * b[i];
+}
+
+static double softmax_row(const double* z, Index n, int mode, double* out) {
+    const double infinity = __builtin_inf();
+    double top = -infinity;
+    Index at = 0;
+    bool broken = false;
+    for (Index k = 0; k < n; ++k) {
+        broken |= !(z[k] < infinity);  // +inf or NaN
+        if (z[k] > top) {
+            top = z[k];
+            at = k;
+        }
+    }
+    if (broken || top == -infinity) {
+        const double nothing = __builtin_nan("");
+        if (out)
+            for (Index k = 0; k < n; ++k) out[k] = nothing;
+        // logsumexp of nothing possible is -inf; of +inf it is +inf unless a NaN is there
+        double total = top;
+        for (Index k = 0; k < n; ++k)
+            if (z[k] != z[k]) total = nothing;
+        return total;
+    }
+    double lanes[LANES] = {};
+    double tail = 0.0;
+    Index k = 0;
+    // out == nullptr: only the sum is wanted
+    for (; k + LANES <= n; k += LANES) {
+        double e[LANES];
+#pragma omp simd
+        for (int l = 0; l < LANES; ++l) e[l] = exp_lane(z[k + l] - top);
+        if (out && mode == 0)
+            for (int l = 0; l < LANES; ++l) out[k + l] = e[l];
+        if (at >= k && at < k + LANES) e[at - k] = 0.0;
+#pragma omp simd
+        for (int l = 0; l < LANES; ++l) lanes[l] += e[l];
+    }
+    for (; k < n; ++k) {
+        const double e = exp_lane(z[k] - top);
+        if (out && mode == 0) out[k] = e;
+        tail += k == at ? 0.0 : e;
+    }
+    const double rest =
+        (((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]))) + tail;
+    const double log_sum = log1p_lane(rest);
+    if (out && mode == 0) {
+        const double total = 1.0 + rest;
+#pragma omp simd
+        for (Index i = 0; i < n; ++i) out[i] = out[i] / total;
+    } else if (out) {
+#pragma omp simd
+        for (Index i = 0; i < n; ++i) out[i] = (z[i] - top) - log_sum;
+    }
+    return top + log_sum;
+}
+
+static void sigmoid(const double* z, Index n, double* out) {
+#pragma omp simd
+    for (Index i = 0; i < n; ++i) {
+        const double a = z[i] < 0.0 ? -z[i] : z[i];
+        const double e = exp_lane(-a);
+        const double inverse = 1.0 / (1.0 + e);
+        out[i] = z[i] < 0.0 ? e * inverse : inverse;
+    }
+}
+
+#define LUCE_TEXT_(x) #x
+#define LUCE_TEXT(x) LUCE_TEXT_(x)
+
+extern const Kernels table;
+const Kernels table = {
+    LUCE_TEXT(LUCE_ISA), load_rows<float>, load_rows<double>, forward,    forward_sparse, sweep, curvature,
+    backward,            backward_sparse,  gram_block,        dot,        subtract_scaled, softmax_row, sigmoid,
+};
+
+}  // namespace LUCE_ISA
+}  // namespace luce

@@ -1,0 +1,59 @@
+// The innermost loops, compiled once per instruction set (kernels.cpp) and chosen at import (dispatch.cpp).
+// They work on a tile: TILE rows side by side, one row per SIMD lane, all in double.
+// Unused lanes of a last, partly filled tile hold zeros.
+#pragma once
+#include "view.h"
+
+namespace luce {
+
+constexpr int TILE = 64;
+constexpr int LANES = 8;  // sums over a tile's rows keep 8 partial sums, whatever the register width
+
+// What one sweep over a tile of logits needs and gives. z, direction and residual are arrays
+// outputs x TILE; for two classes outputs is 1 (z is the logit of the second class, the sigmoid),
+// else it is the number of classes.
+struct Sweep {
+    int outputs;
+    const double* z;
+    const double* direction;      // nullptr unless the derivatives along it are wanted
+    double step;                  // the logits are z + step * direction
+    const std::int32_t* label;    // TILE class codes
+    const double* weight;         // TILE row weights; 0 for unused lanes
+    const double* correction;     // nullptr, or outputs numbers c: p is moved by -(diag p - p p')c
+    double* residual;             // nullptr, or gets weight * (p - onehot(label))
+    double* scratch;              // outputs x TILE
+    double loss[LANES];           // adds weight * cross-entropy
+    double slope[LANES];          // adds its first derivative along direction
+    double curve[LANES];          // adds its second derivative along direction
+};
+
+struct Kernels {
+    const char* name;
+    // tile[j * TILE + r] = x(first + r, j) for r < rows, 0 beyond
+    void (*load32)(const View<float>& x, Index first, int rows, double* tile);
+    void (*load64)(const View<double>& x, Index first, int rows, double* tile);
+    // z[k * TILE + r] = bias[k] + sum_j tile[j * TILE + r] * weights[j * outputs + k]
+    void (*forward)(const double* tile, Index columns, const double* weights, const double* bias, int outputs, double* z);
+    // z += sparse rows * weights
+    void (*forward_sparse)(const Csr& x, Index first, int rows, const double* weights, int outputs, double* z,
+                           double* scratch);
+    void (*sweep)(Sweep& s);
+    // products of a Hessian: residual = weight * (diag p - p p') direction, p = softmax(z)
+    void (*curvature)(Sweep& s);
+    // sums[(j * outputs + k) * LANES + lane] += tile[j] * residual[k]
+    void (*backward)(const double* tile, Index columns, const double* residual, int outputs, double* sums);
+    // gradient[index * outputs + k] += value * residual[k] for the stored values of the sparse rows
+    void (*backward_sparse)(const Csr& x, Index first, int rows, const double* residual, int outputs, double* gradient,
+                            double* scratch);
+    // block[a * stride + b] += sum over rows of w[r] * x[r * columns + i + a] * x[r * columns + j + b], a, b < 8
+    void (*gram_block)(const double* x, Index rows, Index columns, const double* w, Index i, Index j, double* block);
+    double (*dot)(const double* a, const double* b, Index n);
+    void (*subtract_scaled)(double* a, const double* b, double factor, Index n);
+    // one row of n logits, in double: mode 0 softmax, 1 log-softmax; returns logsumexp
+    double (*softmax_row)(const double* z, Index n, int mode, double* out);
+    void (*sigmoid)(const double* z, Index n, double* out);
+};
+
+const Kernels& kernels();                          // the best one that this processor runs
+
+}  // namespace luce

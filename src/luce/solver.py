@@ -1,0 +1,270 @@
+"""The solver: quasi-Newton steps in a curvature metric, exact steps along each direction, stopped by a proof.
+
+Each iteration reads X twice: once for the logits of the direction, once for the gradient. The step length is found
+on the logits alone. The metric is the block-diagonal part of the Hessian (one block a class) over the columns that
+matter most, refreshed now and then; limited-memory BFGS adds what couples the classes. (Nocedal and Wright,
+Numerical Optimization, 2nd ed., section 7.2; for the proof see Objective.certify.)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luce import _core
+from luce.objective import Array, Objective
+
+MEMORY = 12  # pairs of steps and gradient changes that are remembered
+MOST_ITERATIONS = 3000
+BLOCK_COLUMNS = 512  # columns with exact curvature when there are too many for all
+ALL_COLUMNS = 1200  # up to so many, all columns have exact curvature
+SAMPLE_ROWS = 16_384  # rows that the metric is made from; more are sampled by their curvature
+
+Progress = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """How far a fit is from the best possible one.
+
+    objective: mean cross-entropy plus penalty, in nats; gap: a proven bound on objective - minimum, same unit;
+    relative_gap = gap / objective; passes: reads of the data; seconds; converged: gap reached the tolerance.
+    """
+
+    objective: float
+    gap: float
+    relative_gap: float
+    passes: int
+    seconds: float
+    converged: bool
+
+    def sentence(self) -> str:
+        if not np.isfinite(self.gap):
+            return "no bound on the distance to the best possible fit was proven"
+        more = "" if self.converged else "stopped early: "
+        return (
+            f"{more}at most {self.gap:.2g} nats of the objective {self.objective:.6g} are left to the best possible "
+            f"fit ({self.relative_gap:.1g} of it; {self.passes} passes)"
+        )
+
+
+@dataclass(frozen=True)
+class Solution:
+    point: Array
+    certificate: Certificate
+
+
+class Metric:
+    """An approximate inverse Hessian: exact blocks over the chosen columns, the diagonal for the others."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+        features = objective.features
+        dense, counts = features.dense_columns, features.sparse_counts()
+        room = ALL_COLUMNS if features.columns < ALL_COLUMNS else max(BLOCK_COLUMNS - dense, 0)
+        order = np.argsort(-counts, kind="stable")[:room]
+        self.sparse = np.sort(order)
+        self.exact_dense = dense <= ALL_COLUMNS
+        chosen = np.concatenate([np.arange(dense), dense + self.sparse, [features.columns]])
+        self.columns = chosen if self.exact_dense else chosen[dense:]
+        self.size = len(self.columns)
+        self.rest = np.setdiff1d(np.arange(features.columns), self.columns)
+        self.padded = (self.size + 7) // 8 * 8
+        self.factors = np.empty((0, 0, 0))
+        self.diagonal = np.empty((0, 0))
+
+    def refresh(self, logits: Array) -> None:
+        """Takes the curvature at the point that has these logits."""
+        o = self.objective
+        rows, scale = self._sample(logits)
+        p = _probabilities(logits[:, rows])
+        weights = p * (1 - p) * scale
+        x = o.features.submatrix(rows, self.sparse, self.padded) if self.exact_dense else self._sparse_only(rows)
+        blocks = weights if self._affordable(len(rows)) else weights.max(axis=0, keepdims=True)
+        ridge = np.full(self.size, o.penalty)
+        ridge[-1] = 1e-8 * o.total
+        self.factors = np.empty((len(blocks), self.size, self.size))
+        _core.curvature_factors(x, self.size, np.ascontiguousarray(blocks), ridge, self.factors, o.threads)
+        if len(self.rest):
+            self.diagonal = self._diagonal(rows, weights)
+
+    def _sparse_only(self, rows: NDArray[np.int64]) -> Array:
+        x = self.objective.features.submatrix(rows, self.sparse, self.objective.features.dense_columns + self.padded)
+        return np.ascontiguousarray(x[:, self.objective.features.dense_columns :])
+
+    def _affordable(self, rows: int) -> bool:
+        """A block for each class, if that costs at most some forty passes over the data."""
+        o = self.objective
+        a_pass = 4.0 * o.features.stored * o.outputs + 4e6
+        return o.outputs * (rows * self.size**2 + self.size**3 / 3) <= 40 * a_pass
+
+    def _sample(self, logits: Array) -> tuple[NDArray[np.int64], Array]:
+        """Rows and their scales: all, or a systematic sample with chances in proportion to their curvature."""
+        n, weight = logits.shape[1], self.objective.weights
+        every = np.ones(n) if weight is None else weight
+        if n <= SAMPLE_ROWS:
+            return np.arange(n), every
+        p = _probabilities(logits)
+        curvature = every * (p * (1 - p)).sum(axis=0)
+        chance = curvature * (SAMPLE_ROWS / max(curvature.sum(), 1e-300))
+        for _ in range(5):  # rows with chance above 1 are taken for sure; the others share what is left
+            chance = np.minimum(chance, 1.0)
+            sure = chance >= 1.0
+            left = chance[~sure].sum()
+            if left <= 0:
+                break
+            chance[~sure] *= max(SAMPLE_ROWS - int(sure.sum()), 1) / left
+        chance = np.clip(chance, 1e-12, 1.0)
+        upto = np.cumsum(chance)
+        rows = np.flatnonzero(np.floor(upto + 0.5) > np.floor(np.concatenate([[0.0], upto[:-1]]) + 0.5))
+        return rows, every[rows] / chance[rows]
+
+    def _diagonal(self, rows: NDArray[np.int64], weights: Array) -> Array:
+        """sum_i w_ik x_ij^2 + penalty for the columns outside the blocks: (outputs, rest)."""
+        f = self.objective.features
+        out = np.zeros((len(weights), f.columns))
+        if f.dense is not None and not self.exact_dense:
+            out[:, : f.dense_columns] = np.stack([(f.dense[rows].astype(np.float64).T ** 2) @ w for w in weights])
+        if f.starts is not None and f.indices is not None:
+            width = f.starts[rows + 1] - f.starts[rows]
+            entry = np.concatenate([np.arange(f.starts[r], f.starts[r + 1]) for r in rows]) if width.min() != width.max(
+            ) else (f.starts[rows][:, None] + np.arange(width[0])).ravel()
+            squares = 1.0 if f.values is None else f.values[entry].astype(np.float64) ** 2
+            for k, w in enumerate(weights):
+                out[k, f.dense_columns :] = np.bincount(
+                    f.indices[entry], weights=np.repeat(w, width) * squares, minlength=f.sparse_columns
+                )
+        return out[:, self.rest] + self.objective.penalty
+
+    def solve(self, gradient: Array) -> Array:
+        right = np.ascontiguousarray(gradient[self.columns].T)
+        _core.solve_factors(self.factors, right, self.objective.threads)
+        out = np.empty_like(gradient)
+        out[self.columns] = right.T
+        if len(self.rest):
+            out[self.rest] = gradient[self.rest] / self.diagonal.T
+        return out
+
+
+def _probabilities(logits: Array) -> Array:
+    """(outputs, rows) softmax; rough is enough here: it only shapes the metric."""
+    if len(logits) == 1:
+        return 1.0 / (1.0 + np.exp(-np.clip(logits, -500, 500)))
+    e = np.exp(logits - logits.max(axis=0))
+    return np.asarray(e / e.sum(axis=0))
+
+
+def _dot(a: Array, b: Array) -> float:
+    return float(np.sum(a * b))  # a fixed order; BLAS would sum by its own threads
+
+
+@dataclass
+class _History:
+    steps: list[Array] = field(default_factory=list)
+    changes: list[Array] = field(default_factory=list)
+
+    def remember(self, step: Array, change: Array) -> None:
+        if _dot(step, change) <= 1e-14 * _dot(change, change):
+            return
+        self.steps.append(step)
+        self.changes.append(change)
+        if len(self.steps) > MEMORY:
+            del self.steps[0], self.changes[0]
+
+    def direction(self, gradient: Array, metric: Metric) -> Array:
+        """Minus the inverse Hessian estimate times the gradient: the two-loop recursion."""
+        q = gradient.copy()
+        shares = []
+        for s, y in zip(reversed(self.steps), reversed(self.changes), strict=True):
+            a = _dot(s, q) / _dot(s, y)
+            q -= a * y
+            shares.append(a)
+        d = metric.solve(q)
+        for s, y, a in zip(self.steps, self.changes, reversed(shares), strict=True):
+            d += (a - _dot(y, d) / _dot(s, y)) * s
+        return -d
+
+
+def _line_search(o: Objective, point: Array, logits: Array, direction: Array, along: Array, residual: Array,
+                 slope: float) -> float:  # fmt: skip
+    """The step at which the derivative along the direction has fallen to a tenth: safeguarded Newton on the logits."""
+    linear = o.penalty * _dot(point[:-1], direction[:-1])
+    square = o.penalty * _dot(direction[:-1], direction[:-1])
+    low, high, step = 0.0, np.inf, 1.0
+    for _ in range(30):
+        _, first, second = o.along(logits, along, step, residual)
+        first += linear + step * square
+        second += square
+        if abs(first) <= 0.1 * abs(slope):
+            break
+        if first < 0:
+            low = step
+        else:
+            high = step
+        newton = step - first / second if second > 0 else np.inf
+        inside = low < newton < min(high, 8 * step)
+        step = newton if inside else (8 * step if high == np.inf else 0.5 * (low + high))
+    return step
+
+
+def minimise(
+    objective: Objective, tolerance: float = 1e-6, start: Array | None = None, progress: Progress | None = None
+) -> Solution:
+    """Minimises the objective until its proven relative gap is at most `tolerance`, and reports the gap either way."""
+    o, began = objective, time.monotonic()
+    point = o.start() if start is None else start.copy()
+    logits = o.logits(point)
+    value, residual = o.residual(logits)
+    gradient = o.gradient_of(point, residual)
+    metric, history = Metric(o), _History()
+    passes, refresh_at = 2, 0
+    best = o.certify(point, logits)
+    for iteration in range(MOST_ITERATIONS):
+        value = best.value if iteration == 0 else value
+        rough = _dot(gradient[:-1], gradient[:-1]) / (2 * o.penalty)
+        if progress is not None:
+            progress(passes, rough / max(value, 1e-300))
+        if rough <= tolerance * value:
+            best = o.certify(point, logits)
+            passes += 1
+            if best.gap <= tolerance * best.value:
+                break
+        if iteration >= refresh_at:
+            metric.refresh(logits)
+            refresh_at = max(3, int(2.5 * iteration))
+        direction = history.direction(gradient, metric)
+        slope = _dot(gradient, direction)
+        if not slope < 0:
+            history, refresh_at = _History(), iteration
+            direction = -metric.solve(gradient)
+            slope = _dot(gradient, direction)
+        along = o.logits(direction)
+        step = _line_search(o, point, logits, direction, along, residual, slope)
+        moved = point + step * direction
+        if np.array_equal(moved, point):
+            break
+        logits += step * along
+        fresh = o.gradient_of(moved, residual)
+        passes += 2
+        history.remember(moved - point, fresh - gradient)
+        point, gradient = moved, fresh
+        loss, _, _ = o.along(logits, along, 0.0, residual)
+        value = loss + o.penalty_of(point)
+    final = o.certify(point, o.logits(point))
+    return Solution(point, _certificate(o, final, passes + 2, time.monotonic() - began, tolerance))
+
+
+def _certificate(o: Objective, final: "Gap", passes: int, seconds: float, tolerance: float) -> Certificate:  # noqa: UP037
+    relative = final.gap / final.value if final.value > 0 else float("inf")
+    return Certificate(
+        objective=final.value / o.total,
+        gap=final.gap / o.total,
+        relative_gap=relative,
+        passes=passes,
+        seconds=seconds,
+        converged=bool(relative <= tolerance),
+    )

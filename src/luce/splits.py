@@ -1,0 +1,166 @@
+"""Which rows to train on and which to hold out: stratified by class, settled by a seed and the rows' indices alone."""
+
+from __future__ import annotations
+
+import operator
+from numbers import Real
+from typing import SupportsIndex, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luce.errors import InputError
+
+Split: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+# The increment and the two multipliers of splitmix64, and the largest number of 64 bits.
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MULTIPLY_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MULTIPLY_2 = np.uint64(0x94D049BB133111EB)
+_MAX_UINT64 = 2**64 - 1
+
+
+def row_keys(n: int, seed: int) -> NDArray[np.uint64]:
+    """Give each row a pseudo-random 64-bit key that depends on the seed and the row's index alone.
+
+    key_i = mix(seed + (i + 1) * 0x9E3779B97F4A7C15 mod 2^64), output i of the generator splitmix64. The steps of
+    `mix` can be undone and the increment is odd, so no two rows share a key. Shape (n,), uint64.
+
+    Raises InputError if n is negative or seed is not a whole number in [0, 2^64).
+    Source: Steele, Lea and Flood, Fast splittable pseudorandom number generators, OOPSLA 2014, section 5.
+    """
+    n = _whole_number("the number of rows", n, 0, 2**63 - 1)
+    seed = _whole_number("seed", seed, 0, _MAX_UINT64)
+    keys = np.arange(1, n + 1, dtype=np.uint64)
+    keys *= _GOLDEN
+    # A one-element array, because NumPy warns when a scalar wraps round, and never when an array does.
+    keys += np.array([seed], dtype=np.uint64)
+    keys ^= keys >> np.uint64(30)
+    keys *= _MULTIPLY_1
+    keys ^= keys >> np.uint64(27)
+    keys *= _MULTIPLY_2
+    keys ^= keys >> np.uint64(31)
+    return keys
+
+
+def holdout(codes: NDArray[np.integer], fraction: float, seed: int) -> Split:
+    """Split the rows into training rows and held-out rows, each class in the same proportion.
+
+    A class of c rows gives floor(fraction * c) rows, or one more where the largest remainders say so, until
+    floor(fraction * n + 1/2) rows, and at least one, are held out. No class gives its last row: a class of one row
+    stays in training, and the total falls short where too many classes are that small. In a class the rows of the
+    smallest `row_keys` go. Only which rows share a class matters: renumbering the classes leaves the split as it is.
+
+    codes: shape (n,), any integer dtype, from 0. Returns (training rows, held-out rows): ascending indices, int64.
+
+    Raises InputError if fraction is not in (0, 1), seed is not a whole number in [0, 2^64), codes are no class codes,
+    or no class has two rows.
+    """
+    if not (isinstance(fraction, Real) and 0 < fraction < 1):
+        raise InputError("fraction must be a number above 0 and below 1; 0.25 holds out a quarter of the rows")
+    order, counts, first_keys = _rows_by_class(codes, seed)
+    if counts.max() == 1:
+        raise InputError(
+            "no row can be held out: no class has more than one row, and a class's only row stays in training; "
+            "add rows, or evaluate on a separate file"
+        )
+    quotas = _quotas(counts, float(fraction), first_keys)
+    held_out = np.empty(len(order), dtype=np.bool_)
+    held_out[order] = _positions(counts) < np.repeat(quotas, counts)
+    return _split(held_out)
+
+
+def kfold(codes: NDArray[np.integer], folds: int, seed: int) -> list[Split]:
+    """Split the rows `folds` times so that each row is held out exactly once, each class spread evenly over the folds.
+
+    The rows are dealt to the folds in turn like cards, class after class and by `row_keys` in a class. So a fold holds
+    floor(c / folds) or ceil(c / folds) rows of a class of c, and floor(n / folds) or ceil(n / folds) rows in all. A
+    class of two or more rows keeps a training row in every fold; a class of one row has none in the fold that holds it
+    out. Renumbering the classes leaves the folds as they are.
+
+    codes: shape (n,), any integer dtype, from 0. Returns a list of (training rows, held-out rows), one pair a fold:
+    ascending indices, int64.
+
+    Raises InputError if folds is not a whole number in [2, n], seed is not a whole number in [0, 2^64), or codes are
+    no class codes.
+    """
+    order, counts, first_keys = _rows_by_class(codes, seed)
+    if len(order) < 2:
+        raise InputError("k-fold cross-validation needs at least 2 rows and there is 1; add rows")
+    folds = _whole_number("folds", folds, 2, len(order), " (the number of rows)")
+    fold_of_row = np.empty(len(order), dtype=np.int64)
+    fold_of_row[order] = (_positions(counts) + np.repeat(_dealt_before(counts, first_keys), counts)) % folds
+    return [_split(fold_of_row == fold) for fold in range(folds)]
+
+
+def _rows_by_class(
+    codes: NDArray[np.integer], seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
+    """The rows sorted by class and by key in a class; the rows of each class present; the smallest key of each."""
+    codes = _class_codes(codes)
+    keys = row_keys(len(codes), seed)
+    order = np.argsort(keys)
+    # Narrow codes make the stable sort a radix sort, and the whole twice as fast as one lexsort.
+    narrow = codes.astype(np.min_scalar_type(int(codes.max())))[order]
+    by_class = np.argsort(narrow, kind="stable")
+    order, narrow = order[by_class], narrow[by_class]
+    starts = np.flatnonzero(np.concatenate(([True], narrow[1:] != narrow[:-1])))
+    counts = np.diff(starts, append=len(order))
+    return order.astype(np.int64, copy=False), counts.astype(np.int64, copy=False), keys[order[starts]]
+
+
+def _quotas(counts: NDArray[np.int64], fraction: float, first_keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The rows to hold out of each class, by largest remainder; of equal remainders the smallest key goes first."""
+    # Whole millionths of a row: 0.29 * 100 has to be 29, and equal shares have to tie, whatever the last bit says.
+    floors, remainders = np.divmod(np.rint(counts * fraction * 1e6).astype(np.int64), 1_000_000)
+    total = max(1, (round(int(counts.sum()) * fraction * 1e6) + 500_000) // 1_000_000)
+    quotas = np.minimum(floors, counts - 1)
+    can_give = np.flatnonzero(quotas < counts - 1)
+    by_remainder = can_give[np.lexsort((first_keys[can_give], -remainders[can_give]))]
+    quotas[by_remainder[: max(0, total - int(quotas.sum()))]] += 1
+    return quotas
+
+
+def _dealt_before(counts: NDArray[np.int64], first_keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The rows dealt before each class, if the classes come in the order of their smallest keys."""
+    turn = np.argsort(first_keys)
+    before = np.empty_like(counts)
+    before[turn] = np.cumsum(counts[turn]) - counts[turn]
+    return before
+
+
+def _positions(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """0, 1, ..., c - 1 for each class of c rows, one class after another."""
+    ends = np.cumsum(counts)
+    return np.arange(ends[-1], dtype=np.int64) - np.repeat(ends - counts, counts)
+
+
+def _split(held_out: NDArray[np.bool_]) -> Split:
+    train, held = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    return train.astype(np.int64, copy=False), held.astype(np.int64, copy=False)
+
+
+def _class_codes(codes: NDArray[np.integer]) -> NDArray[np.integer]:
+    codes = np.asarray(codes)
+    if codes.size == 0:
+        raise InputError("there are no rows to split; give at least 2")
+    if codes.ndim != 1 or not np.issubdtype(codes.dtype, np.integer):
+        raise InputError(
+            f"class codes must be a one-dimensional array of whole numbers, and these are {codes.ndim}-dimensional of "
+            f"dtype {codes.dtype}; encode the labels as 0, 1, 2, ... first"
+        )
+    if codes.min() < 0:
+        row = int(np.argmax(codes < 0))
+        raise InputError(f"row {row} (from 0) has class code {codes[row]}; leave out the rows that have no class")
+    return codes
+
+
+def _whole_number(name: str, value: SupportsIndex, low: int, high: int, limit_is: str = "") -> int:
+    """The value as an int in [low, high]; the error leaves the value out, which could be of any length."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InputError(f"{name} must be a whole number, not a {type(value).__name__}") from None
+    if not low <= number <= high:
+        raise InputError(f"{name} must be from {low} to {high}{limit_is}")
+    return number

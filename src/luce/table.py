@@ -1,0 +1,633 @@
+"""Table and Schema: rows from any source, what each column is, its cells as checked values, and label codes.
+
+The rules for a single cell are in cells.py; docs/tables.md holds all of them as one table.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, get_args
+
+import numpy as np
+
+from . import cells
+from .cells import Labels, Levels, label_codes, nfc, shown
+from .errors import InputError, ModelFileError
+
+if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import NDArray
+
+Kind = Literal["number", "boolean", "date", "category", "left out"]
+Asked = Literal["number", "boolean", "date", "category", "ignore"]
+Parsed: TypeAlias = "NDArray[np.float64] | pl.Series"
+
+FEW_ROWS = 20
+"""Below this many cells a column is too short to be called an identifier or free text."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# rows from any source
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows under unique column names (NFC), and where they came from; nothing changes the caller's object.
+
+    `mixed` says, for a column of Python cells of several types, where the types first differ.
+    """
+
+    frame: pl.DataFrame
+    source: str = "the data"
+    notes: tuple[str, ...] = ()
+    mixed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return self.frame.height
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.frame.columns)
+
+    @staticmethod
+    def of(data: object, source: str = "the data") -> Table:
+        """A table from a file's rows, a polars, pandas or Arrow frame, a dict of columns, records, or a 2-D array.
+
+        The columns of an array or of a list of lists are named x0, x1, ... Raises InputError for anything else, for
+        no rows or no columns, and for column names that are doubled or not text.
+        """
+        import polars as pl
+
+        if isinstance(data, Table):
+            return data
+        inner = getattr(data, "frame", None)
+        if isinstance(inner, pl.DataFrame):
+            return _table(inner, getattr(data, "source", source), tuple(getattr(data, "notes", ())))
+        if isinstance(data, pl.LazyFrame):
+            data = data.collect()
+        if isinstance(data, pl.DataFrame):
+            return _table(data, source)
+        return _convert(data, source)
+
+    def without(self, name: str) -> Table:
+        """The table without one column; a name that is not there raises InputError."""
+        self.column(name)
+        return Table(self.frame.drop(nfc(name)), self.source, self.notes, self.mixed)
+
+    def column(self, name: str) -> pl.Series:
+        """One column by its name; a name that is not there raises InputError with the nearest name."""
+        if nfc(name) not in self.frame.columns:
+            known = ", ".join(map(shown, self.names[:10])) + (", ..." if len(self.names) > 10 else "")
+            hint = _did_you_mean(name, self.names)
+            raise InputError(f"{self.source}: there is no column {shown(name)}{hint}; the columns are {known}")
+        return self.frame.get_column(nfc(name))
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known)[:1000], n=1)
+    return f" (did you mean {shown(near[0])}?)" if near else ""
+
+
+def _table(
+    frame: pl.DataFrame, source: str, notes: tuple[str, ...] = (), mixed: Mapping[str, str] | None = None
+) -> Table:
+    """A checked table: at least one row and column, names in NFC, Python cells read."""
+    import polars as pl
+
+    names = _names(frame.columns, source)
+    if not names:
+        raise InputError(f"{source} has no columns")
+    if not frame.height:
+        raise InputError(f"{source} has no rows")
+    if names != frame.columns:
+        frame = frame.rename(dict(zip(frame.columns, names, strict=True)))
+    mixtures = dict(mixed or {})
+    for name, dtype in frame.schema.items():
+        if isinstance(dtype, pl.Object):
+            series, mixtures[name] = cells.from_values(name, frame.get_column(name).to_list(), source)
+            frame = frame.with_columns(series)
+    return Table(frame, source, notes, {name: text for name, text in mixtures.items() if text})
+
+
+def _names(columns: Iterable[Any], source: str) -> list[str]:
+    """Column names as unique NFC text; whole numbers are written out, other objects are refused."""
+    names: dict[str, int] = {}
+    for place, column in enumerate(columns, 1):
+        if not isinstance(column, (str, int, np.integer)) or isinstance(column, bool):
+            kind = type(column).__name__
+            raise InputError(f"{source}: the name of column {place} is a {kind}, {shown(column)}; rename it to text")
+        name = nfc(str(column))
+        if name in names:
+            raise InputError(f"{source}: columns {names[name]} and {place} are both named {shown(name)}; rename one")
+        names[name] = place
+    return list(names)
+
+
+def _convert(data: Any, source: str) -> Table:
+    import polars as pl
+
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(data, pandas.DataFrame):
+        columns = (column for _, column in data.items())
+        return _from_columns(_names(data.columns, source), columns, source)
+    if isinstance(data, Mapping):
+        return _from_columns(_names(data, source), data.values(), source)
+    if isinstance(data, np.ndarray):
+        return _from_array(data, source)
+    if hasattr(data, "__arrow_c_stream__"):
+        _names(getattr(data, "column_names", ()), source)
+        return _table(pl.DataFrame(data), source)
+    if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
+        return _from_rows(data, source)
+    kind = type(data).__name__
+    raise InputError(f"{source}: a {kind} is no table; give a data frame, a dict of columns, records, or a 2-D array")
+
+
+def _from_columns(names: list[str], columns: Iterable[Any], source: str) -> Table:
+    import polars as pl
+
+    read = [cells.series_of(name, column, source) for name, column in zip(names, columns, strict=True)]
+    for series, _ in read:
+        if len(series) != len(read[0][0]):
+            first, here = f"{shown(names[0])} has {len(read[0][0]):,}", f"{shown(series.name)} has {len(series):,}"
+            raise InputError(f"{source}: columns differ in length: {first} rows, {here}")
+    mixed = {series.name: mixture for series, mixture in read if mixture}
+    return _table(pl.DataFrame([series for series, _ in read]), source, mixed=mixed)
+
+
+def _from_array(data: NDArray[Any], source: str) -> Table:
+    import polars as pl
+
+    if data.ndim != 2:
+        hint = "; use a.reshape(-1, 1) for one column" if data.ndim == 1 else ""
+        raise InputError(f"{source}: an array needs two dimensions, rows and columns, and has {data.ndim}{hint}")
+    names = [f"x{place}" for place in range(data.shape[1])]
+    if data.dtype.kind not in "iuf":
+        return _from_columns(names, data.T, source)
+    columns = np.empty(data.shape[::-1], dtype=data.dtype)
+    for start in range(0, len(data), 1024):  # block by block, so that each block is transposed within the cache
+        columns[:, start : start + 1024] = data[start : start + 1024].T
+    series = [cells.numpy_series(name, column, source)[0] for name, column in zip(names, columns, strict=True)]
+    return _table(pl.DataFrame(series), source)
+
+
+def _from_rows(data: Sequence[Any], source: str) -> Table:
+    """Records become columns in the order of first appearance; a key that a record lacks is a missing cell."""
+    width = len(data[0]) if data and isinstance(data[0], (list, tuple, np.ndarray)) else None
+    names: dict[Any, None] = {}
+    for row, record in enumerate(data, 1):
+        if width is None and isinstance(record, Mapping):
+            names.update(dict.fromkeys(record))
+        elif width is None or not isinstance(record, (list, tuple, np.ndarray)):
+            raise InputError(f"{source}, row {row}: a {type(record).__name__} where a record (a dict) is expected")
+        elif len(record) != width:
+            raise InputError(f"{source}, row {row}: {len(record)} cells where row 1 has {width}")
+    if width is not None:
+        return _from_columns([f"x{place}" for place in range(width)], map(list, zip(*data, strict=True)), source)
+    return _from_columns(_names(names, source), ([record.get(key) for record in data] for key in names), source)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what the columns are
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one column is; `why` says what left it out, `date_format` is strptime's, or "typed" for typed dates."""
+
+    name: str
+    kind: Kind
+    why: str = ""
+    date_format: str = ""
+    decimal_comma: bool = False
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns that a model knows, and notes on how cells were read that the user should see."""
+
+    columns: tuple[Column, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, dicts and text, for a model file."""
+        return {"columns": [asdict(column) for column in self.columns], "notes": list(self.notes)}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Schema:
+        """The schema that `to_json` wrote; raises ModelFileError if a part is lacking or of another type."""
+        try:
+            columns = tuple(Column(**column) for column in data["columns"])
+            notes = tuple(data["notes"])
+        except (TypeError, KeyError) as broken:
+            raise ModelFileError(f"the schema of the model file is broken: {broken}") from None
+        for column in columns:
+            texts = (column.name, column.why, column.date_format)
+            sound = column.date_format in ("", "typed", *cells.DATE_FORMATS) and isinstance(column.decimal_comma, bool)
+            if not sound or not all(isinstance(text, str) for text in texts) or column.kind not in get_args(Kind):
+                raise ModelFileError(f"the schema of the model file is broken at column {shown(column.name)}")
+        if len({column.name for column in columns}) != len(columns) or not all(isinstance(n, str) for n in notes):
+            raise ModelFileError("the schema of the model file is broken: doubled columns or notes that are no text")
+        return Schema(columns, notes)
+
+
+def infer_schema(table: Table, kinds: Mapping[str, str] | None = None) -> Schema:
+    """What each column is, by the rules of docs/tables.md; all cells are looked at.
+
+    `kinds` settles columns by name: "number", "boolean", "date", "category" or "ignore". Raises InputError for an
+    unknown name or kind, an infinite number, a column that is numbers but for a few cells, and types luce cannot read.
+    """
+    if not table.names:
+        raise InputError(f"{table.source} has no columns besides the label")
+    asked = _asked(table, kinds or {})
+    found: dict[str, Column] = {}
+    texts: list[pl.Series] = []
+    for series in table.frame.get_columns():
+        ask = asked.get(series.name)
+        column = _left_out(series.name, "left out as asked") if ask == "ignore" else _typed_column(table, series, ask)
+        if column is None:
+            texts.append(cells.as_text(series).alias(series.name))
+        else:
+            found[series.name] = column
+    notes: list[str] = []
+    for series, levels in zip(texts, cells.read_levels(texts), strict=True):
+        found[series.name] = _text_column(table, series, levels, asked.get(series.name), notes)
+    return Schema(tuple(found[name] for name in table.names), tuple(notes))
+
+
+def _asked(table: Table, kinds: Mapping[str, str]) -> dict[str, Asked]:
+    asked: dict[str, Asked] = {}
+    known = get_args(Asked)
+    for name, kind in kinds.items():
+        table.column(name)
+        if kind not in known:
+            raise InputError(f"column {shown(name)}: {shown(kind)} is no kind; the kinds are {', '.join(known)}")
+        asked[nfc(name)] = kind  # type: ignore[assignment]  # checked on the line above
+    return asked
+
+
+def _left_out(name: str, why: str) -> Column:
+    return Column(name, "left out", why)
+
+
+def _typed_column(table: Table, series: pl.Series, ask: Asked | None) -> Column | None:
+    """What a typed column is; None where the rules for text decide."""
+    family = cells.family(series.dtype)
+    if family == "other":
+        what = f"column {shown(series.name)} holds values of type {series.dtype}, which luce does not read"
+        remedy = f"turn them into numbers or text, or leave the column out ({_as(series.name, 'ignore')})"
+        raise InputError(f"{table.source}: {what}; {remedy}")
+    if family == "text" or (ask == "date" and family == "number"):
+        return None
+    if ask is not None and ask != "ignore":
+        return Column(series.name, ask, date_format="typed" if ask == "date" else "")
+    if series.null_count() == len(series):
+        return _left_out(series.name, "all cells are missing")
+    if family == "number":
+        return _number_column(table, series)
+    low, high = series.min(), series.max()
+    if low == high and not series.null_count():
+        return _left_out(series.name, f"constant: always {shown(cells.as_text(series)[0])}")
+    return Column(series.name, "date", date_format="typed") if family == "date" else Column(series.name, "boolean")
+
+
+def _number_column(table: Table, series: pl.Series) -> Column | None:
+    """A typed number column; None for integers that are rather names (beyond 2^53) or packed dates."""
+    low: Any = series.min()
+    high: Any = series.max()
+    if series.dtype.is_float():
+        if low != low:
+            return _left_out(series.name, "all cells are missing")
+        if np.isinf(low) or np.isinf(high):
+            _refuse_infinite(table, series.name, cells.typed_numbers(series))
+    else:
+        packed = cells.says_date(series.name) and 19000101 <= low <= high < 22000101
+        if packed or max(abs(low), abs(high)) > cells.EXACT:
+            return None
+    why = ""
+    if low == high or high - low + 1 == table.rows:
+        values = cells.typed_numbers(series)
+        why = _number_why(values, table.rows, int(np.isnan(values).sum()))
+    return _left_out(series.name, why) if why else Column(series.name, "number")
+
+
+def _number_why(values: NDArray[np.float64], rows: int, missing: int) -> str:
+    """Why numbers say nothing: one value throughout, or a count of the rows ("" if they may say something)."""
+    if missing:
+        return ""
+    low, high = values.min(), values.max()
+    if low == high:
+        return f"constant: always {low:.15g}"
+    counts = rows >= FEW_ROWS and len(values) == rows and high - low + 1 == rows
+    if counts and np.array_equal(np.sort(values), np.arange(low, low + rows)):
+        return f"identifier: counts the rows, {low:.15g} to {high:.15g}"
+    return ""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what a text column is
+
+
+def _text_column(table: Table, series: pl.Series, levels: Levels, ask: Asked | None, notes: list[str]) -> Column:
+    present = levels.present
+    comma = not levels.point.all_numbers(present) and levels.comma.all_numbers(present)
+    if ask in ("category", "boolean"):
+        return Column(series.name, ask)
+    if ask == "number":
+        return Column(series.name, "number", decimal_comma=comma)
+    if ask == "date":
+        return _date_column(series, levels, notes) or _nearest_date(table, series, levels)
+    missing = series.null_count() + _cells_at(series, levels, ~present)
+    if missing == table.rows:
+        return _left_out(series.name, "all cells are missing")
+    if present.sum() == 1 and not missing:
+        return _left_out(series.name, f"constant: always {shown(levels.clean.drop_nulls()[0])}")
+    if levels.pair():
+        return Column(series.name, "boolean")
+    if cells.says_date(series.name) and (column := _date_column(series, levels, notes)):
+        return column
+    read = levels.comma if comma else levels.point
+    if not read.name[present].any():
+        if read.all_numbers(present):
+            return _text_number(table, series, levels, comma, missing, notes)
+        _refuse_almost_numbers(table, series, levels, missing)
+    return _date_column(series, levels, notes) or _category(table, series, levels, missing, notes)
+
+
+def _cells_at(series: pl.Series, levels: Levels, chosen: NDArray[np.bool_]) -> int:
+    """How many cells of the column hold one of the chosen levels."""
+    import polars as pl
+
+    return int(series.is_in(levels.raw.filter(pl.Series(chosen)).to_list()).sum()) if chosen.any() else 0
+
+
+def _text_number(
+    table: Table, series: pl.Series, levels: Levels, comma: bool, missing: int, notes: list[str]
+) -> Column:
+    values = (levels.comma if comma else levels.point).value[levels.present]
+    why = _number_why(values, table.rows, missing)
+    if why:
+        return _left_out(series.name, why)
+    if levels.marked:
+        notes.extend(_marks(series.name, levels, comma))
+    return Column(series.name, "number", decimal_comma=comma)
+
+
+def _marks(name: str, levels: Levels, comma: bool) -> Iterator[str]:
+    """What was made of commas and of a per cent sign that only some cells carry."""
+    commas = levels.wide.filter(levels.wide.str.contains(",", literal=True)).sort()
+    if len(commas):
+        value = cells.numbers(commas.head(1), comma).value[0]
+        use = "is a decimal comma" if comma else "groups thousands"
+        yield f"column {shown(name)}: the comma {use}, so {shown(commas[0])} is {value:.15g}"
+    share = levels.wide.str.contains("%", literal=True).sum()
+    if 0 < share < levels.present.sum():
+        yield f"column {shown(name)}: only some cells carry a % and are divided by 100; the others stay as they are"
+
+
+def _refuse_almost_numbers(table: Table, series: pl.Series, levels: Levels, missing: int) -> None:
+    """D11: numbers with a few other cells are refused, since as a category every number would be a level."""
+    import polars as pl
+
+    values = min((levels.point.value, levels.comma.value), key=lambda found: int(np.isnan(found).sum()))
+    bad = levels.present & np.isnan(values)
+    good = values[~np.isnan(values)]
+    if len(good) <= 20 or len(np.unique(good)) <= 20:
+        return
+    count = _cells_at(series, levels, bad)
+    if count > 0.05 * (table.rows - missing):
+        return
+    row = series.is_in(levels.raw.filter(pl.Series(bad)).to_list()).fill_null(False).arg_max() or 0
+    others = f" (and {count - 1:,} more such cells)" if count > 1 else ""
+    raise InputError(
+        f"{_place(table, row, series.name)}: {shown(series[row])} is not a number, but nearly all other cells are"
+        f"{others}; correct it, leave the cell empty, or call the column a category ({_as(series.name, 'category')})"
+    )
+
+
+def _date_column(series: pl.Series, levels: Levels, notes: list[str]) -> Column | None:
+    """The first format that every cell satisfies; a note where day and month could be swapped."""
+    sample = levels.sample()
+    fitting = cells.date_formats(sample, series.name) if sample else []
+    absent = levels.wide.null_count()
+    sound = [date_format for date_format in fitting if cells.dates(levels.wide, date_format).null_count() == absent]
+    if not sound:
+        return None
+    if len(sound) > 1:
+        swapped = f"column {shown(series.name)}: dates such as {shown(levels.wide.min())} are read month first"
+        notes.append(f"{swapped}; they could be read day first as well")
+    return Column(series.name, "date", date_format=sound[0])
+
+
+def _nearest_date(table: Table, series: pl.Series, levels: Levels) -> Column:
+    """For a column that was said to be dates: the format of most cells; `parse` names the first cell that differs."""
+    counts = {date_format: cells.dates(levels.wide, date_format).count() for date_format in cells.DATE_FORMATS}
+    best = max(counts, key=lambda date_format: counts[date_format])
+    if counts[best] or not levels.present.any():
+        return Column(series.name, "date", date_format=best)
+    bad = cells.clean(series).is_not_null().to_numpy()
+    _refuse(table, series, bad, "is no date; write it as 2024-01-31")
+
+
+def _category(table: Table, series: pl.Series, levels: Levels, missing: int, notes: list[str]) -> Column:
+    present = table.rows - missing
+    different = levels.clean.n_unique() - bool(levels.clean.null_count())
+    if present >= FEW_ROWS and different > 0.3 * present:
+        words = levels.clean.str.count_matches(r"\S+").mean()
+        words = words if isinstance(words, float) else 0.0
+        if words >= 8 or (words >= 4 and different > 0.9 * present):
+            return _left_out(series.name, f"free text: about {words:.0f} words a cell")
+        if different > 0.9 * present:
+            return _left_out(series.name, f"identifier: {different:,} different values in {present:,} rows")
+    if different < levels.present.sum():
+        merged = f"column {shown(series.name)}: levels that differ only in outer blanks or Unicode form"
+        notes.append(f"{merged} are taken as one")
+    return Column(series.name, "category")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# cells by the schema
+
+
+def parse(table: Table, schema: Schema, ignore: Collection[str] = ()) -> dict[str, Parsed]:
+    """The cells of every column that the schema keeps, matched by name, in the schema's order.
+
+    A number or boolean is float64 with NaN for missing (at times a read-only view of the table), a category a String
+    series and a date a Datetime("us") series with null for missing. Columns in `ignore` may be there and are not
+    read. Raises InputError that lists missing and unknown columns, or names the first cell that does not fit.
+    """
+    _check_names(table, schema, {nfc(name) for name in ignore})
+    out: dict[str, Parsed] = {}
+    texts: dict[Kind, list[pl.Series]] = {"category": [], "boolean": []}
+    for column in schema.columns:
+        if column.kind == "left out":
+            continue
+        series = table.frame.get_column(column.name)
+        out[column.name] = series  # holds the place in the order; the texts are read together below
+        if column.kind == "category" or (column.kind == "boolean" and cells.family(series.dtype) == "text"):
+            texts[column.kind].append(_text_of(table, series))
+        elif column.kind == "date":
+            out[column.name] = _date_cells(table, series, column)
+        else:
+            out[column.name] = _number_cells(table, series, column)
+    out.update((series.name, series) for series in cells.category_cells(texts["category"]))
+    for series, (values, bad) in zip(texts["boolean"], cells.truth_cells(texts["boolean"]), strict=True):
+        if bad.any():
+            _refuse(table, series, bad, f"is neither true nor false; {_REMEDY}")
+        out[series.name] = values
+    return out
+
+
+def _check_names(table: Table, schema: Schema, ignore: set[str]) -> None:
+    known = {column.name for column in schema.columns}
+    here = set(table.names)
+    missing = [c.name for c in schema.columns if c.kind != "left out" and c.name not in here]
+    unknown = [name for name in table.names if name not in known and name not in ignore]
+    told = []
+    if missing:
+        told.append("missing: " + _listed([shown(name) for name in missing]))
+    if unknown:
+        told.append("not known: " + _listed([shown(name) + _did_you_mean(name, missing) for name in unknown[:11]]))
+    if told:
+        raise InputError(f"{table.source}: the columns are not those the model was fitted on; {'; '.join(told)}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+
+
+_REMEDY = "correct it or leave the cell empty"
+
+
+def _number_cells(table: Table, series: pl.Series, column: Column) -> NDArray[np.float64]:
+    family = cells.family(series.dtype)
+    if family == "text":
+        values, bad = cells.number_cells(cells.as_text(series), column.decimal_comma)
+        if bad.any():
+            _refuse(table, series, bad, f"is not a number; {_REMEDY}")
+        return values
+    if family not in ("number", "boolean", "empty"):
+        _refuse_type(table, series, "numbers" if column.kind == "number" else "truth values")
+    values = np.full(len(series), np.nan) if family == "empty" else cells.typed_numbers(series)
+    if series.dtype.is_float():
+        _refuse_infinite(table, series.name, values)
+    if column.kind == "boolean" and family == "number":
+        bad = ~np.isnan(values) & (values != 0) & (values != 1)
+        if bad.any():
+            _refuse(table, series, bad, f"is neither true (1) nor false (0); {_REMEDY}")
+    return values
+
+
+def _text_of(table: Table, series: pl.Series) -> pl.Series:
+    if cells.family(series.dtype) == "other":
+        _refuse_type(table, series, "levels of a category")
+    return cells.as_text(series)
+
+
+def _date_cells(table: Table, series: pl.Series, column: Column) -> pl.Series:
+    import polars as pl
+
+    family = cells.family(series.dtype)
+    if family == "date":
+        return cells.typed_dates(series)
+    if family == "empty":
+        return series.cast(pl.Datetime("us"))
+    if family not in ("text", "number") or (family == "number" and not series.dtype.is_integer()):
+        _refuse_type(table, series, "dates")
+    text = cells.widthless(cells.clean(cells.as_text(series)))
+    date_format = column.date_format
+    if date_format == "typed":
+        fitting = cells.date_formats(text.drop_nulls().head(50).to_list(), "")
+        date_format = next((f for f in fitting if f.startswith("%Y-")), "%Y-%m-%d")
+    found = cells.dates(text, date_format)
+    bad = (found.is_null() & text.is_not_null()).to_numpy()
+    if bad.any():
+        _refuse(table, series, bad, f"is no date of the form {date_format}; {_REMEDY}")
+    return found.alias(series.name)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# labels
+
+
+def labels(table: Table, name: str) -> Labels:
+    """The label column of a table as class codes and classes.
+
+    Whole numbers become int classes in their order, truth values bool, and text its levels (NFC, stripped) by code
+    point; text that is whole numbers throughout becomes int. Raises InputError for a missing column, missing labels,
+    mixed types, quantities (numbers with fractions, or nearly as many values as rows), and a single class.
+    """
+    series = table.column(name)
+    place = f"{table.source}, label {shown(name)}"
+    _refuse_mixed(table.mixed.get(nfc(name), ""), place)
+    return label_codes(series, place)
+
+
+def labels_of(values: object, source: str = "y") -> Labels:
+    """The labels in a one-dimensional array, list or series, by the rules of `labels`; (n, 1) arrays count as well."""
+    if isinstance(values, np.ndarray) and values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    series, mixture = cells.series_of("label", values, source)
+    _refuse_mixed(mixture, source)
+    if not len(series):
+        raise InputError(f"{source} has no labels")
+    return label_codes(series, source)
+
+
+def encode_labels(
+    values: pl.Series, classes: Sequence[str | int | bool], source: str = "the labels"
+) -> NDArray[np.int64]:
+    """The code of each label among known classes, -1 for a label that is none of them; a missing one raises InputError.
+
+    Labels match by what they say: 3, 3.0 and "3" are one label, and so are True and "true".
+    """
+    import polars as pl
+
+    text = cells.stripped(cells.as_text(values))
+    absent = text.is_null() | (text == "") | (text == "NaN" if values.dtype.is_float() else False)
+    cells.refuse_missing_labels(absent.fill_null(True).to_numpy(), source)
+    codes = {str(label): code for code, label in enumerate(classes)}
+    if isinstance(values.dtype, pl.Boolean) or all(isinstance(label, bool) for label in classes):
+        text = text.str.to_lowercase()
+        codes = {label.lower(): code for label, code in codes.items()}
+    return text.replace_strict(codes, default=-1, return_dtype=pl.Int64).to_numpy()
+
+
+def _refuse_mixed(mixture: str, place: str) -> None:
+    if mixture:
+        raise InputError(f"{place}: labels of several types; {mixture}; make them one type")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# refusals
+
+
+def _place(table: Table, row: int, name: str) -> str:
+    return f"{table.source}, row {row + 1}, column {shown(name)}"
+
+
+def _as(name: str, kind: str) -> str:
+    return f"--as {shown(f'{name}={kind}', 60)}, in Python kinds={{{shown(name)}: {kind!r}}}"
+
+
+def _refuse(table: Table, series: pl.Series, bad: NDArray[np.bool_], what: str) -> NoReturn:
+    """Name the first bad cell, and how many more there are."""
+    row, count = int(bad.argmax()), int(bad.sum())
+    more = f" ({count - 1:,} more cells do not fit)" if count > 1 else ""
+    raise InputError(f"{_place(table, row, series.name)}: {shown(series[row])} {what}{more}")
+
+
+def _refuse_infinite(table: Table, name: str, values: NDArray[np.float64]) -> None:
+    infinite = np.isinf(values)
+    if infinite.any():
+        place = _place(table, int(infinite.argmax()), name)
+        raise InputError(f"{place}: the number is infinite; correct it or leave the cell empty")
+
+
+def _refuse_type(table: Table, series: pl.Series, expected: str) -> NoReturn:
+    what = f"holds values of type {series.dtype} where {expected} are expected"
+    raise InputError(f"{table.source}, column {shown(series.name)} {what}")
