@@ -132,6 +132,7 @@ def _number_pattern(group: str, point: str) -> str:
 
 _POINT = _number_pattern(",", r"\.")
 _COMMA = _number_pattern(r"\.", ",")
+_NAME = "^[+-]?(?:0[0-9]+|[0-9]{16,})$"  # a leading zero, or so long that float64 may not hold it
 
 
 def numbers(cells: pl.Series, decimal_comma: bool = False) -> Reading:
@@ -152,7 +153,7 @@ def numbers(cells: pl.Series, decimal_comma: bool = False) -> Reading:
     value = pl.when(number.is_finite()).then(pl.when("share").then(number / 100).otherwise(number))
     whole = digits.cast(pl.Int64, strict=False)
     beyond = whole.is_null() | (whole > EXACT) | (whole < -EXACT)
-    name = digits.str.contains("^[+-]?[0-9]+$") & (beyond | digits.str.contains("^[+-]?0[0-9]"))
+    name = digits.str.contains(_NAME) & (beyond | digits.str.contains("^[+-]?0"))
     read = frame.select(value=value, name=name.fill_null(False))
     return Reading(read["value"].to_numpy(), read["name"].to_numpy())
 
@@ -287,9 +288,33 @@ class Levels:
 
 def read_levels(columns: Sequence[pl.Series]) -> list[Levels]:
     """The levels of every text column, read as one long column: a call per column would cost more than the work."""
+    import polars as pl
+
     if not columns:
         return []
     raw, parts = _different(columns)
+    values = raw.cast(pl.Float64, strict=False).to_numpy()
+    names = raw.str.contains(_NAME).to_numpy()
+    plain = np.isfinite(values) & ~names
+    digits = [bool(plain[here].all()) for here in parts]
+    others = iter(_read_by_rules([raw[here] for here, settled in zip(parts, digits, strict=True) if not settled]))
+    return [
+        _plain_levels(raw[here], Reading(values[here], names[here])) if settled else next(others)
+        for here, settled in zip(parts, digits, strict=True)
+    ]
+
+
+def _plain_levels(raw: pl.Series, read: Reading) -> Levels:
+    """Digits throughout, as most columns of numbers are: no rule would read them otherwise."""
+    return Levels(raw, raw, raw, np.ones(len(raw), dtype=np.bool_), read, read, marked=False)
+
+
+def _read_by_rules(levels: Sequence[pl.Series]) -> list[Levels]:
+    import polars as pl
+
+    if not levels:
+        return []
+    raw, parts = pl.concat(levels), _parts(levels)
     cleaned = clean(raw)
     wide = widthless(cleaned)
     marks = wide.str.contains("[%,]").fill_null(False).to_numpy()
@@ -343,9 +368,13 @@ def _different(columns: Sequence[pl.Series]) -> tuple[pl.Series, list[slice]]:
     import polars as pl
 
     found = pl.DataFrame(list(columns)).select(pl.all().unique().drop_nulls().implode())
-    parts = [found.to_series(place)[0] for place in range(found.width)]
-    ends = np.cumsum([len(part) for part in parts]).tolist()
-    return pl.concat(parts), [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+    levels = [found.to_series(place)[0] for place in range(found.width)]
+    return pl.concat(levels), _parts(levels)
+
+
+def _parts(levels: Sequence[pl.Series]) -> list[slice]:
+    ends = np.cumsum([len(part) for part in levels]).tolist()
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce import _core
-from luce.objective import Array, Objective
+from luce.objective import Array, Gap, Objective
 
 MEMORY = 12  # pairs of steps and gradient changes that are remembered
 MOST_ITERATIONS = 3000
@@ -190,16 +190,19 @@ class _History:
 
 
 def _line_search(o: Objective, point: Array, logits: Array, direction: Array, along: Array, residual: Array,
-                 slope: float) -> float:  # fmt: skip
-    """The step at which the derivative along the direction has fallen to a tenth: safeguarded Newton on the logits."""
+                 slope: float) -> tuple[float, float]:  # fmt: skip
+    """A step at which the derivative along the direction is at most a fifth of what it was, and the loss there.
+
+    Safeguarded Newton on the logits; fills the residual.
+    """
     linear = o.penalty * _dot(point[:-1], direction[:-1])
     square = o.penalty * _dot(direction[:-1], direction[:-1])
-    low, high, step = 0.0, np.inf, 1.0
+    low, high, step, loss = 0.0, np.inf, 1.0, np.inf
     for _ in range(30):
-        _, first, second = o.along(logits, along, step, residual)
+        loss, first, second = o.along(logits, along, step, residual)
         first += linear + step * square
         second += square
-        if abs(first) <= 0.1 * abs(slope):
+        if abs(first) <= 0.2 * abs(slope):
             break
         if first < 0:
             low = step
@@ -208,7 +211,7 @@ def _line_search(o: Objective, point: Array, logits: Array, direction: Array, al
         newton = step - first / second if second > 0 else np.inf
         inside = low < newton < min(high, 8 * step)
         step = newton if inside else (8 * step if high == np.inf else 0.5 * (low + high))
-    return step
+    return step, loss
 
 
 def minimise(
@@ -218,20 +221,19 @@ def minimise(
     o, began = objective, time.monotonic()
     point = o.start() if start is None else start.copy()
     logits = o.logits(point)
-    value, residual = o.residual(logits)
+    loss, residual = o.residual(logits)
     gradient = o.gradient_of(point, residual)
     metric, history = Metric(o), _History()
     passes, refresh_at = 2, 0
-    best = o.certify(point, logits)
     for iteration in range(MOST_ITERATIONS):
-        value = best.value if iteration == 0 else value
+        value = loss + o.penalty_of(point)
         rough = _dot(gradient[:-1], gradient[:-1]) / (2 * o.penalty)
         if progress is not None:
             progress(passes, rough / max(value, 1e-300))
         if rough <= tolerance * value:
-            best = o.certify(point, logits)
+            proven = o.certify(point, logits)
             passes += 1
-            if best.gap <= tolerance * best.value:
+            if proven.gap <= tolerance * proven.value:
                 break
         if iteration >= refresh_at:
             metric.refresh(logits)
@@ -243,7 +245,7 @@ def minimise(
             direction = -metric.solve(gradient)
             slope = _dot(gradient, direction)
         along = o.logits(direction)
-        step = _line_search(o, point, logits, direction, along, residual, slope)
+        step, loss = _line_search(o, point, logits, direction, along, residual, slope)
         moved = point + step * direction
         if np.array_equal(moved, point):
             break
@@ -252,13 +254,11 @@ def minimise(
         passes += 2
         history.remember(moved - point, fresh - gradient)
         point, gradient = moved, fresh
-        loss, _, _ = o.along(logits, along, 0.0, residual)
-        value = loss + o.penalty_of(point)
     final = o.certify(point, o.logits(point))
     return Solution(point, _certificate(o, final, passes + 2, time.monotonic() - began, tolerance))
 
 
-def _certificate(o: Objective, final: "Gap", passes: int, seconds: float, tolerance: float) -> Certificate:  # noqa: UP037
+def _certificate(o: Objective, final: Gap, passes: int, seconds: float, tolerance: float) -> Certificate:
     relative = final.gap / final.value if final.value > 0 else float("inf")
     return Certificate(
         objective=final.value / o.total,
