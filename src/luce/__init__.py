@@ -1,1 +1,32 @@
-"""placeholder while the package is assembled"""
+"""luce: softmax classifiers whose fit is proven and whose probabilities can be trusted."""
+
+from luce import metrics
+from luce.classifier import Classifier, train
+from luce.errors import InputError, LimitError, LuceError, LuceWarning, ModelFileError, NotFittedError
+from luce.functional import cross_entropy, log_softmax, logsumexp, one_hot, sigmoid, softmax
+from luce.linear import SoftmaxRegression
+from luce.model_file import load
+from luce.reader import read_file
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Classifier",
+    "InputError",
+    "LimitError",
+    "LuceError",
+    "LuceWarning",
+    "ModelFileError",
+    "NotFittedError",
+    "SoftmaxRegression",
+    "cross_entropy",
+    "load",
+    "log_softmax",
+    "logsumexp",
+    "metrics",
+    "one_hot",
+    "read_file",
+    "sigmoid",
+    "softmax",
+    "train",
+]

@@ -43,9 +43,10 @@ def nfc(text: str) -> str:
 
 
 def shown(cell: object, width: int = 40) -> str:
-    """A cell as an error line shows it: quoted, on one line, cut to `width` characters."""
-    text = cell if isinstance(cell, str) else str(cell)
-    return repr(text if len(text) <= width else text[: width - 1] + "…")
+    """A cell as an error line shows it: on one line, text in quotes, cut to `width` characters."""
+    text = cell if isinstance(cell, str) else " ".join(str(cell).split())
+    text = text if len(text) <= width else text[: width - 1] + "…"
+    return repr(text) if isinstance(cell, str) else text
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -275,6 +276,11 @@ class Levels:
     point: Reading
     comma: Reading  # with decimal commas
     marked: bool  # a % or a comma occurs
+
+    @functools.cached_property
+    def different(self) -> int:
+        """How many levels there are once they are clean."""
+        return len(self.raw) if self.clean is self.raw else int(self.clean.drop_nulls().n_unique())
 
     def sample(self) -> list[str]:
         """Up to fifty cells that are not missing, widthless."""
@@ -542,7 +548,8 @@ def label_codes(series: pl.Series, place: str) -> Labels:
         raise InputError(f"{place} holds values of type {series.dtype}; labels are text, whole numbers or truth values")
     if kind in ("text", "empty") or isinstance(series.dtype, (pl.Int128, pl.UInt128)):
         return _sound(_text_labels(as_text(series), place), place)
-    refuse_missing_labels(series.is_null().to_numpy(), place)
+    absent = np.isnan(typed_numbers(series)) if series.dtype.is_float() else series.is_null().to_numpy()
+    refuse_missing_labels(absent, place)
     if kind == "boolean":
         different, codes = _ranked(series.to_numpy().astype(np.int64))
         different = [bool(label) for label in different]
@@ -578,7 +585,6 @@ def _whole_labels(series: pl.Series, place: str) -> NDArray[Any]:
     if not series.dtype.is_float() and not series.dtype.is_decimal():
         return series.to_numpy()
     values = typed_numbers(series)
-    refuse_missing_labels(np.isnan(values), place)
     broken = (values != np.floor(values)) | (np.abs(values) >= 2.0**63)
     if broken.any():
         _refuse_quantity(len(np.unique(values)), values[broken.argmax()], int(broken.argmax()), place)

@@ -738,7 +738,8 @@ def _read_columnar(where: str, data: bytes, kind: str) -> pl.DataFrame:
         with _held_stderr():
             frame = _parquet(where, data) if kind == "parquet" else _arrow(data)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeError) as error:
-        reason = "" if isinstance(error, pl.exceptions.PanicException) else f" ({_show(str(error), 100)})"
+        panic = isinstance(error, pl.exceptions.PanicException)
+        reason = "" if panic else f" ({_show(str(error).partition(chr(10))[0], 100)})"
         raise InputError(f"{where}: is a broken {what.split()[1]} file{reason}; write it again") from None
     if not frame.width or not frame.height:
         raise InputError(f"{where}: has no {'rows' if frame.width else 'columns'}")

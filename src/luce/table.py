@@ -322,7 +322,7 @@ def _number_why(values: NDArray[np.float64], rows: int, missing: int) -> str:
     low, high = values.min(), values.max()
     if low == high:
         return f"constant: always {low:.15g}"
-    counts = rows >= FEW_ROWS and len(values) == rows and high - low + 1 == rows
+    counts = rows >= FEW_ROWS and len(values) == rows and high - low + 1 == rows and low == np.floor(low)
     if counts and np.array_equal(np.sort(values), np.arange(low, low + rows)):
         return f"identifier: counts the rows, {low:.15g} to {high:.15g}"
     return ""
@@ -344,7 +344,7 @@ def _text_column(table: Table, series: pl.Series, levels: Levels, ask: Asked | N
     missing = series.null_count() + _cells_at(series, levels, ~present)
     if missing == table.rows:
         return _left_out(series.name, "all cells are missing")
-    if present.sum() == 1 and not missing:
+    if levels.different == 1 and not missing:
         return _left_out(series.name, f"constant: always {shown(levels.clean.drop_nulls()[0])}")
     if levels.pair():
         return Column(series.name, "boolean")
@@ -435,7 +435,7 @@ def _nearest_date(table: Table, series: pl.Series, levels: Levels) -> Column:
 
 def _category(table: Table, series: pl.Series, levels: Levels, missing: int, notes: list[str]) -> Column:
     present = table.rows - missing
-    different = levels.clean.n_unique() - bool(levels.clean.null_count())
+    different = levels.different
     if present >= FEW_ROWS and different > 0.3 * present:
         words = levels.clean.str.count_matches(r"\S+").mean()
         words = words if isinstance(words, float) else 0.0

@@ -1,0 +1,435 @@
+"""The command line: train, predict, evaluate, inspect, softmax, demo; each calls one library function."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from luce.errors import InputError, LuceError
+
+if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import NDArray
+    from rich.console import Console
+
+    from luce.classifier import Fitted
+    from luce.solver import Progress
+    from luce.table import Schema
+
+SHOWN_COLUMNS = 12  # of each kind, on the terminal
+
+
+def _console(to_stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=to_stderr, highlight=False, soft_wrap=False)
+
+
+def _say(line: str) -> None:
+    """One line for the person at the terminal, beside the results: standard error, without markup."""
+    click.echo(line, err=True)
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Progress | None]:
+    """A bar on standard error that fills as the proven distance from the optimum falls; nothing where no one looks."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeElapsedColumn())
+    with Progress(*columns, console=_console(to_stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=1.0, state="")
+        done = 0.0
+
+        def show(passes: int, gap: float) -> None:
+            nonlocal done
+            # from a gap of 1 to 1e-6 on a logarithmic scale; never backwards
+            done = max(done, min(1.0, max(0.0, -math.log10(max(gap, 1e-12)) / 6)))
+            bar.update(task, completed=done, state=f"pass {passes}, at most {gap:.1g} from the optimum")
+
+        yield show
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# train
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="luce", message="luce %(version)s")
+def cli() -> None:
+    """Softmax classifiers from labelled tables: proven fits, probabilities you can trust."""
+
+
+threads_option = click.option("--threads", type=click.IntRange(min=1), help="Threads to use (default: all processors).")
+encoding_option = click.option("--encoding", help="Character encoding of a text file (default: recognised).")
+
+
+@cli.command()
+@click.argument("data")
+@click.option("--label", required=True, metavar="COLUMN", help="The column to predict.")
+@click.option("--out", default="model.luce", show_default=True, metavar="FILE", help="Where to save the model.")
+@click.option("--holdout", default=0.2, show_default=True, metavar="SHARE", help="Share of rows to measure on; 0 for none.")
+@click.option("--seed", default=0, show_default=True, help="Chooses the rows that are held out.")
+@click.option("--as", "kinds", multiple=True, metavar="COLUMN=KIND",
+              help="Settle what a column is: number, boolean, date, category or ignore. May be repeated.")  # fmt: skip
+@encoding_option
+@threads_option
+def train(
+    data: str, label: str, out: str, holdout: float, seed: int, kinds: tuple[str, ...], encoding: str | None,
+    threads: int | None,
+) -> None:  # fmt: skip
+    """Train a classifier on DATA (CSV, TSV, JSON lines, Parquet, Arrow; - for standard input).
+
+    Example: luce train patients.csv --label diagnosis --out patients.luce
+    """
+    import luce
+    from luce.report import render
+
+    _check_share(holdout)
+    _check_target(out)
+    table = _read(data, encoding)
+    model = luce.Classifier(kinds=_kinds(kinds), threads=threads)
+    with _progress("fitting") as progress:
+        trained = luce.train(table, label, classifier=model, held_out=holdout, seed=seed, progress=progress)
+    fitted = model.fitted
+    _show_schema(fitted.schema, fitted.facts["rows"], len(fitted.classes), data)
+    for note in fitted.facts["notes"]:
+        _say(f"note: {note}")
+    if trained.report is not None:
+        click.echo()
+        render(trained.report, _console())
+    model.save(out)
+    click.echo(f"\nfitted on all {fitted.facts['rows']:,} rows: {fitted.facts['certificate']}")
+    click.echo(f"saved {out}")
+
+
+def _check_share(holdout: float) -> None:
+    if not 0 <= holdout < 1:
+        raise InputError(f"--holdout is {holdout}: give a share from 0 up to (not including) 1, such as 0.2")
+
+
+def _check_target(out: str) -> None:
+    """Before minutes of work: can the model be written there at all?"""
+    folder = os.path.dirname(out) or "."
+    if not os.path.isdir(folder):
+        raise InputError(f"--out {out}: the folder {folder} does not exist; make it first")
+    if os.path.isdir(out):
+        raise InputError(f"--out {out} is a folder: give the name of a file in it")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"--out {out}: the folder {folder} cannot be written to")
+
+
+def _kinds(pairs: tuple[str, ...]) -> dict[str, str]:
+    kinds = {}
+    for pair in pairs:
+        column, equals, kind = pair.rpartition("=")
+        if not equals or not column:
+            raise InputError(f"--as {pair}: write COLUMN=KIND, for example --as zip=category")
+        kinds[column] = kind
+    return kinds
+
+
+def _read(data: str, encoding: str | None) -> Any:
+    from luce.reader import read_file
+    from luce.table import Table
+
+    raw = read_file(data, encoding=encoding)
+    return Table.of(raw)
+
+
+def _show_schema(schema: Schema, rows: int, classes: int, data: str) -> None:
+    source = "standard input" if data == "-" else data
+    _say(f"{source}: {rows:,} rows, {classes} classes")
+    titles = {"number": "numbers", "boolean": "yes/no", "date": "dates", "category": "categories"}
+    for kind, title in titles.items():
+        names = [c.name for c in schema.columns if c.kind == kind]
+        if names:
+            _say(f"  {len(names)} {title}: {_some(names)}")
+    left = [c for c in schema.columns if c.kind == "left out"]
+    for column in left[:SHOWN_COLUMNS]:
+        _say(f"  left out: {_inert(column.name)} ({_inert(column.why)})")
+    if len(left) > SHOWN_COLUMNS:
+        _say(f"  left out: {len(left) - SHOWN_COLUMNS} more columns; luce inspect lists all")
+
+
+def _some(names: list[str]) -> str:
+    more = f", ... ({len(names) - SHOWN_COLUMNS} more)" if len(names) > SHOWN_COLUMNS else ""
+    return ", ".join(map(_inert, names[:SHOWN_COLUMNS])) + more
+
+
+def _inert(text: str) -> str:
+    """Names are data: control characters are shown as escapes, very long names are cut."""
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return safe if len(safe) <= 60 else safe[:59] + "…"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# predict, evaluate, inspect
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("data")
+@click.option("--out", metavar="FILE", help="CSV, or Parquet by its suffix (default: CSV on standard output).")
+@encoding_option
+@threads_option
+def predict(model: str, data: str, out: str | None, encoding: str | None, threads: int | None) -> None:
+    """Predict the rows of DATA with MODEL: a column `prediction` and a column `p:<class>` for each class.
+
+    Example: luce predict patients.luce new.csv --out answers.csv
+    """
+    import polars as pl
+
+    import luce
+
+    classifier = luce.load(model)
+    classifier.threads = threads
+    table = _read(data, encoding)
+    probabilities = classifier.predict_proba(table)
+    best = classifier.classes_[probabilities.argmax(axis=1)]
+    columns: dict[str, NDArray[Any]] = {"prediction": best}
+    columns |= {f"p:{c}": probabilities[:, k] for k, c in enumerate(classifier.classes_.tolist())}
+    _write_frame(pl.DataFrame(columns), out)
+    _say_unseen(classifier.fitted, table)
+
+
+def _say_unseen(fitted: Fitted, table: Any) -> None:
+    from luce.table import parse
+
+    ignore = {fitted.label} if fitted.label else set()
+    for column, count, example in fitted.encoder.unseen(parse(table, fitted.schema, ignore=ignore)):
+        _say(f"note: column {_inert(column)}: {count:,} cells hold values not seen in training, such as {_inert(example)!r}")
+
+
+def _write_frame(frame: pl.DataFrame, out: str | None) -> None:
+    if out is None:
+        frame.write_csv(sys.stdout.buffer)
+        sys.stdout.flush()
+        return
+    from luce.container import replace_file
+
+    suffix = os.path.splitext(out)[1].lower()
+    if suffix in (".parquet", ".pq"):
+        write: Callable[[IO[bytes]], Any] = frame.write_parquet
+    elif suffix in (".csv", ".tsv"):
+        separator = "\t" if suffix == ".tsv" else ","
+        write = lambda file: frame.write_csv(file, separator=separator)  # noqa: E731
+    else:
+        raise InputError(f"--out {out}: the suffix must be .csv, .tsv or .parquet")
+    replace_file(out, write)
+    _say(f"saved {out}: {frame.height:,} rows")
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("data")
+@click.option("--label", metavar="COLUMN", help="The column with the true classes (default: the one trained on).")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
+@encoding_option
+@threads_option
+def evaluate(model: str, data: str, label: str | None, as_json: bool, encoding: str | None, threads: int | None) -> None:
+    """Measure MODEL on the labelled rows of DATA: accuracy, precision, recall, F1, log loss, confusion.
+
+    Example: luce evaluate patients.luce next-year.csv --json
+    """
+    import luce
+    from luce.report import render, to_json
+
+    classifier = luce.load(model)
+    classifier.threads = threads
+    report = classifier.evaluate(_read(data, encoding), label)
+    if as_json:
+        click.echo(json.dumps(to_json(report), ensure_ascii=False, allow_nan=False))
+    else:
+        render(report, _console())
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+def inspect(model: str, as_json: bool) -> None:
+    """Show what MODEL holds: columns, classes, how it was trained, the strongest features of each class."""
+    import luce
+
+    classifier = luce.load(model)
+    fitted, strongest = classifier.fitted, classifier.strongest()
+    if as_json:
+        click.echo(json.dumps(_inspection(fitted, strongest), ensure_ascii=False, allow_nan=False))
+        return
+    facts = fitted.facts
+    click.echo(f"{model}: {len(fitted.classes)} classes of {_inert(fitted.label) or 'labels without a name'}, {facts['rows']:,} training rows")
+    for c, n in list(zip(fitted.classes, facts["class_counts"], strict=True))[:SHOWN_COLUMNS]:
+        click.echo(f"  {_inert(str(c))}: {n:,} rows")
+    if len(fitted.classes) > SHOWN_COLUMNS:
+        click.echo(f"  ... and {len(fitted.classes) - SHOWN_COLUMNS} more classes")
+    held = facts.get("held_out")
+    if held:
+        loss = "infinite" if held["log_loss"] is None else f"{held['log_loss']:.4g}"
+        click.echo(f"held out {held['rows']:,} rows: accuracy {held['accuracy']:.1%}, log loss {loss}")
+    click.echo(f"the fit: {facts['certificate']}; l2 {facts['l2']:.4g}")
+    click.echo("columns:")
+    for column in fitted.schema.columns:
+        click.echo(f"  {_inert(column.name)}: {column.kind}" + (f" ({_inert(column.why)})" if column.why else ""))
+    click.echo("strongest features (weight on the logit of the class):")
+    for c, pairs in list(strongest.items())[:SHOWN_COLUMNS]:
+        click.echo(f"  {_inert(str(c))}: " + ", ".join(f"{_inert(n)} {w:+.2f}" for n, w in pairs))
+
+
+def _inspection(fitted: Fitted, strongest: dict[Any, list[tuple[str, float]]]) -> dict[str, Any]:
+    return {
+        "label": fitted.label,
+        "classes": list(fitted.classes),
+        "schema": fitted.schema.to_json(),
+        "training": dict(fitted.facts),
+        "features": len(fitted.encoder.names),
+        "strongest": [{"class": c, "features": [{"feature": n, "weight": w} for n, w in p]} for c, p in strongest.items()],
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# softmax, demo
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("logits", nargs=-1, required=True)
+@click.option("--classes", help="Names of the classes, separated by commas.")
+@click.option("--temperature", default=1.0, show_default=True, help="Divides the logits: above 1 softer, below 1 sharper.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of the steps.")
+def softmax(logits: tuple[str, ...], classes: str | None, temperature: float, as_json: bool) -> None:
+    """Softmax of the LOGITS, step by step.
+
+    Example: luce softmax 0.25 1.23 -0.8 --classes seal,panda,duck
+    """
+    import luce
+
+    z = np.array([_logit(text) for text in logits])
+    if len(z) < 2:
+        raise InputError("one logit is not enough: give one number for each class, at least two")
+    names = classes.split(",") if classes is not None else [f"class {i}" for i in range(1, len(z) + 1)]
+    if len(names) != len(z):
+        raise InputError(f"--classes names {len(names)} classes for {len(z)} logits: give one name for each")
+    p = luce.softmax(z, temperature=temperature)
+    best = int(np.argmax(p))
+    if as_json:
+        answer = {"classes": names, "logits": z.tolist(), "temperature": temperature, "probabilities": p.tolist()}
+        answer |= {"answer": names[best], "one_hot": [int(k == best) for k in range(len(p))]}
+        click.echo(json.dumps(answer, ensure_ascii=False))
+        return
+    _show_softmax(z, names, p, best, temperature)
+
+
+def _logit(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise InputError(f"{text!r} is not a number: give the logits as numbers, such as 0.25 1.23 -0.8") from None
+    if not math.isfinite(value):
+        raise InputError(f"{text!r} is not a finite number")
+    return value
+
+
+def _show_softmax(z: NDArray[np.float64], names: list[str], p: NDArray[np.floating], best: int, temperature: float) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    scaled = z / temperature
+    with np.errstate(over="ignore"):
+        powers = np.exp(scaled)
+    shift = 0.0 if np.isfinite(powers.sum()) and powers.sum() > 0 else float(scaled.max())
+    powers = np.exp(scaled - shift)
+    head = "exp(z)" if temperature == 1 else f"exp(z / {temperature:g})"
+    head = head if shift == 0 else head[:-1] + f" - {shift:g})"
+    table = Table(box=None, pad_edge=False)
+    for title, side in (("class", "left"), ("z", "right"), (head, "right"), ("share of the sum", "right"), ("", "left"), ("one-hot", "right")):
+        table.add_column(title, justify=side)  # type: ignore[arg-type]  # a literal in a tuple is a str to mypy
+    for k, name in enumerate(names):
+        style = "bold green" if k == best else ""
+        bar = Text("█" * round(30 * float(p[k])) or "▏", style=style)
+        table.add_row(Text(_inert(name), style=style), f"{z[k]:g}", f"{powers[k]:.4f}", f"{p[k]:.4f}", bar, str(int(k == best)))
+    table.add_row("sum", "", f"{powers.sum():.4f}", "1", "", "", style="dim")
+    console = _console()
+    console.print(table)
+    answer = Text.assemble("\nanswer: ", (_inert(names[best]), "bold green"), f" at {float(p[best]):.1%}")
+    console.print(answer)
+    if len(z) == 2:
+        _show_sigmoid(scaled, names, console)
+
+
+def _show_sigmoid(scaled: NDArray[np.float64], names: list[str], console: Console) -> None:
+    import luce
+
+    difference = float(scaled[1] - scaled[0])
+    value = float(luce.sigmoid(difference))
+    console.print(
+        f"two classes are the sigmoid of the difference: 1 / (1 + exp(-({scaled[1]:g} - {scaled[0]:g}))) = {value:.4f}, "
+        f"the share of {_inert(names[1])}", markup=False,
+    )  # fmt: skip
+
+
+@cli.command()
+def demo() -> None:
+    """Three small tasks on public data that comes with luce; takes a few seconds."""
+    from importlib.resources import as_file, files
+
+    import luce
+    from luce.report import render
+
+    console = _console()
+    tasks = (
+        ("Medical diagnosis: is a breast tumour benign or malignant?", "breast_cancer.csv", "diagnosis"),
+        ("Handwritten digits: which digit is on an 8 x 8 picture?", "digits.csv", "digit"),
+    )
+    for number, (title, file, label) in enumerate(tasks, 1):
+        console.rule(f"{number}. {title}", align="left")
+        with as_file(files("luce") / "data" / file) as path, _progress("fitting") as progress:
+            trained = luce.train(luce.read_file(path), label, progress=progress)
+        if trained.report is not None:
+            render(trained.report, console)
+        console.print(f"the fit is proven: {trained.classifier.fitted.facts['certificate']}\n", markup=False)
+    console.rule("3. Three animals: from logits to probabilities", align="left")
+    z = np.array([0.25, 1.23, -0.8])
+    p = luce.softmax(z)
+    _show_softmax(z, ["물개 (seal)", "판다 (panda)", "오리 (duck)"], p, int(np.argmax(p)), 1.0)
+    console.print("\nnext: luce train YOUR.csv --label COLUMN   (data: see luce/data/README.md for sources and licences)", markup=False)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the door
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    _say(f"note: {message}")
+
+
+def main() -> None:
+    """Runs a command; an error of the user's is one line on standard error and exit code 1, misuse is exit code 2."""
+    warnings.showwarning = _show_warning
+    try:
+        code = cli(standalone_mode=False)
+    except click.exceptions.Abort:
+        _say("luce: stopped; nothing was saved")
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except LuceError as error:
+        _say(f"luce: {' '.join(str(error).split())}")
+        code = 1
+    except BrokenPipeError:  # the reader of our output has gone, as in `luce predict ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except MemoryError:
+        _say("luce: not enough memory for this data; try fewer rows or columns")
+        code = 1
+    sys.exit(code)

@@ -1,0 +1,223 @@
+"""Encoder: a fitted, frozen plan from the columns of a table to Features.
+
+A number becomes (x - mean) / scale and, if cells were missing in training, a 0/1 column "is missing" (the number is then 0).
+A category becomes one column a level, one for all rare and unseen levels together, and one for missing cells.
+A date becomes the standardised year and time of day, and the month and the weekday as categories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luce.features import Features
+from luce.table import Schema
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LEAST_COUNT = 2  # a level seen less often is rare: it shares the column of unseen levels
+MOST_LEVELS = 20_000  # of the more frequent levels at most so many have a column of their own
+
+Parsed = "NDArray[np.float64] | pl.Series"
+
+
+@dataclass(frozen=True)
+class NumberPlan:
+    """One number: its column is (x - mean) / scale; missing tells whether a column "is missing" follows."""
+
+    name: str
+    mean: float
+    scale: float
+    missing: bool
+
+    @staticmethod
+    def fit(name: str, x: NDArray[np.float64]) -> NumberPlan:
+        gone = np.isnan(x)
+        missing = bool(gone.any())
+        known = x[~gone] if missing else x
+        mean = float(known.mean()) if len(known) else 0.0
+        with np.errstate(over="ignore"):
+            scale = float(known.std()) if len(known) else 1.0
+        usable = np.isfinite(mean) and np.isfinite(scale) and scale > abs(mean) * 1e-13
+        if not usable:  # constant up to rounding, or beyond double: no information that a weight could use
+            return NumberPlan(name, mean if np.isfinite(mean) else 0.0, np.inf, missing)
+        return NumberPlan(name, mean, scale, missing)
+
+    @property
+    def names(self) -> list[str]:
+        return [self.name] + ([f"{self.name} is missing"] if self.missing else [])
+
+    def fill(self, x: NDArray[np.float64], out: NDArray[np.float32]) -> None:
+        """out (n, 1 or 2) gets the columns."""
+        z = (x - self.mean) / self.scale
+        gone = np.isnan(z)
+        if gone.any():
+            z = np.where(gone, 0.0, z)
+        out[:, 0] = z
+        if self.missing:
+            out[:, 1] = np.isnan(x)
+
+
+@dataclass(frozen=True)
+class CategoryPlan:
+    """One category: columns for the levels, then one for rare and unseen levels, then one for missing cells."""
+
+    name: str
+    levels: tuple[str, ...]
+
+    @staticmethod
+    def fit(name: str, cells: pl.Series) -> CategoryPlan:
+        counts = cells.drop_nulls().value_counts(name="count of cells")
+        kept = counts.filter(counts["count of cells"] >= LEAST_COUNT)
+        if kept.height > MOST_LEVELS:
+            kept = kept.sort(["count of cells", cells.name], descending=[True, False]).head(MOST_LEVELS)
+        return CategoryPlan(name, tuple(sorted(kept[cells.name].to_list())))
+
+    @property
+    def names(self) -> list[str]:
+        return [f"{self.name} = {level}" for level in self.levels] + [f"{self.name}: rare or unseen", f"{self.name} is missing"]
+
+    def codes(self, cells: pl.Series) -> NDArray[np.int32]:
+        import polars as pl
+
+        other, missing = len(self.levels), len(self.levels) + 1
+        known = pl.Series(list(self.levels), dtype=pl.String)
+        numbers = pl.Series(np.arange(other, dtype=np.int32))
+        coded = cells.replace_strict(known, numbers, default=other, return_dtype=pl.Int32) if other else cells.map_elements(
+            lambda _: other, return_dtype=pl.Int32
+        )
+        return np.where(cells.is_null().to_numpy(), missing, coded.fill_null(missing).to_numpy()).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class DatePlan:
+    """One date: year and time of day as numbers, month and weekday as categories."""
+
+    name: str
+    year: NumberPlan
+    time: NumberPlan
+
+    @staticmethod
+    def fit(name: str, cells: pl.Series) -> DatePlan:
+        year, time = _year_and_hours(cells)
+        return DatePlan(name, NumberPlan.fit(f"{name}: year", year), NumberPlan.fit(f"{name}: time of day", time))
+
+    @property
+    def names(self) -> list[str]:
+        months = [f"{self.name}: month = {m}" for m in range(1, 13)] + [f"{self.name} is missing"]
+        return months + [f"{self.name}: weekday = {d}" for d in ("Mo", "Tu", "We", "Th", "Fr", "Sa", "Su")]
+
+    def month_codes(self, cells: pl.Series) -> NDArray[np.int32]:
+        return (cells.dt.month().cast(int).fill_null(13).to_numpy() - 1).astype(np.int32)
+
+    def weekday_codes(self, cells: pl.Series) -> NDArray[np.int32]:
+        """13..19, or 12 (missing, as for the month) where there is no date."""
+        return (cells.dt.weekday().cast(int).fill_null(0).to_numpy() + 12).astype(np.int32)
+
+
+def _year_and_hours(cells: pl.Series) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    year = cells.dt.year().cast(float).to_numpy()
+    hours = cells.dt.hour().cast(float).to_numpy() + cells.dt.minute().cast(float).to_numpy() / 60
+    return year, hours
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The fitted plan; `Encoder.fit(schema, parsed)`, then `transform(parsed)` for any rows of the same schema."""
+
+    numbers: tuple[NumberPlan, ...]
+    dates: tuple[DatePlan, ...]
+    categories: tuple[CategoryPlan, ...]
+
+    @staticmethod
+    def fit(schema: Schema, parsed: Mapping[str, Any]) -> Encoder:
+        kind = {c.name: c.kind for c in schema.columns}
+        return Encoder(
+            tuple(NumberPlan.fit(n, parsed[n]) for n in kind if kind[n] in ("number", "boolean")),
+            tuple(DatePlan.fit(n, parsed[n]) for n in kind if kind[n] == "date"),
+            tuple(CategoryPlan.fit(n, parsed[n]) for n in kind if kind[n] == "category"),
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """What each column of the features is, in order."""
+        plans = (*self._dense_plans(), *self.dates, *self.categories)
+        return [name for plan in plans for name in plan.names]
+
+    def _dense_plans(self) -> list[NumberPlan]:
+        return [*self.numbers, *(p for d in self.dates for p in (d.year, d.time))]
+
+    def transform(self, parsed: Mapping[str, Any]) -> Features:
+        """Features of the rows: dense float32, one stored 1 a category (two a date) in the sparse part."""
+        rows = len(next(iter(parsed.values()))) if parsed else 0
+        return self._assemble(rows, self._dense(rows, parsed), self._codes(parsed))
+
+    def _dense(self, rows: int, parsed: Mapping[str, Any]) -> NDArray[np.float32]:
+        values = [(p, parsed[p.name]) for p in self.numbers]
+        for d in self.dates:
+            values += zip((d.year, d.time), _year_and_hours(parsed[d.name]), strict=True)
+        out = np.empty((rows, sum(len(p.names) for p, _ in values)), dtype=np.float32, order="F")
+        at = 0
+        for plan, x in values:
+            width = len(plan.names)
+            plan.fill(x, out[:, at : at + width])
+            at += width
+        return out
+
+    def _codes(self, parsed: Mapping[str, Any]) -> list[tuple[int, list[NDArray[np.int32]]]]:
+        """Per block of sparse columns: its width, and the codes within it (each row has one of each)."""
+        blocks = [(20, [d.month_codes(parsed[d.name]), d.weekday_codes(parsed[d.name])]) for d in self.dates]
+        blocks += [(len(c.levels) + 2, [c.codes(parsed[c.name])]) for c in self.categories]
+        return blocks
+
+    def unseen(self, parsed: Mapping[str, Any]) -> list[tuple[str, int, str]]:
+        """Categories with cells whose value no training row had often enough: (column, cells, an example)."""
+        import polars as pl
+
+        out = []
+        for plan in self.categories:
+            cells = parsed[plan.name].drop_nulls()
+            new = cells.filter(~cells.is_in(pl.Series(list(plan.levels), dtype=pl.String)))
+            if len(new):
+                out.append((plan.name, len(new), str(new[0])))
+        return out
+
+    def _assemble(
+        self, rows: int, dense: NDArray[np.float32], blocks: list[tuple[int, list[NDArray[np.int32]]]]
+    ) -> Features:
+        offset, codes = 0, []
+        for width, members in blocks:
+            codes += [member + np.int32(offset) for member in members]
+            offset += width
+        have = dense if dense.shape[1] else None
+        if not codes:
+            return Features(rows, dense=have)
+        indices = np.stack(codes, axis=1, dtype=np.int32).reshape(-1)
+        starts = np.arange(rows + 1, dtype=np.int64) * len(codes)
+        return Features(rows, dense=have, starts=starts, indices=indices, sparse_columns=offset)
+
+    def to_json(self) -> dict[str, Any]:
+        number = lambda p: [p.name, p.mean, p.scale if np.isfinite(p.scale) else None, p.missing]  # noqa: E731
+        return {
+            "numbers": [number(p) for p in self.numbers],
+            "dates": [[d.name, number(d.year), number(d.time)] for d in self.dates],
+            "categories": [[c.name, list(c.levels)] for c in self.categories],
+        }
+
+    @staticmethod
+    def from_json(facts: Mapping[str, Any]) -> Encoder:
+        return Encoder(
+            tuple(_number(p) for p in facts["numbers"]),
+            tuple(DatePlan(str(name), _number(year), _number(time)) for name, year, time in facts["dates"]),
+            tuple(CategoryPlan(str(name), tuple(map(str, levels))) for name, levels in facts["categories"]),
+        )
+
+
+def _number(entry: list[Any]) -> NumberPlan:
+    name, mean, scale, missing = entry
+    return NumberPlan(str(name), float(mean), np.inf if scale is None else float(scale), bool(missing))

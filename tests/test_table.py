@@ -1,0 +1,885 @@
+"""Tables, schemas, cells and labels; docs/tables.md is checked row by row."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import json
+import re
+import subprocess
+import sys
+import time
+import unicodedata
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from luce.cells import DATE_FORMATS, MISSING
+from luce.errors import InputError, ModelFileError
+from luce.table import Column, Schema, Table, encode_labels, infer_schema, labels, labels_of, parse
+
+DOC = (Path(__file__).resolve().parents[1] / "docs" / "tables.md").read_text(encoding="utf-8")
+
+
+def column(cells: list[Any], name: str = "x", **kinds: str) -> Column:
+    return infer_schema(Table.of({name: cells}), kinds).columns[0]
+
+
+def parsed(cells: list[Any], kind: str | None = None) -> list[Any]:
+    """The cells as Python values with None for missing, under the kind found or under the kind asked for."""
+    table = Table.of({"x": cells})
+    found = parse(table, infer_schema(table, {"x": kind} if kind else {}))["x"]
+    if isinstance(found, np.ndarray):
+        assert found.dtype == np.float64
+        return [None if value != value else value for value in found.tolist()]
+    return found.to_list()
+
+
+def twins(text: str) -> tuple[str, str]:
+    """The composed and the decomposed form, which look alike."""
+    nfc, nfd = unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)
+    assert nfc != nfd
+    return nfc, nfd
+
+
+def numbers_as_text(count: int = 30) -> list[Any]:
+    return [f"{value + 0.5}" for value in range(count)]
+
+
+# --- the documented rules, cell by cell ------------------------------------------------------------------------------
+
+
+def doc_rows(header: str) -> list[tuple[str, ...]]:
+    lines = iter(DOC.splitlines())
+    assert any(line == header for line in lines), header
+    next(lines)
+    rows = []
+    for line in lines:
+        if not line.startswith("|"):
+            return rows
+        rows.append(tuple(part.strip(" ") for part in line[1:-1].split(" | ")))
+    return rows
+
+
+def quoted(text: str) -> str:
+    match = re.fullmatch("`(.*)`", text)
+    assert match, text
+    return match[1]
+
+
+CELLS = doc_rows("| cell | as a number | as a level |")
+DATES = doc_rows("| cell | date |")
+
+
+def test_d12_the_documented_tables_are_not_empty() -> None:
+    assert len(CELLS) > 60 and len(DATES) > 20
+
+
+@pytest.mark.parametrize(("cell", "number", "level"), CELLS)
+def test_d12_cell_as_number_and_level(cell: str, number: str, level: str) -> None:
+    text = quoted(cell)
+    assert parsed([text, "b"], "category")[0] == (None if level == "missing" else quoted(level))
+    if number == "no":
+        with pytest.raises(InputError, match="row 2, column 'x'.*not a number"):
+            parsed(["1.5", text], "number")
+    else:
+        value = None if number == "missing" else float(number.removesuffix("*name*"))
+        assert parsed(["1.5", text], "number")[1] == value
+
+
+@pytest.mark.parametrize(("cell", "number", "level"), CELLS)
+def test_d12_cell_among_numbers_decides_the_kind(cell: str, number: str, level: str) -> None:
+    table = Table.of({"x": [*numbers_as_text(), quoted(cell)]})
+    if number == "no":
+        with pytest.raises(InputError, match="row 31, column 'x'.*not a number.*--as 'x=category'"):
+            infer_schema(table)
+    else:
+        assert (infer_schema(table).columns[0].kind == "number") == ("*name*" not in number)
+
+
+@pytest.mark.parametrize(("cell", "date"), DATES)
+def test_d12_cell_as_date(cell: str, date: str) -> None:
+    text = quoted(cell)
+    if date == "no":
+        with pytest.raises(InputError, match="row 1, column 'x'.*no date"):
+            parsed([text], "date")
+        assert column([text, "2024-05-06"]).kind != "date"
+    else:
+        assert parsed([text, None], "date") == [datetime.datetime.fromisoformat(date), None]
+        name = "date" if text == "20240131" else "x"
+        assert column([text, None], name).kind == "date"
+
+
+def test_d12_every_documented_missing_token_is_one_and_no_other() -> None:
+    line = next(line for line in DOC.splitlines() if line.startswith("`na` "))
+    assert set(re.findall("`([^`]+)`", line)) == MISSING - {""}
+    for token in MISSING:
+        assert parsed([token.upper(), f" {token} ", "a"], "category") == [None, None, "a"]
+
+
+@pytest.mark.parametrize("pair", ["false true", "no yes", "n y", "f t", "off on", "아니오 예", "False TRUE"])
+def test_d12_truth_values(pair: str) -> None:
+    no, yes = pair.split()
+    assert column([no, yes, "", yes]).kind == "boolean"
+    assert parsed([no, yes, "", yes]) == [0.0, 1.0, None, 1.0]
+    assert column([no, yes, "maybe"]).kind == "category"
+    assert column([yes, yes]).why == f"constant: always {yes!r}"
+    assert column([yes, yes, None]).kind == "category"
+
+
+def test_d12_truth_values_of_two_pairs_are_a_category() -> None:
+    assert column(["yes", "false"]).kind == "category"
+
+
+def test_d12_boolean_by_order_takes_all_spellings_and_refuses_others() -> None:
+    assert parsed(["1", "0", "Yes", "f"], "boolean") == [1.0, 0.0, 1.0, 0.0]
+    assert parsed([1, 0, None], "boolean") == [1.0, 0.0, None]
+    with pytest.raises(InputError, match="row 2, column 'x': 'perhaps' is neither true nor false"):
+        parsed(["yes", "perhaps"], "boolean")
+    with pytest.raises(InputError, match="row 3, column 'x': 2 is neither"):
+        parsed([1, 0, 2], "boolean")
+
+
+def test_d12_decimal_commas_need_the_whole_column() -> None:
+    schema = infer_schema(Table.of({"x": ["3,14", "0,25", "1.234,5", "7", ""]}))
+    assert schema.columns[0] == Column("x", "number", decimal_comma=True)
+    assert "decimal comma" in schema.notes[0] and "'0,25' is 0.25" in schema.notes[0]
+    assert parsed(["3,14", "0,25", "1.234,5", "7", ""]) == [3.14, 0.25, 1234.5, 7.0, None]
+    assert column(["3,14", "2.5"]).kind == "category"
+
+
+def test_d12_grouping_commas_come_first_and_are_noted() -> None:
+    schema = infer_schema(Table.of({"x": ["1,234", "5,000"]}))
+    assert schema.columns[0] == Column("x", "number")
+    assert schema.notes == ("column 'x': the comma groups thousands, so '1,234' is 1234",)
+
+
+def test_d12_some_cells_with_percent_are_noted() -> None:
+    assert parsed(["5%", "0.1", "20%"]) == [0.05, 0.1, 0.2]
+    assert "only some cells carry a %" in infer_schema(Table.of({"x": ["5%", "0.1"]})).notes[0]
+    assert infer_schema(Table.of({"x": ["5%", "1%"]})).notes == ()
+
+
+def test_d12_month_first_only_where_both_orders_fit() -> None:
+    both = infer_schema(Table.of({"x": ["01/02/2024", "03/04/2024"]}))
+    assert both.columns[0].date_format == "%m/%d/%Y" and "month first" in both.notes[0]
+    day_first = infer_schema(Table.of({"x": ["01/02/2024", "31/04/2024", "13/04/2024"]}))
+    assert day_first.columns[0].kind == "category"  # 31 April is no date either way
+    assert column(["01/02/2024", "13/04/2024"]).date_format == "%d/%m/%Y"
+
+
+def test_d12_packed_dates_only_where_the_name_says_so() -> None:
+    cells = ["20240131", "20240229", "20230101"]
+    assert column(cells).kind == "number"
+    assert column(cells, "Order_Date").date_format == "%Y%m%d"
+    assert column([int(cell) for cell in cells], "date").date_format == "%Y%m%d"
+    assert column([*cells, "20240230"], "date").kind == "number"
+    assert column([20240131, 20240230], "date").kind == "number"
+    assert parsed([20240131, None], "date")[0] == datetime.datetime(2024, 1, 31)
+
+
+def test_d12_one_format_for_all_dates() -> None:
+    assert column(["2024-01-31", "31.01.2024"]).kind == "category"
+    assert column(["2024-01-31", "2024-02-30"]).kind == "category"
+    with pytest.raises(InputError, match="row 2, column 'x': '31.01.2024' is no date of the form %Y-%m-%d"):
+        parsed(["2024-01-31", "31.01.2024", "2024-02-01"], "date")
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_d12_a_written_float_reads_as_the_same_float(value: float) -> None:
+    assert parsed([repr(value), "1"], "number")[0] == value
+    assert parsed([f"{value!r}%", "1"], "number")[0] == value / 100  # the rules' own way, not the plain cast
+
+
+# --- what columns are ------------------------------------------------------------------------------------------------
+
+
+def test_d11_a_late_cell_that_is_no_number_is_named_with_its_row() -> None:
+    cells = [str(value) for value in range(5000)] * 2
+    cells[9321] = "12 kg"
+    cells[9500] = "n.a."
+    with pytest.raises(InputError) as error:
+        infer_schema(Table.of({"weight": cells}, "data.csv"))
+    assert str(error.value) == (
+        "data.csv, row 9322, column 'weight': '12 kg' is not a number, but nearly all other cells are (and 1 more such "
+        "cells); correct it, leave the cell empty, or call the column a category (--as 'weight=category', in Python "
+        "kinds={'weight': 'category'})"
+    )
+    assert column(cells, weight="category", name="weight").kind == "category"
+
+
+def test_d11_few_numbers_or_many_others_are_a_category() -> None:
+    assert column([*(["1", "2"] * 100), "x"]).kind == "category"
+    assert column([*numbers_as_text(80), *(["x"] * 20)]).kind == "category"
+
+
+def test_d11_decimal_commas_with_a_late_bad_cell() -> None:
+    with pytest.raises(InputError, match="row 41.*'x' is not a number"):
+        infer_schema(Table.of({"x": [f"{value},5" for value in range(40)] + ["x"]}))
+
+
+def test_d13_long_integers_and_leading_zeros_stay_text() -> None:
+    assert column(["007", "12", "3"]).kind == "category"
+    assert column(["0", "12", "0.5"]).kind == "number"
+    assert column([str(2**53 + value) for value in range(1, 40)]).why.startswith(
+        "identifier: 39 different values in 39"
+    )
+    assert column([2**53 + 1, 2**53 + 2, 5]).kind == "category"
+    assert parsed([2**53 + 1, 2**53 + 2]) == ["9007199254740993", "9007199254740994"]
+    assert column([10**30, 1, 2]).kind == "category"
+    assert column([2**53, 1, 2]).kind == "number"
+
+
+def test_d13_told_otherwise_they_are_numbers() -> None:
+    assert parsed(["007", "12"], "number") == [7.0, 12.0]
+    assert parsed([2**53 + 1, 5], "number") == [2.0**53, 5.0]
+
+
+def test_infinite_numbers_name_their_row() -> None:
+    with pytest.raises(InputError, match="row 3, column 'x': the number is infinite"):
+        column([1.0, 2.0, float("inf")])
+    schema = infer_schema(Table.of({"x": [1.0, 2.0]}))
+    with pytest.raises(InputError, match="row 2, column 'x': the number is infinite"):
+        parse(Table.of({"x": np.array([1.0, -np.inf])}), schema)
+
+
+@pytest.mark.parametrize(
+    ("cells", "why"),
+    [
+        (["a"] * 5, "constant: always 'a'"),
+        (["a", " a", "a "], "constant: always 'a'"),
+        ([3, 3, 3], "constant: always 3"),
+        (["3", "3.0", "3"], "constant: always 3"),
+        ([True, True], "constant: always 'true'"),
+        ([datetime.date(2024, 1, 31)] * 2, "constant: always '2024-01-31 00:00:00.000000'"),
+        ([None, None], "all cells are missing"),
+        (["", "?"], "all cells are missing"),
+        ([float("nan"), float("nan")], "all cells are missing"),
+        (list(range(1, 31)), "identifier: counts the rows, 1 to 30"),
+        ([str(value) for value in range(30)][::-1], "identifier: counts the rows, 0 to 29"),
+        ([f"id{value}" for value in range(20)], "identifier: 20 different values in 20 rows"),
+        ([f"we like item {value}" for value in range(20)], "free text: about 4 words a cell"),
+        (["one two three four five six seven", "x y", *(f"a b c d e f g h {n}" for n in range(40))] * 2,
+         "free text: about 9 words a cell"),
+    ],
+)  # fmt: skip
+def test_columns_left_out_say_why(cells: list[Any], why: str) -> None:
+    assert column(cells) == Column("x", "left out", why)
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([3, 3, None], "number"),
+        (["a", "a", None], "category"),
+        (list(range(19)), "number"),
+        ([*range(1, 30), 31], "number"),
+        ([*range(1, 30), 29], "number"),
+        ([value + 0.5 for value in range(30)], "number"),
+        ([f"id{value}" for value in range(19)], "category"),
+        ([f"id{value % 18}" for value in range(20)], "category"),
+        ([True, False, None], "boolean"),
+        ([datetime.date(2024, 1, 31), None], "date"),
+        (["low", "high"], "category"),
+        (["12:30", "9:15"], "category"),
+    ],
+)
+def test_columns_that_are_kept(cells: list[Any], kind: str) -> None:
+    assert column(cells) == Column("x", kind, date_format="typed" if kind == "date" else "")
+
+
+def test_kinds_overrule_and_unknown_ones_are_refused() -> None:
+    table = Table.of({"age": ["1", "2"], "zip": ["7", "8"]})
+    schema = infer_schema(table, {"zip": "category", "age": "ignore"})
+    assert [(c.kind, c.why) for c in schema.columns] == [("left out", "left out as asked"), ("category", "")]
+    with pytest.raises(InputError, match=r"no column 'zap' \(did you mean 'zip'\?\)"):
+        infer_schema(table, {"zap": "category"})
+    with pytest.raises(InputError, match="'text' is no kind; the kinds are number, boolean, date, category, ignore"):
+        infer_schema(table, {"zip": "text"})
+    with pytest.raises(InputError, match="row 2, column 'x': 'b' is not a number"):
+        parsed(["1", "b"], "number")
+    with pytest.raises(InputError, match="row 2, column 'x': 'b' is no date"):
+        parsed([None, "b"], "date")
+
+
+def test_kinds_turn_typed_columns_into_levels_and_numbers() -> None:
+    assert parsed([1.0, 2.5, None], "category") == ["1", "2.5", None]
+    assert parsed([True, False], "category") == ["true", "false"]
+    assert parsed([True, None], "number") == [1.0, None]
+    assert parsed([None, ""], "number") == [None, None]
+    assert parsed([None, None], "date") == [None, None]
+
+
+def test_types_that_are_not_read_are_refused_unless_left_out() -> None:
+    table = Table.of(pl.DataFrame({"a": [1, 2], "b": [[1], [2]]}))
+    with pytest.raises(InputError, match="column 'b' holds values of type List.*--as 'b=ignore'"):
+        infer_schema(table)
+    schema = infer_schema(table, {"b": "ignore"})
+    assert list(parse(table, schema)) == ["a"]
+    with pytest.raises(InputError, match="column 'a' holds values of type List"):
+        parse(Table.of(pl.DataFrame({"a": [[1]]})), schema)
+    with pytest.raises(InputError, match="column 'a' holds values of type Date where numbers are expected"):
+        parse(Table.of(pl.DataFrame({"a": [datetime.date(2024, 1, 1)]})), schema)
+
+
+def test_schema_survives_json_and_broken_json_is_refused() -> None:
+    table = Table.of({"a": ["1,5", "2,5"], "d": ["2024-01-31", "2024-02-01"], "k": ["x", "x"]})
+    schema = infer_schema(table)
+    data = json.loads(json.dumps(schema.to_json()))
+    assert Schema.from_json(data) == schema
+    broken: list[Callable[[Any], Any]] = [
+        lambda d: d.pop("notes"),
+        lambda d: d["columns"][0].pop("name"),
+        lambda d: d["columns"][0].update(kind="image"),
+        lambda d: d["columns"][0].update(surprise=1),
+        lambda d: d["columns"][1].update(date_format="%c"),
+        lambda d: d["columns"][1].update(name="a"),
+        lambda d: d["columns"][1].update(name=7),
+        lambda d: d["notes"].append(3),
+    ]
+    for spoil in broken:
+        spoiled = copy.deepcopy(data)
+        spoil(spoiled)
+        with pytest.raises(ModelFileError, match="schema of the model file is broken"):
+            Schema.from_json(spoiled)
+
+
+# --- prediction ------------------------------------------------------------------------------------------------------
+
+
+def test_e11_columns_match_by_name_and_differences_are_listed() -> None:
+    table = Table.of({"age": [1, 2], "fare": [3, 5], "same": ["x", "x"]})
+    schema = infer_schema(table)
+    again = parse(Table.of({"fare": [3, 5], "age": [1, 2]}), schema)
+    assert list(again) == ["age", "fare"] and again["age"].tolist() == [1.0, 2.0]
+    with pytest.raises(InputError) as error:
+        parse(Table.of({"fair": [1], "age": [2], "zzz": [0]}, "new.csv"), schema)
+    assert str(error.value) == (
+        "new.csv: the columns are not those the model was fitted on; missing: 'fare'; "
+        "not known: 'fair' (did you mean 'fare'?), 'zzz'"
+    )
+    with pytest.raises(InputError, match="not known: 'y'"):
+        parse(Table.of({"age": [1], "fare": [2], "y": [0]}), schema)
+    assert list(parse(Table.of({"age": [1], "fare": [2], "y": [0]}), schema, ignore={"y"})) == ["age", "fare"]
+
+
+def test_e11_typed_and_text_cells_mean_the_same() -> None:
+    typed = Table.of({"n": [1, 2], "b": [True, False], "d": [datetime.date(2024, 1, 31), datetime.date(2024, 2, 1)]})
+    text = Table.of({"n": ["1", "2"], "b": ["True", "False"], "d": ["2024-01-31", "2024-02-01"]})
+    for one, other in ((typed, text), (text, typed)):
+        same_parsed(parse(one, infer_schema(one)), parse(other, infer_schema(one)))
+
+
+def test_d16_categories_go_by_value_not_by_code() -> None:
+    def frame(order: list[str]) -> pd.DataFrame:
+        return pd.DataFrame({"c": pd.Categorical(["a", "b", None], categories=order)})
+
+    schema = infer_schema(Table.of(frame(["a", "b"])))
+    for order in (["a", "b"], ["b", "a"], ["z", "b", "a"]):
+        assert parse(Table.of(frame(order)), schema)["c"].to_list() == ["a", "b", None]
+    for dtype in (pl.Categorical(), pl.Enum(["b", "a"])):
+        cells = pl.DataFrame({"c": pl.Series(["a", "b", None], dtype=dtype)})
+        assert parse(Table.of(cells), schema)["c"].to_list() == ["a", "b", None]
+
+
+def test_d09_twin_spellings_are_one_level_and_one_column() -> None:
+    nfc, nfd = twins("가")
+    table = Table.of({nfd: [nfc, nfd, f" {nfc}　", "나"]})
+    schema = infer_schema(table)
+    assert schema.columns[0].name == nfc and "taken as one" in schema.notes[0]
+    assert parse(table, schema)[nfc].to_list() == [nfc, nfc, nfc, "나"]
+    assert table.without(nfd).names == () and table.column(nfd).name == nfc
+    with pytest.raises(InputError, match="columns 1 and 2 are both named '가'"):
+        Table.of({nfc: [1], nfd: [2]})
+
+
+def test_dates_with_offsets_and_time_zones_become_utc() -> None:
+    utc = datetime.datetime(2024, 1, 31, 1, 0)
+    assert parsed(["2024-01-31T10:00:00+09:00", None])[0] == utc
+    zone = datetime.timezone(datetime.timedelta(hours=9))
+    aware = datetime.datetime(2024, 1, 31, 10, 0, tzinfo=zone)
+    assert parsed([aware, None])[0] == utc
+    assert parsed([pd.Timestamp(aware), pd.NaT])[0] == utc
+    series = pl.Series("x", [aware.astimezone(datetime.UTC)], dtype=pl.Datetime("ns", "Asia/Seoul"))
+    table = Table.of(pl.DataFrame([series]))
+    assert parse(table, Schema((Column("x", "date", date_format="typed"),)))["x"].to_list() == [utc]
+
+
+def test_every_date_format_is_reachable() -> None:
+    moment = datetime.datetime(2024, 1, 31, 10, 5, 9)
+    for date_format in DATE_FORMATS:
+        text = moment.strftime(date_format.replace("%.f", ".5").replace("%#z", "Z"))
+        assert column([text, None], "date").date_format == date_format, text
+
+
+# --- sources ---------------------------------------------------------------------------------------------------------
+
+
+def same_parsed(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert list(one) == list(other)
+    for name, values in one.items():
+        if isinstance(values, np.ndarray):
+            np.testing.assert_array_equal(values, other[name])
+        else:
+            assert values.to_list() == other[name].to_list(), name
+
+
+COLUMNS: dict[str, list[Any]] = {
+    "whole": [1, 2, 4],
+    "gaps": [1, None, 4],
+    "share": [0.5, None, 2.25],
+    "flag": [True, False, True],
+    "some": [True, None, False],
+    "word": ["a", None, "b"],
+    "day": [datetime.datetime(2024, 1, 31), None, datetime.datetime(2024, 2, 1, 10, 30)],
+}
+
+SOURCES: dict[str, Callable[[], Any]] = {
+    "dict": lambda: COLUMNS,
+    "tuples": lambda: {name: tuple(cells) for name, cells in COLUMNS.items()},
+    "records": lambda: [dict(zip(COLUMNS, row, strict=True)) for row in zip(*COLUMNS.values(), strict=True)],
+    "sparse records": lambda: [
+        {name: cell for name, cell in zip(COLUMNS, row, strict=True) if cell is not None}
+        for row in zip(*COLUMNS.values(), strict=True)
+    ],
+    "polars": lambda: pl.DataFrame(COLUMNS),
+    "lazy polars": lambda: pl.DataFrame(COLUMNS).lazy(),
+    "pandas": lambda: pd.DataFrame(COLUMNS),
+    "pandas objects": lambda: pd.DataFrame(COLUMNS, dtype=object),
+    "pandas nullable": lambda: pd.DataFrame(COLUMNS).convert_dtypes(),
+    "pandas arrow": lambda: pa.table(COLUMNS).to_pandas(types_mapper=pd.ArrowDtype),
+    "arrow": lambda: pa.table(COLUMNS),
+    "arrow batch": lambda: pa.record_batch(COLUMNS),
+    "polars series": lambda: {name: pl.Series(cells) for name, cells in COLUMNS.items()},
+    "pandas series": lambda: {name: pd.Series(cells) for name, cells in COLUMNS.items()},
+    "arrow columns": lambda: {name: pa.array(cells) for name, cells in COLUMNS.items()},
+    "objects": lambda: {name: np.array(cells, dtype=object) for name, cells in COLUMNS.items()},
+    "table": lambda: Table.of(COLUMNS),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_all_sources_say_the_same(source: str) -> None:
+    expected = Table.of(COLUMNS)
+    schema = infer_schema(expected)
+    assert [c.kind for c in schema.columns] == ["number"] * 3 + ["boolean"] * 2 + ["category", "date"]
+    table = Table.of(SOURCES[source]())
+    assert table.rows == 3 and sorted(table.names) == sorted(COLUMNS)
+    assert sorted(infer_schema(table).columns, key=lambda c: c.name) == sorted(schema.columns, key=lambda c: c.name)
+    same_parsed(parse(table, schema), parse(expected, schema))
+
+
+def columns_of(data: Any) -> list[Any]:
+    return list(data.values()) if isinstance(data, dict) else [data]
+
+
+@pytest.mark.parametrize("source", sorted(set(SOURCES) - {"lazy polars", "table"}))
+def test_e10_the_callers_objects_are_unchanged(source: str) -> None:
+    data = SOURCES[source]()
+    before = copy.deepcopy(data)
+    table = Table.of(data)
+    parse(table, infer_schema(table))
+    labels(table, "flag")
+    for one, other in zip(columns_of(data), columns_of(before), strict=True):
+        assert type(one) is type(other) and str(one) == str(other)
+    if isinstance(data, pd.DataFrame):
+        pd.testing.assert_frame_equal(data, before)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float16", "float32", "float64", ">f8", "int8", "uint8", "int32", "int64", "longdouble"]
+)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_e10_numeric_arrays_by_any_dtype_and_order(dtype: str, order: Any) -> None:
+    data = np.asarray([[1, 2], [3, 4], [5, 7]], dtype=dtype, order=order)
+    kept = data.copy()
+    table = Table.of(data)
+    assert table.names == ("x0", "x1")
+    values = parse(table, infer_schema(table))
+    assert values["x0"].tolist() == [1, 3, 5] and values["x1"].tolist() == [2, 4, 7]
+    data[:] = 0
+    assert parse(table, infer_schema(table))["x0"].tolist() == [1, 3, 5]
+    assert kept.dtype == data.dtype
+
+
+def test_arrays_longer_than_a_block_keep_every_cell() -> None:
+    data = np.random.default_rng(0).normal(size=(2500, 3))
+    values = parse(Table.of(data), infer_schema(Table.of(data)))
+    np.testing.assert_array_equal(np.column_stack(list(values.values())), data)
+
+
+def test_nan_in_arrays_and_lists_is_missing() -> None:
+    assert parsed([1.0, float("nan"), 2]) == [1.0, None, 2.0]
+    table = Table.of(np.array([[1.0], [np.nan]]))
+    assert np.isnan(parse(table, infer_schema(table))["x0"]).tolist() == [False, True]
+
+
+def test_lists_of_lists_and_object_arrays_are_rows() -> None:
+    for data in ([[1, "a"], [2, "b"]], [(1, "a"), (2, "b")], np.array([[1, "a"], [2, "b"]], dtype=object)):
+        table = Table.of(data)
+        assert [c.kind for c in infer_schema(table).columns] == ["number", "category"]
+
+
+def test_rows_of_a_file_keep_their_source_and_notes() -> None:
+    class RawTable:
+        frame = pl.DataFrame({"a": ["1"]})
+        source = "data.csv"
+        notes = ("read as cp949",)
+
+    table = Table.of(RawTable())
+    assert (table.source, table.notes, table.rows) == ("data.csv", ("read as cp949",), 1)
+    assert Table.of(table) is table
+    assert table.without("a").notes == table.notes
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({}, "has no columns"),
+        ([], "has no columns"),
+        (np.zeros((3, 0)), "has no columns"),
+        (np.zeros((0, 3)), "has no rows"),
+        (pl.DataFrame({"a": []}), "has no rows"),
+        (pd.DataFrame({"a": []}), "has no rows"),
+        (np.zeros(3), r"two dimensions, rows and columns, and has 1; use a.reshape\(-1, 1\)"),
+        (np.zeros((2, 2, 2)), "has 3$"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "columns 1 and 2 are both named 'a'"),
+        (pd.DataFrame([[1, 2]], columns=["1", 1]), "columns 1 and 2 are both named '1'"),
+        (pa.table([[1], [2]], names=["a", "a"]), "columns 1 and 2 are both named 'a'"),
+        (pd.DataFrame([[1]], columns=[("a", "b")]), r"the name of column 1 is a tuple"),
+        ({"a": [1, 2], "b": [1]}, "columns differ in length: 'a' has 2 rows, 'b' has 1"),
+        ({"a": "text"}, "column 'a': a str is no column"),
+        ({"a": 3}, "column 'a': a int is no column"),
+        ([{"a": 1}, 3], "row 2: a int where a record"),
+        ([[1, 2], [3]], "row 2: 1 cells where row 1 has 2"),
+        ([1, 2], "row 1: a int where a record"),
+        ("data.csv", "a str is no table"),
+        (3, "a int is no table"),
+        (None, "a NoneType is no table"),
+        ({"a": [1, b"x"]}, "row 2, column 'a': a cell of type bytes"),
+        ({"a": [None, datetime.date(2024, 1, 1), "x"]}, "row 2, column 'a': a cell of type date"),
+        ({"a": [{"b": 1}]}, "row 1, column 'a': a cell of type dict"),
+        ({"a": ["x", "\ud800"]}, "row 2, column 'a': the text is not valid Unicode"),
+        (pd.DataFrame({"a": [1, object()]}), "row 2, column 'a': a cell of type object"),
+        (np.array([[1j]]), "row 1, column 'x0': a cell of type complex"),
+    ],
+)
+def test_what_is_no_table_is_refused_in_one_line(data: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        Table.of(data)
+    assert "\n" not in str(error.value)
+
+
+def test_pandas_frames_need_no_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = Table.of(COLUMNS)
+    frames = [SOURCES[source]() for source in ("pandas", "pandas objects", "pandas nullable")]
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for frame in frames:
+        same_parsed(parse(Table.of(frame), infer_schema(expected)), parse(expected, infer_schema(expected)))
+
+
+def test_the_module_imports_no_polars() -> None:
+    code = "import sys, luce.table; sys.exit('polars' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_pandas_types_of_every_sort() -> None:
+    frame = pd.DataFrame(
+        {
+            "codes": pd.Categorical([3, 1, None]),
+            "zoned": pd.to_datetime(["2024-01-31", None, "2024-02-01 10:00"], format="ISO8601").tz_localize(
+                "Asia/Seoul"
+            ),
+            "sparse": pd.arrays.SparseArray([0.0, 1.5, 0.0]),
+            "fine": pd.array([0.1, None, 0.3], dtype="Float32"),
+            "dates": [datetime.date(2024, 1, 31), None, datetime.date(2024, 2, 1)],
+        }
+    )
+    table = Table.of(frame)
+    values = parse(table, infer_schema(table))
+    assert values["codes"].tolist()[:2] == [3.0, 1.0] and np.isnan(values["codes"][2])
+    assert values["zoned"].to_list() == [datetime.datetime(2024, 1, 30, 15), None, datetime.datetime(2024, 2, 1, 1)]
+    assert values["sparse"].tolist() == [0.0, 1.5, 0.0]
+    assert values["fine"][0] == pytest.approx(0.1, rel=1e-7)  # one part in 2^24: the column is float32
+    assert values["dates"].to_list()[:2] == [datetime.datetime(2024, 1, 31), None]
+    with pytest.raises(InputError, match="row 1, column 'x': a cell of type Period"):
+        Table.of(pd.DataFrame({"x": pd.period_range("2024-01", periods=2, freq="M")}))
+    with pytest.raises(InputError, match="row 1, column 'x': a cell of type (Timedelta|timedelta)"):
+        Table.of(pd.DataFrame({"x": pd.to_timedelta(["1h", "2h"])}))
+
+
+def test_whole_number_names_become_text() -> None:
+    assert Table.of(pd.DataFrame(np.zeros((2, 2)))).names == ("0", "1")
+    assert Table.of({0: [1], np.int64(1): [2]}).names == ("0", "1")
+
+
+def test_mixed_python_cells_are_read_as_text() -> None:
+    assert parsed([1, "a", True, 2.5, None]) == ["1", "a", "True", "2.5", None]
+    assert parsed(["1", 2, None]) == [1.0, 2.0, None]
+    assert parsed([np.float32(1.5), np.int64(2), np.bool_(False), np.str_("a")]) == ["1.5", "2", "False", "a"]
+
+
+def test_a_table_without_columns_but_the_label_is_refused() -> None:
+    with pytest.raises(InputError, match="no columns besides the label"):
+        infer_schema(Table.of({"y": [1, 2]}).without("y"))
+
+
+# --- labels ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "classes", "codes"),
+    [
+        ([3, 1, 3], (1, 3), [1, 0, 1]),
+        ([-5, 10**12, -5], (-5, 10**12), [0, 1, 0]),
+        ([2.0, 1.0], (1, 2), [1, 0]),
+        ([True, False], (False, True), [1, 0]),
+        (["b", "a", "b"], ("a", "b"), [1, 0, 1]),
+        (["10", "9", "0"], (0, 9, 10), [2, 1, 0]),
+        (["10", "09"], ("09", "10"), [1, 0]),
+        (["-1", "1"], ("-1", "1"), [0, 1]),
+        (["1.5", "0.5"], ("0.5", "1.5"), [1, 0]),
+        (["나", "가"], ("가", "나"), [1, 0]),
+        (["none", "hate"], ("hate", "none"), [1, 0]),
+        (np.array([200, 3], dtype=np.uint8), (3, 200), [1, 0]),
+        (np.array([-100, 100], dtype=np.int8), (-100, 100), [0, 1]),
+        (np.array([2**64 - 1, 2**64 - 2], dtype=np.uint64), (2**64 - 2, 2**64 - 1), [1, 0]),
+        (np.array(["b", "a"]), ("a", "b"), [1, 0]),
+        (np.array([[1], [0]]), (0, 1), [1, 0]),
+        (pd.Series(["b", "a"], dtype="category"), ("a", "b"), [1, 0]),
+        (pl.Series(["b", "a"], dtype=pl.Enum(["b", "a", "z"])), ("a", "b"), [1, 0]),
+        (pl.Series([1, 2], dtype=pl.UInt64), (1, 2), [0, 1]),
+    ],
+)
+def test_e09_labels_of_all_types(values: Any, classes: tuple[Any, ...], codes: list[int]) -> None:
+    found = labels_of(values)
+    assert found.classes == classes and [type(c) for c in found.classes] == [type(c) for c in classes]
+    assert found.codes.dtype == np.int64 and found.codes.tolist() == codes
+
+
+def test_e09_mixed_types_and_missing_labels_name_the_first_row() -> None:
+    with pytest.raises(InputError, match="label 'y': labels of several types; row 3 holds text, 'a', after a number"):
+        labels(Table.of({"y": [1, 2, "a"]}), "y")
+    with pytest.raises(InputError, match="^y: labels of several types; row 2 holds a truth value"):
+        labels_of([1, True])
+    with pytest.raises(InputError, match="row 2 holds a number, 1, after text"):
+        labels_of(np.array(["a", 1], dtype=object))
+    for values in (["a", "b", None, "b", " "], [1.0, 2.0, float("nan"), 1.0, None], [True, False, None, True, None]):
+        with pytest.raises(InputError, match="2 rows have no label, the first is row 3; fill them in or drop"):
+            labels(Table.of({"y": values}), "y")
+    with pytest.raises(InputError, match="1 row has no label, the first is row 1"):
+        labels_of(pd.array([None, 1, 2], dtype="Int64").to_numpy(dtype=object, na_value=None))
+
+
+def test_d14_label_column_missing_names_the_nearest() -> None:
+    with pytest.raises(InputError) as error:
+        labels(Table.of({"species": ["a"], "length": [1]}, "iris.csv"), "specie")
+    assert str(error.value) == (
+        "iris.csv: there is no column 'specie' (did you mean 'species'?); the columns are 'species', 'length'"
+    )
+
+
+def test_d14_all_missing_continuous_and_identifier_labels_are_refused() -> None:
+    with pytest.raises(InputError, match="no row has a label"):
+        labels_of([None, None])
+    with pytest.raises(InputError, match="no row has a label"):
+        labels_of(["", " "])
+    numbers = np.random.default_rng(0).normal(size=100_000)
+    with pytest.raises(InputError, match=r"y looks continuous: 100,000 different numbers, such as \S+ in row 1;"):
+        labels_of(numbers)
+    with pytest.raises(InputError, match=r"looks continuous: 30 different numbers, such as '?0.5"):
+        labels_of(numbers_as_text())
+    with pytest.raises(InputError, match="looks continuous: 2 different numbers, such as 0.5 in row 2"):
+        labels_of([1.0, 0.5])
+    with pytest.raises(InputError, match="50 different values in 50 rows, too many to be classes"):
+        labels_of([f"id{value}" for value in range(50)])
+    with pytest.raises(InputError, match="holds values of type Date"):
+        labels_of([datetime.date(2024, 1, 1)])
+    with pytest.raises(InputError, match="infinite|continuous"):
+        labels_of([1.0, float("inf")])
+
+
+def test_d14_many_classes_pass_where_rows_are_few_or_repeat() -> None:
+    assert len(labels_of([f"id{value}" for value in range(49)]).classes) == 49
+    assert len(labels_of(np.arange(6000) % 3000).classes) == 3000
+    assert "if they are a quantity" in labels_of(np.arange(6000) % 3000).notes[0]
+    assert labels_of(np.arange(6000) % 300).notes == ()
+
+
+def test_e02_one_class_is_refused() -> None:
+    for values in ([1, 1], ["a", " a"], [True]):
+        with pytest.raises(InputError, match="every row has the label .*; two classes or more"):
+            labels_of(values)
+    with pytest.raises(InputError, match="y has no labels"):
+        labels_of([])
+
+
+def test_d09_labels_in_two_spellings_are_one_class_with_a_note() -> None:
+    found = labels_of([*twins("가"), "나 ", "나"])
+    assert found.classes == ("가", "나") and found.codes.tolist() == [0, 0, 1, 1]
+    assert "taken as one class" in found.notes[0]
+    assert labels_of(["Diabetes ", "Flu"]).notes == ()
+
+
+def test_a_class_named_like_a_missing_cell_is_noted() -> None:
+    assert "'NA' is taken as a class" in labels_of(["NA", "US"]).notes[0]
+    assert labels_of(["none", "hate"]).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "classes", "codes"),
+    [
+        (pl.Series([3, 1, 7]), (1, 3), [1, 0, -1]),
+        (pl.Series([3.0, 1.5]), (1, 3), [1, -1]),
+        (pl.Series([" 3", "1", "x"]), (1, 3), [1, 0, -1]),
+        (pl.Series([3, 1]), ("1", "3"), [1, 0]),
+        (pl.Series(["a", twins("가")[1]]), ("a", "가"), [0, 1]),
+        (pl.Series(["a", "b"], dtype=pl.Categorical()), ("b", "c"), [-1, 0]),
+        (pl.Series([True, False]), (False, True), [1, 0]),
+        (pl.Series(["TRUE", "False", "x"]), (False, True), [1, 0, -1]),
+        (pl.Series([True, False]), ("False", "True"), [1, 0]),
+    ],
+)
+def test_labels_encode_by_what_they_say(values: pl.Series, classes: tuple[Any, ...], codes: list[int]) -> None:
+    found = encode_labels(values, classes)
+    assert found.dtype == np.int64 and found.tolist() == codes
+
+
+def test_e09_encoding_refuses_missing_labels() -> None:
+    for values in (pl.Series(["a", None]), pl.Series(["a", ""]), pl.Series([1.0, float("nan")])):
+        with pytest.raises(InputError, match="test.csv: 1 row has no label, the first is row 2"):
+            encode_labels(values, ("a", "b"), "test.csv")
+
+
+@given(st.lists(st.text(max_size=3), min_size=2, max_size=30))
+def test_codes_and_classes_give_the_labels_back(values: list[str]) -> None:
+    try:
+        found = labels_of(values)
+    except InputError:
+        return
+    bare = [pl.Series([value]).str.strip_chars().str.normalize("NFC")[0] for value in values]
+    assert [str(found.classes[code]) for code in found.codes] == bare
+    assert encode_labels(pl.Series(values), found.classes).tolist() == found.codes.tolist()
+
+
+# --- any cells at all ------------------------------------------------------------------------------------------------
+
+CELL = st.one_of(
+    st.none(),
+    st.text(max_size=12),
+    st.sampled_from([quoted(row[0]) for row in (*CELLS, *DATES)]),
+    st.from_regex(r"\A[+-]?[0-9]{1,3}([.,][0-9]{1,3}){0,2}%?\Z"),
+    st.from_regex(r"\A[0-9]{4}[-./][0-9]{1,2}[-./][0-9]{1,2}( [0-9]{2}:[0-9]{2})?\Z"),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(CELL, min_size=1, max_size=40), st.sampled_from([None, "number", "boolean", "date", "category"]))
+@example(["\ud800"], None)
+@example(["0" * 400], "number")
+@example(["1" * 400 + "%"], "number")
+def test_random_text_never_raises_anything_but_input_errors(cells: list[Any], kind: str | None) -> None:
+    try:
+        table = Table.of({"date": cells})
+        schema = infer_schema(table, {"date": kind} if kind else {})
+        values = parse(table, schema)
+    except InputError as error:
+        assert len(str(error).splitlines()) == 1
+        return
+    if schema.columns[0].kind == "left out":
+        assert not values
+    else:
+        assert len(values["date"]) == len(cells)
+        assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+
+
+@settings(deadline=None)
+@given(st.lists(CELL.filter(bool), min_size=1, max_size=20))
+def test_what_is_found_does_not_depend_on_the_order_of_rows(cells: list[Any]) -> None:
+    def found(values: list[Any]) -> Any:
+        try:
+            return infer_schema(Table.of({"x": values}))
+        except InputError:
+            return InputError
+
+    assert found(cells) == found(cells[::-1])
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(), st.floats(), st.booleans(), st.text(max_size=4)), max_size=20))
+def test_random_python_cells_never_raise_anything_but_input_errors(cells: list[Any]) -> None:
+    try:
+        table = Table.of({"x": cells, "y": cells})
+        parse(table, infer_schema(table))
+        labels(table, "y")
+    except InputError as error:
+        assert len(str(error).splitlines()) == 1
+
+
+def test_long_cells_and_names_are_cut_in_messages() -> None:
+    table = Table.of({"n" * 500: [*numbers_as_text(), "x" * 500]})
+    with pytest.raises(InputError) as error:
+        infer_schema(table)
+    assert len(str(error.value)) < 500
+
+
+# --- speed and real tables -------------------------------------------------------------------------------------------
+
+
+def test_half_a_million_rows_are_read_fast() -> None:
+    rng = np.random.default_rng(0)
+    table = Table.of({f"x{place}": rng.normal(size=500_000) for place in range(10)})
+    start = time.perf_counter()
+    parse(table, infer_schema(table))
+    # Takes about 0.02 s; a rule that walks the cells in Python would take more than a second.
+    assert time.perf_counter() - start < 0.5
+
+
+def test_every_real_table_is_read(shared_data: Path) -> None:
+    facts = json.loads((shared_data / "manifest.json").read_text(encoding="utf-8"))
+    tables = {key: fact for key, fact in facts.items() if key.startswith("tables/")}
+    assert len(tables) > 40
+    for key, fact in tables.items():
+        label = fact["label"].strip("`")
+        table = Table.of(pl.read_parquet(shared_data / key), key)
+        found = labels(table, label)
+        assert str(len(found.classes)) == fact["classes"], key
+        rest = table.without(label)
+        schema = infer_schema(rest)
+        values = parse(rest, schema)
+        assert list(values) == [column.name for column in schema.columns if column.kind != "left out"], key
+
+
+def test_real_columns_are_what_a_reader_would_say(shared_data: Path) -> None:
+    def kinds(name: str) -> dict[str, str]:
+        table = Table.of(pl.read_parquet(shared_data / "tables" / f"{name}.parquet"))
+        return {column.name: column.why.split(":")[0] or column.kind for column in infer_schema(table).columns}
+
+    titanic = kinds("titanic")
+    assert {titanic[name] for name in ("age", "fare", "body", "pclass")} == {"number"}
+    assert {titanic[name] for name in ("sex", "ticket", "cabin", "boat", "home.dest")} == {"category"}
+    assert titanic["name"] == "free text"
+    maintenance = kinds("predictive_maintenance")
+    assert maintenance["UDI"] == maintenance["Product ID"] == "identifier"
+    churn = kinds("telecom_churn")
+    assert churn["phone number"] == "identifier" and churn["state"] == "category"
+    assert churn["international plan"] == "boolean"
+    assert kinds("hypothyroid")["TBG"] == "all cells are missing"
+    assert kinds("mushroom")["veil-type"] == "constant"
+
+
+def test_text_and_typed_real_tables_agree(shared_data: Path) -> None:
+    for name in ("adult_census", "segment", "stroke", "wine_quality"):
+        frame = pl.read_parquet(shared_data / "tables" / f"{name}.parquet")
+        typed, text = Table.of(frame), Table.of(frame.cast(pl.String))
+        one, other = infer_schema(typed), infer_schema(text)
+        assert [replace(column, why="") for column in one.columns] == [replace(c, why="") for c in other.columns], name
+        same_parsed(parse(typed, one), parse(text, other))
