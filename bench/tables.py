@@ -103,11 +103,16 @@ def timed(work) -> float:  # noqa: ANN001
     return time.perf_counter() - began
 
 
+def spelled(label: object) -> str:
+    """One spelling for a label that one side read as 1 and the other as 1.0 or "1 "."""
+    return str(int(label)) if isinstance(label, float) else str(label).strip()
+
+
 def measure(path: Path, label: str, rivals: list, repeat: int) -> dict:
     first = Luce().read(path)
     target = labels(first, label)
     train, test = holdout(target.codes, 0.2, 0)
-    truth = np.array(target.classes)[target.codes[test]].astype(str).tolist()
+    truth = np.array(target.classes)[target.codes[test]].tolist()
     times: dict[str, list[float]] = {r.name: [] for r in rivals}
     row: dict = {"table": path.stem, "rows": first.rows, "classes": len(target.classes)}
     for rival in rivals:
@@ -125,8 +130,7 @@ def measure(path: Path, label: str, rivals: list, repeat: int) -> dict:
                 times[rival.name].append(timed(rival.fit))
     for rival in rivals:
         p, classes = rival.probabilities()
-        names = [str(c).strip() for c in classes]
-        own = [str(t).strip() for t in truth]
+        names, own = [spelled(c) for c in classes], [spelled(t) for t in truth]
         predicted = [names[k] for k in p.argmax(axis=1)]
         floor = np.maximum(p, 1e-15)  # a class with probability 0 costs 34.5 nats here, for both
         floor /= floor.sum(axis=1, keepdims=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 
-from .errors import InputError
+from luce.errors import InputError
 
 if TYPE_CHECKING:
     import polars as pl

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 LEAST_COUNT = 2  # a level seen less often is rare: it shares the column of unseen levels
+FEW_VALUES = 12  # a number with at most so many different values is also encoded value by value
+VALUE_SIZE = 0.5  # what stands in such a column instead of 1: the penalty holds it back more than the number itself
 MOST_LEVELS = 20_000  # of the more frequent levels at most so many have a column of their own
 
 Parsed = "NDArray[np.float64] | pl.Series"
@@ -43,6 +45,9 @@ class NumberPlan:
         mean = float(known.mean()) if len(known) else 0.0
         with np.errstate(over="ignore"):
             scale = float(known.std()) if len(known) else 1.0
+        low, high = (known.min(), known.max()) if len(known) else (0.0, 0.0)
+        if ((known == low) | (known == high)).all():
+            scale = float(high - low) / 2  # a flag, however rare, is scaled as if its two values were equally frequent
         usable = np.isfinite(mean) and np.isfinite(scale) and scale > abs(mean) * 1e-13
         if not usable:  # constant up to rounding, or beyond double: no information that a weight could use
             return NumberPlan(name, mean if np.isfinite(mean) else 0.0, np.inf, missing)
@@ -55,12 +60,43 @@ class NumberPlan:
     def fill(self, x: NDArray[np.float64], out: NDArray[np.float32]) -> None:
         """out (n, 1 or 2) gets the columns."""
         z = (x - self.mean) / self.scale
+        import os as _o
+        SQ=float(_o.environ.get('SQ','0'))
+        if SQ and np.nanmax(np.abs(z))>SQ: z=np.sign(z)*np.where(np.abs(z)>SQ/4, SQ/4+np.log1p(np.maximum(np.abs(z)-SQ/4,0)), np.abs(z))
         gone = np.isnan(z)
         if gone.any():
             z = np.where(gone, 0.0, z)
         out[:, 0] = z
         if self.missing:
             out[:, 1] = np.isnan(x)
+
+
+@dataclass(frozen=True)
+class ValuesPlan:
+    """A number with few different values: beside its number, a column for each value and one for all else."""
+
+    name: str
+    values: tuple[float, ...]
+
+    @staticmethod
+    def fit(name: str, x: NDArray[np.float64]) -> ValuesPlan | None:
+        """None if the number has only two values (then its one column says all) or more than FEW_VALUES."""
+        if len(np.unique(x[:4096])) > FEW_VALUES + 1:
+            return None
+        values, counts = np.unique(x[~np.isnan(x)], return_counts=True)
+        if not 3 <= len(values) <= FEW_VALUES:
+            return None
+        return ValuesPlan(name, tuple(values[counts >= LEAST_COUNT].tolist()))
+
+    @property
+    def names(self) -> list[str]:
+        return [f"{self.name} = {value:g}" for value in self.values] + [f"{self.name} = another value"]
+
+    def codes(self, x: NDArray[np.float64]) -> NDArray[np.int32]:
+        values = np.asarray(self.values)
+        place = np.searchsorted(values, x)
+        near = np.minimum(place, len(values) - 1)
+        return np.where(values[near] == x, near, len(values)).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -131,14 +167,18 @@ class Encoder:
     """The fitted plan; `Encoder.fit(schema, parsed)`, then `transform(parsed)` for any rows of the same schema."""
 
     numbers: tuple[NumberPlan, ...]
+    values: tuple[ValuesPlan, ...]
     dates: tuple[DatePlan, ...]
     categories: tuple[CategoryPlan, ...]
 
     @staticmethod
     def fit(schema: Schema, parsed: Mapping[str, Any]) -> Encoder:
         kind = {c.name: c.kind for c in schema.columns}
+        numbers = [n for n in kind if kind[n] in ("number", "boolean")]
+        values = (ValuesPlan.fit(n, parsed[n]) for n in numbers)
         return Encoder(
-            tuple(NumberPlan.fit(n, parsed[n]) for n in kind if kind[n] in ("number", "boolean")),
+            tuple(NumberPlan.fit(n, parsed[n]) for n in numbers),
+            tuple(v for v in values if v is not None and v.values),
             tuple(DatePlan.fit(n, parsed[n]) for n in kind if kind[n] == "date"),
             tuple(CategoryPlan.fit(n, parsed[n]) for n in kind if kind[n] == "category"),
         )
@@ -146,7 +186,7 @@ class Encoder:
     @property
     def names(self) -> list[str]:
         """What each column of the features is, in order."""
-        plans = (*self._dense_plans(), *self.dates, *self.categories)
+        plans = (*self._dense_plans(), *self.values, *self.dates, *self.categories)
         return [name for plan in plans for name in plan.names]
 
     def _dense_plans(self) -> list[NumberPlan]:
@@ -171,7 +211,8 @@ class Encoder:
 
     def _codes(self, parsed: Mapping[str, Any]) -> list[tuple[int, list[NDArray[np.int32]]]]:
         """Per block of sparse columns: its width, and the codes within it (each row has one of each)."""
-        blocks = [(20, [d.month_codes(parsed[d.name]), d.weekday_codes(parsed[d.name])]) for d in self.dates]
+        blocks = [(len(v.values) + 1, [v.codes(parsed[v.name])]) for v in self.values]
+        blocks += [(20, [d.month_codes(parsed[d.name]), d.weekday_codes(parsed[d.name])]) for d in self.dates]
         blocks += [(len(c.levels) + 2, [c.codes(parsed[c.name])]) for c in self.categories]
         return blocks
 
@@ -199,12 +240,16 @@ class Encoder:
             return Features(rows, dense=have)
         indices = np.stack(codes, axis=1, dtype=np.int32).reshape(-1)
         starts = np.arange(rows + 1, dtype=np.int64) * len(codes)
-        return Features(rows, dense=have, starts=starts, indices=indices, sparse_columns=offset)
+        weights = np.ones(len(codes), dtype=np.float32)
+        weights[: len(self.values)] = VALUE_SIZE
+        values = np.tile(weights, rows) if self.values else None
+        return Features(rows, dense=have, starts=starts, indices=indices, values=values, sparse_columns=offset)
 
     def to_json(self) -> dict[str, Any]:
         number = lambda p: [p.name, p.mean, p.scale if np.isfinite(p.scale) else None, p.missing]  # noqa: E731
         return {
             "numbers": [number(p) for p in self.numbers],
+            "values": [[v.name, list(v.values)] for v in self.values],
             "dates": [[d.name, number(d.year), number(d.time)] for d in self.dates],
             "categories": [[c.name, list(c.levels)] for c in self.categories],
         }
@@ -213,6 +258,7 @@ class Encoder:
     def from_json(facts: Mapping[str, Any]) -> Encoder:
         return Encoder(
             tuple(_number(p) for p in facts["numbers"]),
+            tuple(ValuesPlan(str(name), tuple(map(float, values))) for name, values in facts["values"]),
             tuple(DatePlan(str(name), _number(year), _number(time)) for name, year, time in facts["dates"]),
             tuple(CategoryPlan(str(name), tuple(map(str, levels))) for name, levels in facts["categories"]),
         )

@@ -154,7 +154,8 @@ def _warn(certificate: Certificate, l2: float | None) -> None:
 
 def _strength(l2: float | None, total: float) -> float:
     if l2 is None:
-        return 1.0 / total
+        import os as _o
+        return float(_o.environ.get("L2M","1")) / total
     if isinstance(l2, bool) or not isinstance(l2, (int, float)) or not math.isfinite(l2) or l2 < 0:
         raise InputError(f"l2 is {l2!r}: give a number from 0 on, or None for 1/n")
     return max(float(l2), SMALLEST_L2)

@@ -13,13 +13,28 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, get_args
 
 import numpy as np
 
-from . import cells
-from .cells import Labels, Levels, label_codes, nfc, shown
-from .errors import InputError, ModelFileError
+from luce import cells
+from luce.cells import Labels, Levels, label_codes, nfc, shown
+from luce.errors import InputError, ModelFileError
 
 if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
+
+__all__ = [
+    "Asked",
+    "Column",
+    "Kind",
+    "Labels",
+    "Parsed",
+    "Schema",
+    "Table",
+    "encode_labels",
+    "infer_schema",
+    "labels",
+    "labels_of",
+    "parse",
+]
 
 Kind = Literal["number", "boolean", "date", "category", "left out"]
 Asked = Literal["number", "boolean", "date", "category", "ignore"]
@@ -427,10 +442,10 @@ def _nearest_date(table: Table, series: pl.Series, levels: Levels) -> Column:
     """For a column that was said to be dates: the format of most cells; `parse` names the first cell that differs."""
     counts = {date_format: cells.dates(levels.wide, date_format).count() for date_format in cells.DATE_FORMATS}
     best = max(counts, key=lambda date_format: counts[date_format])
-    if counts[best] or not levels.present.any():
-        return Column(series.name, "date", date_format=best)
-    bad = cells.clean(series).is_not_null().to_numpy()
-    _refuse(table, series, bad, "is no date; write it as 2024-01-31")
+    if not counts[best] and levels.present.any():
+        bad = cells.clean(series).is_not_null().to_numpy()
+        _refuse(table, series, bad, "is no date; write it as 2024-01-31")
+    return Column(series.name, "date", date_format=best)
 
 
 def _category(table: Table, series: pl.Series, levels: Levels, missing: int, notes: list[str]) -> Column:
