@@ -119,26 +119,27 @@ void check_gradient(const Design& d, std::size_t outputs, const OutMatrix& g) {
             "the gradient must be (columns + 1) x outputs");
 }
 
-void backward(const Design& d, Matrix<double> residual, OutMatrix gradient, int threads) {
-    require(static_cast<Index>(residual.shape(1)) == d.x.rows, "residuals must be outputs x rows");
-    check_gradient(d, residual.shape(0), gradient);
-    nb::gil_scoped_release free;
-    luce::backward(d.x, residual.data(), d.x.rows, static_cast<int>(residual.shape(0)), gradient.data(), threads);
-}
-
-std::tuple<double, double, double> sweep(Matrix<double> logits, std::optional<Matrix<double>> direction, double step,
-                                         const Labels& labels, std::optional<Vector<double>> correction,
-                                         std::optional<OutMatrix> residual, int threads) {
-    const int outputs = labels.y.outputs();
-    check_logits(labels.rows(), outputs, logits.shape(0), logits.shape(1));
-    if (direction) check_logits(labels.rows(), outputs, direction->shape(0), direction->shape(1));
-    if (residual) check_logits(labels.rows(), outputs, residual->shape(0), residual->shape(1));
-    require(!correction || static_cast<int>(correction->shape(0)) == outputs, "one correction for each output");
+std::tuple<double, double, double> along(Matrix<double> logits, Matrix<double> direction, double step,
+                                         const Labels& labels, int threads) {
+    check_logits(labels.rows(), labels.y.outputs(), logits.shape(0), logits.shape(1));
+    check_logits(labels.rows(), labels.y.outputs(), direction.shape(0), direction.shape(1));
     nb::gil_scoped_release free;
     const luce::Derivatives r =
-        luce::sweep(logits.data(), direction ? direction->data() : nullptr, step, labels.rows(), labels.rows(),
-                    labels.y, correction ? correction->data() : nullptr, residual ? residual->data() : nullptr, threads);
+        luce::along(logits.data(), direction.data(), step, labels.rows(), labels.rows(), labels.y, threads);
     return {r.loss, r.slope, r.curve};
+}
+
+double gradient_at(const Design& d, OutMatrix logits, std::optional<Matrix<double>> direction, double step,
+                   const Labels& labels, std::optional<Vector<double>> correction, OutMatrix gradient, int threads) {
+    const int outputs = labels.y.outputs();
+    require(labels.rows() == d.x.rows, "labels and design differ in rows");
+    check_logits(d.x.rows, outputs, logits.shape(0), logits.shape(1));
+    if (direction) check_logits(d.x.rows, outputs, direction->shape(0), direction->shape(1));
+    require(!correction || static_cast<int>(correction->shape(0)) == outputs, "one correction for each output");
+    check_gradient(d, outputs, gradient);
+    nb::gil_scoped_release free;
+    return luce::gradient_at(d.x, logits.data(), direction ? direction->data() : nullptr, step, d.x.rows, labels.y,
+                             correction ? correction->data() : nullptr, gradient.data(), threads);
 }
 
 double cross_entropy(const Design& d, Matrix<double> w, Vector<double> b, const Labels& labels, OutMatrix gradient,
@@ -244,9 +245,9 @@ NB_MODULE(_core, m) {
              "weights"_a.none().noconvert(), "classes"_a);
     m.def("forward", &forward, "design"_a, "weights"_a.noconvert(), "bias"_a.noconvert(), "logits"_a.noconvert(),
           "threads"_a);
-    m.def("backward", &backward, "design"_a, "residual"_a.noconvert(), "gradient"_a.noconvert(), "threads"_a);
-    m.def("sweep", &sweep, "logits"_a.noconvert(), "direction"_a.none().noconvert(), "step"_a, "labels"_a,
-          "correction"_a.none().noconvert(), "residual"_a.none().noconvert(), "threads"_a);
+    m.def("along", &along, "logits"_a.noconvert(), "direction"_a.noconvert(), "step"_a, "labels"_a, "threads"_a);
+    m.def("gradient_at", &gradient_at, "design"_a, "logits"_a.noconvert(), "direction"_a.none().noconvert(), "step"_a,
+          "labels"_a, "correction"_a.none().noconvert(), "gradient"_a.noconvert(), "threads"_a);
     m.def("cross_entropy", &cross_entropy, "design"_a, "weights"_a.noconvert(), "bias"_a.noconvert(), "labels"_a,
           "gradient"_a.noconvert(), "threads"_a);
     m.def("hessian_product", &hessian_product, "design"_a, "logits"_a.noconvert(), "labels"_a, "v"_a.noconvert(),

@@ -7,10 +7,27 @@
 #include "kernels.h"
 #include "parallel.h"
 
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
 namespace luce {
 namespace {
 
 using Numbers = std::vector<double>;
+
+// Subnormal residuals (probabilities below 1e-308) would slow the passes a hundredfold and add nothing: while a pass
+// works on a thread they count as 0. The caller's mode comes back at the end. Other processors do not slow down.
+class FlushSubnormals {
+public:
+#if defined(__x86_64__)
+    FlushSubnormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
+    ~FlushSubnormals() { _mm_setcsr(before_); }
+
+private:
+    unsigned before_;
+#endif
+};
 
 // Chunks of whole tiles. Their number depends on the shape alone: enough for many threads, few enough
 // that one partial sum of `width` numbers a chunk stays within 32 MiB.
@@ -81,6 +98,33 @@ void gather(const double* from, Index stride, Index tile, int rows, int outputs,
     }
 }
 
+// The other way: a tile into a class-major array.
+void scatter(const double* tile, Index stride, Index number, int rows, int outputs, double* to) {
+    for (int k = 0; k < outputs; ++k)
+        std::memcpy(to + k * stride + number * TILE, tile + k * TILE, rows * sizeof(double));
+}
+
+// A sweep over this thread's buffers: z in, residual out.
+Sweep sweep_of(Scratch& s, int outputs) {
+    Sweep w{};
+    w.outputs = outputs;
+    w.z = s.z.data();
+    w.residual = s.residual.data();
+    w.scratch = s.scratch.data();
+    return w;
+}
+
+// The loss of the tile whose logits are in s.z; fills s.residual.
+double sweep_tile(Scratch& s, int outputs, const Targets& y, Index tile, int rows, const double* correction) {
+    const TileTargets target(y, tile, rows);
+    Sweep w = sweep_of(s, outputs);
+    w.label = target.label;
+    w.weight = target.weight;
+    w.correction = correction;
+    kernels().sweep(w);
+    return total(w.loss);
+}
+
 // Sums of X'R over the tiles of one chunk: dense columns in LANES partial sums, sparse ones directly.
 class GradientSum {
 public:
@@ -114,7 +158,10 @@ private:
 template <class Body>
 void sum_over_chunks(const Chunks& chunks, Index width, int threads, double* out, const Body& body) {
     Numbers parts(chunks.count * width);
-    parallel_for(chunks.count, threads, [&](Index c) { body(c, parts.data() + c * width); });
+    parallel_for(chunks.count, threads, [&](Index c) {
+        const FlushSubnormals flush;
+        body(c, parts.data() + c * width);
+    });
     std::fill(out, out + width, 0.0);
     for (Index c = 0; c < chunks.count; ++c)
         for (Index i = 0; i < width; ++i) out[i] += parts[c * width + i];
@@ -150,50 +197,36 @@ void forward(const Features& x, const double* weights, const double* bias, int o
              int threads) {
     const Chunks chunks(x.rows, 1);
     parallel_for(chunks.count, worth(threads, operations(x, outputs)), [&](Index c) {
+        const FlushSubnormals flush;
         Scratch s(x.dense_columns, outputs);
         for (Index t = chunks.first_tile(c); t < chunks.end_tile(c); ++t) {
             const int rows = chunks.rows_in(t);
             load(x, t, rows, s.tile.data());
             multiply(x, t, rows, weights, bias, outputs, s, s.z.data());
-            for (int k = 0; k < outputs; ++k)
-                std::memcpy(logits + k * stride + t * TILE, &s.z[k * TILE], rows * sizeof(double));
+            scatter(s.z.data(), stride, t, rows, outputs, logits);
         }
     });
 }
 
-void backward(const Features& x, const double* residual, Index stride, int outputs, double* gradient, int threads) {
-    gradient_pass(x, outputs, gradient, 0, worth(threads, operations(x, outputs)),
-                  [&](Index t, int rows, Scratch& s, double*) {
-                      gather(residual, stride, t, rows, outputs, s.residual.data());
-                  });
-}
-
-Derivatives sweep(const double* logits, const double* direction, double step, Index stride, Index rows,
-                  const Targets& y, const double* correction, double* residual, int threads) {
+Derivatives along(const double* logits, const double* direction, double step, Index stride, Index rows,
+                  const Targets& y, int threads) {
     const int outputs = y.outputs();
     const Chunks chunks(rows, 3);
     double sums[3];
     sum_over_chunks(chunks, 3, worth(threads, 20.0 * rows * outputs), sums, [&](Index c, double* part) {
         Scratch s(0, outputs);
-        Sweep w{};
-        w.outputs = outputs;
-        w.z = s.z.data();
-        w.direction = direction ? s.direction.data() : nullptr;
+        Sweep w = sweep_of(s, outputs);
+        w.direction = s.direction.data();
         w.step = step;
-        w.correction = correction;
-        w.residual = residual ? s.residual.data() : nullptr;
-        w.scratch = s.scratch.data();
+        w.residual = nullptr;
         for (Index t = chunks.first_tile(c); t < chunks.end_tile(c); ++t) {
             const int n = chunks.rows_in(t);
             const TileTargets target(y, t, n);
             w.label = target.label;
             w.weight = target.weight;
             gather(logits, stride, t, n, outputs, s.z.data());
-            if (direction) gather(direction, stride, t, n, outputs, s.direction.data());
+            gather(direction, stride, t, n, outputs, s.direction.data());
             kernels().sweep(w);
-            if (residual)
-                for (int k = 0; k < outputs; ++k)
-                    std::memcpy(residual + k * stride + t * TILE, &s.residual[k * TILE], n * sizeof(double));
         }
         part[0] = total(w.loss);
         part[1] = total(w.slope);
@@ -202,23 +235,32 @@ Derivatives sweep(const double* logits, const double* direction, double step, In
     return {sums[0], sums[1], sums[2]};
 }
 
+double gradient_at(const Features& x, double* logits, const double* direction, double step, Index stride,
+                   const Targets& y, const double* correction, double* gradient, int threads) {
+    const int outputs = y.outputs();
+    Numbers sums((x.columns() + 1) * outputs + 1);
+    gradient_pass(x, outputs, sums.data(), 1, worth(threads, 2 * operations(x, outputs)),
+                  [&](Index t, int rows, Scratch& s, double* loss) {
+                      gather(logits, stride, t, rows, outputs, s.z.data());
+                      if (direction) {
+                          gather(direction, stride, t, rows, outputs, s.direction.data());
+                          for (Index i = 0; i < outputs * TILE; ++i) s.z[i] += step * s.direction[i];
+                          scatter(s.z.data(), stride, t, rows, outputs, logits);
+                      }
+                      *loss += sweep_tile(s, outputs, y, t, rows, correction);
+                  });
+    std::copy(sums.begin(), sums.end() - 1, gradient);
+    return sums.back();
+}
+
 double cross_entropy(const Features& x, const double* weights, const double* bias, const Targets& y, double* gradient,
                      int threads) {
     const int outputs = y.outputs();
     Numbers sums((x.columns() + 1) * outputs + 1);
     gradient_pass(x, outputs, sums.data(), 1, worth(threads, 2 * operations(x, outputs)),
                   [&](Index t, int rows, Scratch& s, double* loss) {
-                      const TileTargets target(y, t, rows);
                       multiply(x, t, rows, weights, bias, outputs, s, s.z.data());
-                      Sweep w{};
-                      w.outputs = outputs;
-                      w.z = s.z.data();
-                      w.label = target.label;
-                      w.weight = target.weight;
-                      w.residual = s.residual.data();
-                      w.scratch = s.scratch.data();
-                      kernels().sweep(w);
-                      *loss += total(w.loss);
+                      *loss += sweep_tile(s, outputs, y, t, rows, nullptr);
                   });
     std::copy(sums.begin(), sums.end() - 1, gradient);
     return sums.back();
@@ -232,14 +274,10 @@ void hessian_product(const Features& x, const double* logits, Index stride, cons
                       const TileTargets target(y, t, rows);
                       gather(logits, stride, t, rows, outputs, s.z.data());
                       multiply(x, t, rows, v, c, outputs, s, s.direction.data());
-                      Sweep w{};
-                      w.outputs = outputs;
-                      w.z = s.z.data();
+                      Sweep w = sweep_of(s, outputs);
                       w.direction = s.direction.data();
                       w.label = target.label;
                       w.weight = target.weight;
-                      w.residual = s.residual.data();
-                      w.scratch = s.scratch.data();
                       kernels().curvature(w);
                   });
 }
@@ -252,12 +290,8 @@ void intercept_curvature(const double* logits, Index stride, Index rows, const T
     const Chunks chunks(rows, width);
     sum_over_chunks(chunks, width, worth(threads, 10.0 * rows * width), hessian, [&](Index c, double* part) {
         Scratch s(0, outputs);
-        Sweep w{};
-        w.outputs = outputs;
-        w.z = s.z.data();
+        Sweep w = sweep_of(s, outputs);
         w.direction = s.direction.data();
-        w.residual = s.residual.data();
-        w.scratch = s.scratch.data();
         for (Index t = chunks.first_tile(c); t < chunks.end_tile(c); ++t) {
             const int n = chunks.rows_in(t);
             const TileTargets target(y, t, n);

@@ -25,13 +25,15 @@ struct Derivatives {
 void forward(const Features& x, const double* weights, const double* bias, int outputs, double* logits, Index stride,
              int threads);
 
-// gradient[j * outputs + k] = sum_i x_ij residual[k * stride + i]; its last row is sum_i residual
-void backward(const Features& x, const double* residual, Index stride, int outputs, double* gradient, int threads);
+// Loss at logits + step * direction and its first two derivatives in step; logits and direction are outputs x stride.
+Derivatives along(const double* logits, const double* direction, double step, Index stride, Index rows,
+                  const Targets& y, int threads);
 
-// Loss at logits + step * direction, its derivatives in step (if direction), and the residual there (if residual),
-// with the probabilities moved by -(diag p - p p') correction if correction is given.
-Derivatives sweep(const double* logits, const double* direction, double step, Index stride, Index rows,
-                  const Targets& y, const double* correction, double* residual, int threads);
+// First logits += step * direction (if direction). Then gradient[j * outputs + k] = sum_i x_ij r_ik and, in its last row,
+// sum_i r_ik, with r_i = s_i (p_i - onehot(y_i)) and p_i moved by -(diag p - p p') correction if that is given.
+// Returns the loss at the logits. One read of X; the residual never leaves the cache.
+double gradient_at(const Features& x, double* logits, const double* direction, double step, Index stride,
+                   const Targets& y, const double* correction, double* gradient, int threads);
 
 // The whole in one read of X: loss and gradient at (weights, bias).
 double cross_entropy(const Features& x, const double* weights, const double* bias, const Targets& y, double* gradient,

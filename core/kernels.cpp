@@ -9,8 +9,8 @@ namespace LUCE_ISA {
 
 #if defined(__AVX512F__)
 constexpr int WIDTH = 8;
-constexpr int CLASS_BLOCK = 3;  // forward: accumulators of CLASS_BLOCK x ROW_BLOCK registers
-constexpr int ROW_BLOCK = 8;
+constexpr int CLASS_BLOCK = 6;  // forward: accumulators of CLASS_BLOCK x ROW_BLOCK registers
+constexpr int ROW_BLOCK = 4;
 #elif defined(__AVX2__)
 constexpr int WIDTH = 4;
 constexpr int CLASS_BLOCK = 3;
@@ -101,10 +101,7 @@ static void forward(const double* tile, Index columns, const double* weights, co
     int k = 0;
     for (; k + CLASS_BLOCK <= outputs; k += CLASS_BLOCK)
         forward_block<CLASS_BLOCK>(tile, columns, weights, bias, outputs, k, z);
-    if (k + 2 <= outputs) {
-        forward_block<2>(tile, columns, weights, bias, outputs, k, z);
-        k += 2;
-    }
+    for (; k + 2 <= outputs; k += 2) forward_block<2>(tile, columns, weights, bias, outputs, k, z);
     if (k < outputs) forward_block<1>(tile, columns, weights, bias, outputs, k, z);
 }
 

@@ -26,7 +26,7 @@ class Objective:
 
     Two classes have one column, the logit of the second class over the first (the sigmoid); K > 2 classes have K.
     The intercepts b are not penalised. Points are (columns + 1, outputs) float64, the last row is b;
-    logits and residuals are (outputs, rows).
+    logits are (outputs, rows).
     """
 
     def __init__(
@@ -81,25 +81,28 @@ class Objective:
         product[:-1] += self.penalty * direction[:-1]
         return product
 
-    def residual(self, logits: Array, correction: Array | None = None) -> tuple[float, Array]:
-        """The loss and s_i (p_i - onehot(y_i)), with p moved by -(diag p - p p') correction if that is given."""
-        out = np.empty_like(logits)
-        loss, _, _ = _core.sweep(logits, None, 0.0, self.labels, correction, out, self.threads)
-        return loss, out
+    def along(self, logits: Array, direction: Array, step: float) -> tuple[float, float, float]:
+        """Loss at logits + step * direction, with its first two derivatives in step."""
+        return _core.along(logits, direction, step, self.labels, self.threads)
 
-    def along(self, logits: Array, direction: Array, step: float, residual: Array) -> tuple[float, float, float]:
-        """Loss at logits + step * direction with its first two derivatives in step; fills the residual there."""
-        return _core.sweep(logits, direction, step, self.labels, None, residual, self.threads)
+    def gradient_at(
+        self, point: Array, logits: Array, move: tuple[Array, float] | None = None, correction: Array | None = None
+    ) -> tuple[float, Array]:
+        """P and its gradient at `point` from its logits, in one read of X.
 
-    def gradient_of(self, point: Array, residual: Array) -> Array:
-        """X'R + penalty W, and the sums of R in the last row."""
+        move: (direction, step), added to the logits in place first. correction: moves every p_i by
+        -(diag p_i - p_i p_i') correction in the gradient.
+        """
         gradient = np.empty_like(point)
-        _core.backward(self.features.design, residual, gradient, self.threads)
+        direction, step = move if move is not None else (None, 0.0)
+        loss = _core.gradient_at(
+            self.features.design, logits, direction, step, self.labels, correction, gradient, self.threads
+        )
         gradient[:-1] += self.penalty * point[:-1]
-        return gradient
+        return loss + self.penalty_of(point), gradient
 
     def certify(self, point: Array, logits: Array) -> Gap:
-        """A duality gap at this point, by one read of X.
+        """A duality gap at this point, by two reads of X.
 
         For any alpha_i in the simplex with sum_i s_i (alpha_i - y_i) = 0 (which the free intercepts demand),
         P(W) - D(alpha) = sum_i s_i KL(alpha_i || p_i) + |penalty W + X'S(alpha - Y)|^2 / (2 penalty).
@@ -107,15 +110,13 @@ class Objective:
         intercepts: it meets the demand exactly, is in the simplex while |c| <= 1/2, and its KL term is at most
         the chi-square distance c' g_b. If |c| is larger the gap is infinite (nothing proven yet).
         """
-        loss, residual = self.residual(logits)
-        value = loss + self.penalty_of(point)
-        slope = residual.sum(axis=1)
+        value, gradient = self.gradient_at(point, logits)
+        slope = gradient[-1]
         hessian = np.empty((self.outputs, self.outputs))
         _core.intercept_curvature(logits, self.labels, hessian, self.threads)
         correction = np.linalg.lstsq(hessian, slope, rcond=1e-13)[0]
         if not np.all(np.abs(correction) <= 0.5) or self.penalty <= 0:
             return Gap(value, float("inf"))
-        _, moved = self.residual(logits, correction)
-        gradient = self.gradient_of(point, moved)
-        left = float(np.sum(gradient[:-1] ** 2)) / (2 * self.penalty)
+        _, moved = self.gradient_at(point, logits, correction=correction)
+        left = float(np.sum(moved[:-1] ** 2)) / (2 * self.penalty)
         return Gap(value, left + max(float(correction @ slope), 0.0))

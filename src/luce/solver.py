@@ -22,6 +22,8 @@ MEMORY = 12  # pairs of steps and gradient changes that are remembered
 MOST_ITERATIONS = 3000
 BLOCK_COLUMNS = 512  # columns with exact curvature when there are too many for all
 ALL_COLUMNS = 1200  # up to so many, all columns have exact curvature
+
+LINE_SLOPE = 0.3  # how exact the step along a direction is
 SAMPLE_ROWS = 16_384  # rows that the metric is made from; more are sampled by their curvature
 
 Progress = Callable[[int, float], None]
@@ -189,29 +191,38 @@ class _History:
         return -d
 
 
-def _line_search(o: Objective, point: Array, logits: Array, direction: Array, along: Array, residual: Array,
-                 slope: float) -> tuple[float, float]:  # fmt: skip
-    """A step at which the derivative along the direction is at most a fifth of what it was, and the loss there.
+def _line_search(
+    o: Objective, point: Array, logits: Array, direction: Array, along: Array, value: float, slope: float
+) -> float:
+    """A step that lowers the objective and at which its slope has fallen to LINE_SLOPE of the first.
 
-    Safeguarded Newton on the logits; fills the residual.
+    Works on the logits alone: safeguarded Newton, with the secant where Newton leaves the bracket.
     """
     linear = o.penalty * _dot(point[:-1], direction[:-1])
     square = o.penalty * _dot(direction[:-1], direction[:-1])
-    low, high, step, loss = 0.0, np.inf, 1.0, np.inf
-    for _ in range(30):
-        loss, first, second = o.along(logits, along, step, residual)
+    penalty = o.penalty_of(point)
+    low, high, step = 0.0, np.inf, 1.0
+    slope_low, slope_high = slope, np.inf
+    for _ in range(40):
+        loss, first, second = o.along(logits, along, step)
+        lower = loss + penalty + step * (linear + 0.5 * step * square) <= value
         first += linear + step * square
         second += square
-        if abs(first) <= 0.2 * abs(slope):
+        if lower and abs(first) <= LINE_SLOPE * abs(slope):
             break
         if first < 0:
-            low = step
+            low, slope_low = step, first
         else:
-            high = step
+            high, slope_high = step, first
         newton = step - first / second if second > 0 else np.inf
-        inside = low < newton < min(high, 8 * step)
-        step = newton if inside else (8 * step if high == np.inf else 0.5 * (low + high))
-    return step, loss
+        if low < newton < min(high, 8 * step):
+            step = newton
+        elif high == np.inf:
+            step *= 8
+        else:
+            secant = low - slope_low * (high - low) / (slope_high - slope_low)
+            step = min(max(secant, low + 0.02 * (high - low)), high - 0.02 * (high - low))
+    return step
 
 
 def minimise(
@@ -221,18 +232,16 @@ def minimise(
     o, began = objective, time.monotonic()
     point = o.start() if start is None else start.copy()
     logits = o.logits(point)
-    loss, residual = o.residual(logits)
-    gradient = o.gradient_of(point, residual)
+    value, gradient = o.gradient_at(point, logits)
     metric, history = Metric(o), _History()
     passes, refresh_at = 2, 0
     for iteration in range(MOST_ITERATIONS):
-        value = loss + o.penalty_of(point)
         rough = _dot(gradient[:-1], gradient[:-1]) / (2 * o.penalty)
         if progress is not None:
             progress(passes, rough / max(value, 1e-300))
         if rough <= tolerance * value:
             proven = o.certify(point, logits)
-            passes += 1
+            passes += 2
             if proven.gap <= tolerance * proven.value:
                 break
         if iteration >= refresh_at:
@@ -245,17 +254,16 @@ def minimise(
             direction = -metric.solve(gradient)
             slope = _dot(gradient, direction)
         along = o.logits(direction)
-        step, loss = _line_search(o, point, logits, direction, along, residual, slope)
+        step = _line_search(o, point, logits, direction, along, value, slope)
         moved = point + step * direction
         if np.array_equal(moved, point):
             break
-        logits += step * along
-        fresh = o.gradient_of(moved, residual)
+        value, fresh = o.gradient_at(moved, logits, (along, step))
         passes += 2
         history.remember(moved - point, fresh - gradient)
         point, gradient = moved, fresh
     final = o.certify(point, o.logits(point))
-    return Solution(point, _certificate(o, final, passes + 2, time.monotonic() - began, tolerance))
+    return Solution(point, _certificate(o, final, passes + 3, time.monotonic() - began, tolerance))
 
 
 def _certificate(o: Objective, final: Gap, passes: int, seconds: float, tolerance: float) -> Certificate:
