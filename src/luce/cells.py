@@ -1,6 +1,6 @@
 """What a cell says: the one set of rules by which text, typed and Python cells become numbers, dates and levels.
 
-docs/tables.md holds the same rules as one table; tests/test_table.py checks that table cell by cell.
+docs/tables.md holds the same rules as one table; tests/test_cells.py checks that table cell by cell.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -358,11 +358,11 @@ def truth_cells(columns: Sequence[pl.Series]) -> list[tuple[NDArray[np.float64],
     truths = cleaned.str.to_lowercase().replace_strict(TRUTHS, default=None, return_dtype=pl.Float64)
     bad = (truths.is_null() & cleaned.is_not_null()).to_numpy()
     values = truths.to_numpy()
-    at = [_codes(column, raw[here]) for column, here in zip(columns, parts, strict=True)]
+    at = [places(column, raw[here]) for column, here in zip(columns, parts, strict=True)]
     return [(np.append(values[h], np.nan)[k], np.append(bad[h], False)[k]) for k, h in zip(at, parts, strict=True)]
 
 
-def _codes(column: pl.Series, levels: pl.Series) -> NDArray[np.intp]:
+def places(column: pl.Series, levels: pl.Series) -> NDArray[np.intp]:
     """Where in `levels` each cell stands; one past the end for a null cell."""
     import polars as pl
 
@@ -521,120 +521,3 @@ def _pandas_series(name: str, values: Any, source: str) -> tuple[pl.Series, str]
     missing = np.asarray(values.isna())
     series, _ = numpy_series(name, values.to_numpy(dtype=plain, na_value=plain(0)), source)
     return (series.scatter(np.flatnonzero(missing), None) if missing.any() else series), ""
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# labels
-
-
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """The class of each row as a code (int64), the classes in the order of their codes, and notes for the user."""
-
-    codes: NDArray[np.int64]
-    classes: tuple[str | int | bool, ...]
-    notes: tuple[str, ...] = ()
-
-
-def label_codes(series: pl.Series, place: str) -> Labels:
-    """Codes of a label column: truth values, whole numbers in their order, or text by code point (NFC, stripped).
-
-    Raises InputError, opening with `place`, for missing labels, quantities, and fewer than two classes.
-    """
-    import polars as pl
-
-    kind = family(series.dtype)
-    if kind in ("date", "other"):
-        raise InputError(f"{place} holds values of type {series.dtype}; labels are text, whole numbers or truth values")
-    if kind in ("text", "empty") or isinstance(series.dtype, (pl.Int128, pl.UInt128)):
-        return _sound(_text_labels(as_text(series), place), place)
-    absent = np.isnan(typed_numbers(series)) if series.dtype.is_float() else series.is_null().to_numpy()
-    refuse_missing_labels(absent, place)
-    if kind == "boolean":
-        different, codes = _ranked(series.to_numpy().astype(np.int64))
-        different = [bool(label) for label in different]
-    else:
-        different, codes = _ranked(_whole_labels(series, place))
-    classes = tuple(different)
-    few = len(classes) > 100 and len(codes) < 5 * len(classes)
-    note = f"{place} has {len(classes):,} different numbers; if they are a quantity, put them into classes first"
-    return _sound(Labels(codes.astype(np.int64), classes, (note,) if few else ()), place)
-
-
-def refuse_missing_labels(missing: NDArray[np.bool_], place: str) -> None:
-    """Raise InputError with the first row that has no label."""
-    count, row = int(missing.sum()), int(missing.argmax()) + 1
-    if count == len(missing):
-        raise InputError(f"{place}: no row has a label; choose another column")
-    if count:
-        rows = "1 row has" if count == 1 else f"{count:,} rows have"
-        raise InputError(f"{place}: {rows} no label, the first is row {row:,}; fill them in or drop those rows")
-
-
-def _sound(labels: Labels, place: str) -> Labels:
-    rows, different = len(labels.codes), len(labels.classes)
-    if different < 2:
-        raise InputError(f"{place}: every row has the label {shown(labels.classes[0])}; two classes or more are needed")
-    if rows >= 50 and different > 0.5 * rows:
-        what = f"{place} has {different:,} different values in {rows:,} rows, too many to be classes"
-        raise InputError(f"{what}; is it an identifier, a quantity or free text? choose another column")
-    return labels
-
-
-def _whole_labels(series: pl.Series, place: str) -> NDArray[Any]:
-    if not series.dtype.is_float() and not series.dtype.is_decimal():
-        return series.to_numpy()
-    values = typed_numbers(series)
-    broken = (values != np.floor(values)) | (np.abs(values) >= 2.0**63)
-    if broken.any():
-        _refuse_quantity(len(np.unique(values)), values[broken.argmax()], int(broken.argmax()), place)
-    return values.astype(np.int64)
-
-
-def _refuse_quantity(different: int, value: object, row: int, place: str) -> NoReturn:
-    looks = f"{place} looks continuous: {different:,} different numbers, such as {value} in row {row + 1:,}"
-    raise InputError(f"{looks}; luce predicts classes: name them by text (low, high), or choose another column")
-
-
-def _ranked(values: NDArray[Any]) -> tuple[list[int], NDArray[np.intp]]:
-    """The different integers in order and each one's rank; by counting where they lie close together, else sorted."""
-    low, high = int(values.min()), int(values.max())
-    if high - low > max(len(values), 1 << 16):
-        different, codes = np.unique(values, return_inverse=True)
-        return different.tolist(), codes
-    wide = values if values.itemsize == 8 else values.astype(np.int64)
-    steps = (wide - wide.dtype.type(low)).astype(np.int64)
-    found = np.bincount(steps) > 0
-    return [low + step for step in np.flatnonzero(found).tolist()], (np.cumsum(found) - 1)[steps]
-
-
-_WHOLE = re.compile("0|[1-9][0-9]{0,17}")
-
-
-def _text_labels(text: pl.Series, place: str) -> Labels:
-    raw = text.unique().drop_nulls()
-    bare = stripped(raw)
-    if text.null_count() or (bare == "").any():
-        refuse_missing_labels((stripped(text).fill_null("") == "").to_numpy(), place)
-    names = bare.unique().to_list()
-    whole = all(_WHOLE.fullmatch(name) for name in names)
-    if not whole and len(names) > 20:
-        _refuse_fractions(text, raw, place)
-    order = sorted(names, key=int) if whole else sorted(names)
-    ranks = {name: code for code, name in enumerate(order)}
-    codes = np.array([ranks[name] for name in bare.to_list()], dtype=np.int64)[_codes(text, raw)]
-    notes = []
-    if len(names) < len(raw):
-        notes.append(f"{place}: labels that differ only in outer blanks or Unicode form are taken as one class")
-    unsure = [name for name in order if name.lower() in MISSING - {"none"}]
-    if unsure:
-        notes.append(f"{place}: {shown(unsure[0])} is taken as a class; leave the cell empty where a label is missing")
-    return Labels(codes, tuple(map(int, order)) if whole else tuple(order), tuple(notes))
-
-
-def _refuse_fractions(text: pl.Series, raw: pl.Series, place: str) -> None:
-    values, bad = number_cells(raw, decimal_comma=False)
-    broken = values != np.floor(values)
-    if broken.any() and not bad.any():
-        row = int(text.is_in(raw.to_numpy()[broken].tolist()).arg_max() or 0)
-        _refuse_quantity(len(raw), text[row], row, place)

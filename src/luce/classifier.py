@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from luce.encoder import Encoder
 from luce.errors import InputError, NotFittedError
 from luce.functional import available_threads
+from luce.labels import Labels, encode_labels, labels, labels_of
 from luce.linear import fit_linear, linear_logits, probabilities_of
 from luce.report import Report, evaluate
 from luce.solver import Progress
 from luce.splits import holdout
-from luce.table import Labels, Schema, Table, encode_labels, infer_schema, labels, labels_of, parse
+from luce.table import Schema, Table, infer_schema, parse
 
 if TYPE_CHECKING:
     import polars as pl
@@ -107,12 +108,12 @@ class Classifier:
         return np.asarray(self.classes_[self.predict_proba(data).argmax(axis=1)])
 
     def evaluate(self, data: object, label: str | Sequence[Any] | NDArray[Any] | None = None) -> Report:
-        """Accuracy, precision, recall, F1, log loss and confusion on labelled rows; label None: the column of the fit."""
+        """Accuracy, precision, recall, F1, log loss, confusion on labelled rows; label None: the column of the fit."""
         fitted = self.fitted
         table = Table.of(data)
         if label is None:
             if not fitted.label:
-                raise InputError("the model was fitted on labels without a name: say which column or labels to compare with")
+                raise InputError("the model was fitted on labels without a name: say which column to compare with")
             label = fitted.label
         table, name, values = _rows_and_values(table, label)
         codes = encode_labels(values, fitted.classes, f"{table.source}, label {name!r}" if name else "the labels")
@@ -120,7 +121,9 @@ class Classifier:
         if unknown:
             shown = ", ".join(repr(u) for u in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
             row = int(np.flatnonzero(codes < 0)[0]) + 1
-            raise InputError(f"{table.source}: label {shown} (first in row {row}) is no class of the model; drop these rows or train anew with them")
+            raise InputError(
+                f"{table.source}: label {shown} (first in row {row}) is no class of the model; drop or retrain"
+            )
         truth = self.classes_[codes].tolist()
         return evaluate(truth, self.predict_proba(table), list(fitted.classes), class_shares=class_shares(fitted))
 
@@ -216,7 +219,9 @@ def _fit(
 ) -> Fitted:
     if all(c.kind == "left out" for c in schema.columns):
         reasons = "; ".join(f"{c.name!r}: {c.why}" for c in schema.columns[:5])
-        raise InputError(f"{table.source}: no column is left to learn from ({reasons}); name one with --as 'COLUMN=category'")
+        raise InputError(
+            f"{table.source}: no column is left to learn from ({reasons}); name one with --as 'COLUMN=category'"
+        )
     parsed = parse(table, schema)
     encoder = Encoder.fit(schema, parsed)
     codes = target.codes.astype(np.int32)
@@ -271,4 +276,3 @@ def _rows_and_values(table: Table, label: str | Sequence[Any] | NDArray[Any]) ->
 def _array_of(classes: tuple[Label, ...]) -> NDArray[Any]:
     """The classes as an array: ints, bools, or strings of any length."""
     return np.array(classes)
-

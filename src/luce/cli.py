@@ -7,9 +7,9 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -79,7 +79,7 @@ encoding_option = click.option("--encoding", help="Character encoding of a text 
 @click.argument("data")
 @click.option("--label", required=True, metavar="COLUMN", help="The column to predict.")
 @click.option("--out", default="model.luce", show_default=True, metavar="FILE", help="Where to save the model.")
-@click.option("--holdout", default=0.2, show_default=True, metavar="SHARE", help="Share of rows to measure on; 0 for none.")
+@click.option("--holdout", default=0.2, show_default=True, metavar="SHARE", help="Share of rows to measure on, or 0.")
 @click.option("--seed", default=0, show_default=True, help="Chooses the rows that are held out.")
 @click.option("--as", "kinds", multiple=True, metavar="COLUMN=KIND",
               help="Settle what a column is: number, boolean, date, category or ignore. May be repeated.")  # fmt: skip
@@ -209,7 +209,9 @@ def _say_unseen(fitted: Fitted, table: Any) -> None:
 
     ignore = {fitted.label} if fitted.label else set()
     for column, count, example in fitted.encoder.unseen(parse(table, fitted.schema, ignore=ignore)):
-        _say(f"note: column {_inert(column)}: {count:,} cells hold values not seen in training, such as {_inert(example)!r}")
+        _say(
+            f"note: column {_inert(column)}: {count:,} cells hold values new to the model, such as {_inert(example)!r}"
+        )
 
 
 def _write_frame(frame: pl.DataFrame, out: str | None) -> None:
@@ -217,17 +219,18 @@ def _write_frame(frame: pl.DataFrame, out: str | None) -> None:
         frame.write_csv(sys.stdout.buffer)
         sys.stdout.flush()
         return
-    from luce.container import replace_file
+    import io
 
-    suffix = os.path.splitext(out)[1].lower()
+    from luce.atomic_file import replace_file
+
+    suffix, buffer = os.path.splitext(out)[1].lower(), io.BytesIO()
     if suffix in (".parquet", ".pq"):
-        write: Callable[[IO[bytes]], Any] = frame.write_parquet
+        frame.write_parquet(buffer)
     elif suffix in (".csv", ".tsv"):
-        separator = "\t" if suffix == ".tsv" else ","
-        write = lambda file: frame.write_csv(file, separator=separator)  # noqa: E731
+        frame.write_csv(buffer, separator="\t" if suffix == ".tsv" else ",")
     else:
         raise InputError(f"--out {out}: the suffix must be .csv, .tsv or .parquet")
-    replace_file(out, write)
+    replace_file(out, [buffer.getbuffer()])
     _say(f"saved {out}: {frame.height:,} rows")
 
 
@@ -238,7 +241,9 @@ def _write_frame(frame: pl.DataFrame, out: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
 @encoding_option
 @threads_option
-def evaluate(model: str, data: str, label: str | None, as_json: bool, encoding: str | None, threads: int | None) -> None:
+def evaluate(
+    model: str, data: str, label: str | None, as_json: bool, encoding: str | None, threads: int | None
+) -> None:
     """Measure MODEL on the labelled rows of DATA: accuracy, precision, recall, F1, log loss, confusion.
 
     Example: luce evaluate patients.luce next-year.csv --json
@@ -268,7 +273,8 @@ def inspect(model: str, as_json: bool) -> None:
         click.echo(json.dumps(_inspection(fitted, strongest), ensure_ascii=False, allow_nan=False))
         return
     facts = fitted.facts
-    click.echo(f"{model}: {len(fitted.classes)} classes of {_inert(fitted.label) or 'labels without a name'}, {facts['rows']:,} training rows")
+    label = _inert(fitted.label) or "labels without a name"
+    click.echo(f"{model}: {len(fitted.classes)} classes of {label}, {facts['rows']:,} training rows")
     for c, n in list(zip(fitted.classes, facts["class_counts"], strict=True))[:SHOWN_COLUMNS]:
         click.echo(f"  {_inert(str(c))}: {n:,} rows")
     if len(fitted.classes) > SHOWN_COLUMNS:
@@ -293,7 +299,9 @@ def _inspection(fitted: Fitted, strongest: dict[Any, list[tuple[str, float]]]) -
         "schema": fitted.schema.to_json(),
         "training": dict(fitted.facts),
         "features": len(fitted.encoder.names),
-        "strongest": [{"class": c, "features": [{"feature": n, "weight": w} for n, w in p]} for c, p in strongest.items()],
+        "strongest": [
+            {"class": c, "features": [{"feature": n, "weight": w} for n, w in p]} for c, p in strongest.items()
+        ],
     }
 
 
@@ -304,7 +312,7 @@ def _inspection(fitted: Fitted, strongest: dict[Any, list[tuple[str, float]]]) -
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("logits", nargs=-1, required=True)
 @click.option("--classes", help="Names of the classes, separated by commas.")
-@click.option("--temperature", default=1.0, show_default=True, help="Divides the logits: above 1 softer, below 1 sharper.")
+@click.option("--temperature", default=1.0, show_default=True, help="Divides the logits: above 1 is softer.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of the steps.")
 def softmax(logits: tuple[str, ...], classes: str | None, temperature: float, as_json: bool) -> None:
     """Softmax of the LOGITS, step by step.
@@ -339,7 +347,9 @@ def _logit(text: str) -> float:
     return value
 
 
-def _show_softmax(z: NDArray[np.float64], names: list[str], p: NDArray[np.floating], best: int, temperature: float) -> None:
+def _show_softmax(
+    z: NDArray[np.float64], names: list[str], p: NDArray[np.floating], best: int, temperature: float
+) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -351,12 +361,16 @@ def _show_softmax(z: NDArray[np.float64], names: list[str], p: NDArray[np.floati
     head = "exp(z)" if temperature == 1 else f"exp(z / {temperature:g})"
     head = head if shift == 0 else head[:-1] + f" - {shift:g})"
     table = Table(box=None, pad_edge=False)
-    for title, side in (("class", "left"), ("z", "right"), (head, "right"), ("share of the sum", "right"), ("", "left"), ("one-hot", "right")):
-        table.add_column(title, justify=side)  # type: ignore[arg-type]  # a literal in a tuple is a str to mypy
+    table.add_column("class")
+    for title in ("z", head, "share of the sum"):
+        table.add_column(title, justify="right")
+    table.add_column("")
+    table.add_column("one-hot", justify="right")
     for k, name in enumerate(names):
         style = "bold green" if k == best else ""
         bar = Text("█" * round(30 * float(p[k])) or "▏", style=style)
-        table.add_row(Text(_inert(name), style=style), f"{z[k]:g}", f"{powers[k]:.4f}", f"{p[k]:.4f}", bar, str(int(k == best)))
+        numbers = (f"{z[k]:g}", f"{powers[k]:.4f}", f"{p[k]:.4f}")
+        table.add_row(Text(_inert(name), style=style), *numbers, bar, str(int(k == best)))
     table.add_row("sum", "", f"{powers.sum():.4f}", "1", "", "", style="dim")
     console = _console()
     console.print(table)
@@ -369,12 +383,11 @@ def _show_softmax(z: NDArray[np.float64], names: list[str], p: NDArray[np.floati
 def _show_sigmoid(scaled: NDArray[np.float64], names: list[str], console: Console) -> None:
     import luce
 
-    difference = float(scaled[1] - scaled[0])
-    value = float(luce.sigmoid(difference))
+    value = float(luce.sigmoid(float(scaled[1] - scaled[0])))
+    formula = f"1 / (1 + exp(-({scaled[1]:g} - {scaled[0]:g}))) = {value:.4f}"
     console.print(
-        f"two classes are the sigmoid of the difference: 1 / (1 + exp(-({scaled[1]:g} - {scaled[0]:g}))) = {value:.4f}, "
-        f"the share of {_inert(names[1])}", markup=False,
-    )  # fmt: skip
+        f"two classes are the sigmoid of the difference: {formula}, the share of {_inert(names[1])}", markup=False
+    )
 
 
 @cli.command()
@@ -401,7 +414,7 @@ def demo() -> None:
     z = np.array([0.25, 1.23, -0.8])
     p = luce.softmax(z)
     _show_softmax(z, ["물개 (seal)", "판다 (panda)", "오리 (duck)"], p, int(np.argmax(p)), 1.0)
-    console.print("\nnext: luce train YOUR.csv --label COLUMN   (data: see luce/data/README.md for sources and licences)", markup=False)
+    console.print("\nnext: luce train YOUR.csv --label COLUMN", markup=False)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

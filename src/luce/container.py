@@ -6,7 +6,6 @@ of arrays and facts has exactly one spelling, and a SHA-256 covers every byte of
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
@@ -14,7 +13,7 @@ import os
 import re
 import stat
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -24,7 +23,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from luce.errors import InputError, LimitError, ModelFileError
+from luce.atomic_file import kind_of, possible_name, reason_of, replace_file
+from luce.errors import FileError, InputError, LimitError, ModelFileError, inert
 
 FORMAT_VERSION = 1
 
@@ -70,16 +70,6 @@ _MAGIC = (
     (b"\x80", "a Python pickle (perhaps a joblib or PyTorch file)"),
     (b"{", "a JSON text"),
 )
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFSOCK: "a socket",
-}
-
-# Names of the temporary files that this process is writing now; each holds a random part, so no two saves share one.
-_being_written: set[str] = set()
 
 
 class _FaultError(Exception):
@@ -110,13 +100,10 @@ def write_container(
     Raises InputError (LimitError) before the disk is touched; ModelFileError when the file cannot be written.
     """
     chunks = _encode(arrays, facts)
-    name = _path_text(path)
     try:
-        _replace_file(name, chunks)
-    except _FaultError as fault:
-        raise ModelFileError(f"{_shown(name)}: {fault}") from fault.__cause__
-    except OSError as error:
-        raise ModelFileError(f"{_shown(name)}: not saved, nothing was changed: {_reason(error)}") from error
+        replace_file(path, chunks)
+    except FileError as error:
+        raise ModelFileError(str(error)) from error
 
 
 def read_container(path: str | os.PathLike[str]) -> tuple[dict[str, npt.NDArray[Any]], dict[str, object]]:
@@ -125,14 +112,16 @@ def read_container(path: str | os.PathLike[str]) -> tuple[dict[str, npt.NDArray[
     Sizes, offsets, names, versions and the SHA-256 are checked first; nothing in the file is ever run.
     Raises ModelFileError for a file that is broken, foreign, unreadable, or of a newer format.
     """
-    name = _path_text(path)
+    shown = inert(os.fsdecode(path), 4096)
     try:
-        with open(name, "rb", buffering=0, opener=_open_without_waiting) as file:
+        with open(possible_name(path), "rb", buffering=0, opener=_open_without_waiting) as file:
             return _decode(file)
+    except FileError as error:
+        raise ModelFileError(str(error)) from None
     except _FaultError as fault:
-        raise ModelFileError(f"{_shown(name)}: {fault}") from None
+        raise ModelFileError(f"{shown}: {fault}") from None
     except OSError as error:
-        raise ModelFileError(f"{_shown(name)}: cannot be read: {_reason(error)}") from error
+        raise ModelFileError(f"{shown}: cannot be read: {reason_of(error)}") from error
 
 
 # ---- what both directions share
@@ -183,36 +172,11 @@ def _check_finite(name: str, array: npt.NDArray[Any]) -> None:
         raise _FaultError(f"array {_quoted(name)} is not finite at {where[0].tolist()} ({len(where)} such in all)")
 
 
-def _path_text(path: str | os.PathLike[str]) -> str:
-    name = os.fsdecode(path)
-    try:
-        encoded = os.fsencode(name)
-    except UnicodeEncodeError:
-        encoded = b"\0"
-    if b"\0" in encoded:
-        raise ModelFileError(f"{_shown(name)}: this is not a possible file name")
-    return name
-
-
-def _shown(text: str, limit: int = 4096) -> str:
-    """Text of a stranger for one line of a terminal: no control character survives, and it ends."""
-    cut = text if len(text) <= limit else text[:limit] + "..."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
-
-
 def _quoted(text: str) -> str:
-    return f"'{_shown(text, 80)}'"
+    return f"'{inert(text, 80)}'"
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or _shown(str(error))
-
-
-def _kind(mode: int) -> str:
-    return _KINDS.get(stat.S_IFMT(mode), "something else")
-
-
-# ---- writing: arrays and facts -> bytes
+# ---- writing
 
 
 def _encode(arrays: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, object]) -> list[bytes | memoryview]:
@@ -271,7 +235,7 @@ def _facts_text(facts: dict[str, object]) -> str:
         text = _canonical(facts)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise _FaultError(f"the facts cannot be written as JSON: {_shown(str(error), 200)}") from error
+        raise _FaultError(f"the facts cannot be written as JSON: {inert(str(error), 200)}") from error
     _check_depth(text, "the JSON of the facts")
     _check_strings(text, "the facts")
     if json.loads(text) != facts:
@@ -296,130 +260,6 @@ def _bytes_of(array: npt.NDArray[Any], spec: _Spec) -> memoryview:
     return np.ascontiguousarray(array, dtype=spec.dtype).reshape(-1).view(np.uint8).data
 
 
-# ---- writing: bytes -> disk
-
-
-def _replace_file(path: str, chunks: Iterable[bytes | memoryview]) -> None:
-    target = os.path.realpath(path) if os.path.islink(path) else path
-    old = _stat_replaceable(target)
-    folder, name = os.path.split(target)
-    folder = folder or os.curdir
-    # Opened first: a folder that cannot be flushed must be known before anything is changed.
-    try:
-        folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise _FaultError(f"not saved: the folder cannot be used: {_reason(error)}") from error
-    try:
-        _remove_stale(folder, name)
-        _write_and_rename(folder, name, old, chunks)
-        _flush_folder(folder_fd)
-    finally:
-        # Nothing was written through this descriptor, so its closing has nothing to report.
-        with suppress(OSError):
-            os.close(folder_fd)
-
-
-def _stat_replaceable(target: str) -> os.stat_result | None:
-    """The status of the file that a save would replace, None if there is none; refuse what must not be replaced."""
-    try:
-        old = os.stat(target)
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISREG(old.st_mode):
-        raise _FaultError(f"not saved: this is {_kind(old.st_mode)}, not a file")
-    # A rename needs only the folder's permission; the file's own mark "read-only" is asked for here, root included.
-    effective = os.access in os.supports_effective_ids
-    if not old.st_mode & 0o222 or not os.access(target, os.W_OK, effective_ids=effective):
-        raise _FaultError("not saved: the file there is read-only; make it writable or choose another name")
-    return old
-
-
-def _write_and_rename(folder: str, name: str, old: os.stat_result | None, chunks: Iterable[bytes | memoryview]) -> None:
-    temporary = f".{name}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
-    path = os.path.join(folder, temporary)
-    _being_written.add(temporary)
-    try:
-        _write_temporary(path, old, chunks)
-        os.replace(path, os.path.join(folder, name))
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(path)
-        raise
-    finally:
-        _being_written.discard(temporary)
-
-
-def _write_temporary(path: str, old: os.stat_result | None, chunks: Iterable[bytes | memoryview]) -> None:
-    # A new file is born with the mode that the kernel makes of the umask (Python can only read the umask by setting
-    # it, for all threads), and is hidden at once, while it is empty.
-    born = 0o666 if old is None else 0o600
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, born)
-    try:
-        new = os.fstat(fd)
-        os.fchmod(fd, 0o600)
-        if old is not None:
-            _keep_owner(fd, new, old)
-        for chunk in chunks:
-            _write_all(fd, memoryview(chunk))
-        os.fchmod(fd, stat.S_IMODE((old or new).st_mode) & 0o777)
-        os.fsync(fd)
-    except BaseException:
-        with suppress(OSError):
-            os.close(fd)
-        raise
-    # Some network file systems report a full disk only here.
-    os.close(fd)
-
-
-def _write_all(fd: int, chunk: memoryview) -> None:
-    while len(chunk):
-        written = os.write(fd, chunk)
-        if written == 0:
-            raise OSError(errno.EIO, "the disk takes no more bytes")
-        chunk = chunk[written:]
-
-
-def _keep_owner(fd: int, new: os.stat_result, old: os.stat_result) -> None:
-    if (new.st_uid, new.st_gid) == (old.st_uid, old.st_gid):
-        return
-    try:
-        os.fchown(fd, old.st_uid, old.st_gid)
-    except OSError as error:
-        raise _FaultError("not saved: the file there belongs to another user or group; choose another name") from error
-
-
-def _flush_folder(fd: int) -> None:
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        # EINVAL: this file system has no such flush at all.
-        if error.errno != errno.EINVAL:
-            raise _FaultError(
-                f"the new file is in place, but the folder could not be flushed ({_reason(error)}): "
-                "after a power cut the file may be the earlier one; save again"
-            ) from error
-
-
-def _remove_stale(folder: str, name: str) -> None:
-    """Remove what killed saves of this file left; best effort, since a leftover harms nobody."""
-    pattern = re.compile(rf"\.{re.escape(name)}\.([1-9][0-9]{{0,8}})\.[0-9a-f]{{8}}\.tmp")
-    with suppress(OSError):
-        for entry in os.listdir(folder):
-            match = pattern.fullmatch(entry)
-            if match and entry not in _being_written and not _is_another_live_process(int(match[1])):
-                os.unlink(os.path.join(folder, entry))
-
-
-def _is_another_live_process(pid: int) -> bool:
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except OSError as error:
-        return error.errno != errno.ESRCH
-    return True
-
-
 # ---- reading
 
 
@@ -431,7 +271,7 @@ def _open_without_waiting(name: str, flags: int) -> int:
 def _decode(file: FileIO) -> tuple[dict[str, npt.NDArray[Any]], dict[str, object]]:
     before = os.fstat(file.fileno())
     if not stat.S_ISREG(before.st_mode):
-        raise _FaultError(f"this is {_kind(before.st_mode)}, not a file")
+        raise _FaultError(f"this is {kind_of(before.st_mode)}, not a file")
     raw_header = _read_header(file, before.st_size)
     header, text = _parse_header(raw_header[8:])
     metadata = _check_metadata(header.get(_METADATA))
@@ -506,7 +346,7 @@ def _parse_json(text: str, what: str) -> dict[str, object]:
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except ValueError as error:
-        raise _FaultError(f"{what}: not valid JSON: {_shown(str(error), 200)}") from None
+        raise _FaultError(f"{what}: not valid JSON: {inert(str(error), 200)}") from None
     if not isinstance(value, dict):
         raise _FaultError(f"{what}: not a JSON object")
     return value
@@ -547,7 +387,7 @@ def _check_version(metadata: dict[str, str]) -> None:
     if not re.fullmatch("[1-9][0-9]{0,8}", text):
         raise _FaultError(f"format version {_quoted(text)} is not a number")
     if int(text) > FORMAT_VERSION:
-        made_by = _shown(metadata.get("luce_version", "unknown"), 40)
+        made_by = inert(metadata.get("luce_version", "unknown"), 40)
         raise _FaultError(
             f"made by luce {made_by} (format {text}); this is luce {_running_version()} (format {FORMAT_VERSION}): "
             "update luce"

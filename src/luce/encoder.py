@@ -1,6 +1,7 @@
 """Encoder: a fitted, frozen plan from the columns of a table to Features.
 
-A number becomes (x - mean) / scale and, if cells were missing in training, a 0/1 column "is missing" (the number is then 0).
+A number becomes z = (x - mean) / scale, outliers compressed by a logarithm, and, if cells were missing in training, a
+0/1 column "is missing" (z is then 0). A number with few different values also gets a column for each value.
 A category becomes one column a level, one for all rare and unseen levels together, and one for missing cells.
 A date becomes the standardised year and time of day, and the month and the weekday as categories.
 """
@@ -20,17 +21,24 @@ from luce.table import Schema
 if TYPE_CHECKING:
     import polars as pl
 
+LINEAR_TO = 1.5  # standard deviations; farther out a number counts by its logarithm
 LEAST_COUNT = 2  # a level seen less often is rare: it shares the column of unseen levels
 FEW_VALUES = 12  # a number with at most so many different values is also encoded value by value
 VALUE_SIZE = 0.5  # what stands in such a column instead of 1: the penalty holds it back more than the number itself
 MOST_LEVELS = 20_000  # of the more frequent levels at most so many have a column of their own
 
-Parsed = "NDArray[np.float64] | pl.Series"
+
+def _compressed(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """z up to LINEAR_TO in size, beyond it sign(z) (LINEAR_TO + ln(1 + |z| - LINEAR_TO)): outliers count less."""
+    beyond = np.abs(z) - LINEAR_TO
+    if not (beyond > 0).any():
+        return z
+    return np.asarray(np.where(beyond > 0, np.copysign(LINEAR_TO + np.log1p(np.maximum(beyond, 0.0)), z), z))
 
 
 @dataclass(frozen=True)
 class NumberPlan:
-    """One number: its column is (x - mean) / scale; missing tells whether a column "is missing" follows."""
+    """One number: its column is (x - mean) / scale, compressed; `missing`: a column "is missing" follows."""
 
     name: str
     mean: float
@@ -53,16 +61,16 @@ class NumberPlan:
             return NumberPlan(name, mean if np.isfinite(mean) else 0.0, np.inf, missing)
         return NumberPlan(name, mean, scale, missing)
 
+    def to_json(self) -> list[Any]:
+        return [self.name, self.mean, self.scale if np.isfinite(self.scale) else None, self.missing]
+
     @property
     def names(self) -> list[str]:
         return [self.name] + ([f"{self.name} is missing"] if self.missing else [])
 
     def fill(self, x: NDArray[np.float64], out: NDArray[np.float32]) -> None:
         """out (n, 1 or 2) gets the columns."""
-        z = (x - self.mean) / self.scale
-        import os as _o
-        SQ=float(_o.environ.get('SQ','0'))
-        if SQ and np.nanmax(np.abs(z))>SQ: z=np.sign(z)*np.where(np.abs(z)>SQ/4, SQ/4+np.log1p(np.maximum(np.abs(z)-SQ/4,0)), np.abs(z))
+        z = _compressed((x - self.mean) / self.scale)
         gone = np.isnan(z)
         if gone.any():
             z = np.where(gone, 0.0, z)
@@ -116,7 +124,10 @@ class CategoryPlan:
 
     @property
     def names(self) -> list[str]:
-        return [f"{self.name} = {level}" for level in self.levels] + [f"{self.name}: rare or unseen", f"{self.name} is missing"]
+        return [f"{self.name} = {level}" for level in self.levels] + [
+            f"{self.name}: rare or unseen",
+            f"{self.name} is missing",
+        ]
 
     def codes(self, cells: pl.Series) -> NDArray[np.int32]:
         import polars as pl
@@ -124,10 +135,11 @@ class CategoryPlan:
         other, missing = len(self.levels), len(self.levels) + 1
         known = pl.Series(list(self.levels), dtype=pl.String)
         numbers = pl.Series(np.arange(other, dtype=np.int32))
-        coded = cells.replace_strict(known, numbers, default=other, return_dtype=pl.Int32) if other else cells.map_elements(
-            lambda _: other, return_dtype=pl.Int32
-        )
-        return np.where(cells.is_null().to_numpy(), missing, coded.fill_null(missing).to_numpy()).astype(np.int32)
+        gone = cells.is_null().to_numpy()
+        if other == 0:
+            return np.where(gone, missing, other).astype(np.int32)
+        coded = cells.replace_strict(known, numbers, default=other, return_dtype=pl.Int32)
+        return np.where(gone, missing, coded.fill_null(missing).to_numpy()).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -186,8 +198,10 @@ class Encoder:
     @property
     def names(self) -> list[str]:
         """What each column of the features is, in order."""
-        plans = (*self._dense_plans(), *self.values, *self.dates, *self.categories)
-        return [name for plan in plans for name in plan.names]
+        dense = [name for p in self._dense_plans() for name in p.names]
+        values = [name for v in self.values for name in v.names]
+        dates = [name for d in self.dates for name in d.names]
+        return dense + values + dates + [name for c in self.categories for name in c.names]
 
     def _dense_plans(self) -> list[NumberPlan]:
         return [*self.numbers, *(p for d in self.dates for p in (d.year, d.time))]
@@ -217,13 +231,11 @@ class Encoder:
         return blocks
 
     def unseen(self, parsed: Mapping[str, Any]) -> list[tuple[str, int, str]]:
-        """Categories with cells whose value no training row had often enough: (column, cells, an example)."""
-        import polars as pl
-
+        """Categories with cells whose value was too rare in training, or not there: (column, cells, an example)."""
         out = []
         for plan in self.categories:
             cells = parsed[plan.name].drop_nulls()
-            new = cells.filter(~cells.is_in(pl.Series(list(plan.levels), dtype=pl.String)))
+            new = cells.filter(~cells.is_in(list(plan.levels)))
             if len(new):
                 out.append((plan.name, len(new), str(new[0])))
         return out
@@ -246,11 +258,10 @@ class Encoder:
         return Features(rows, dense=have, starts=starts, indices=indices, values=values, sparse_columns=offset)
 
     def to_json(self) -> dict[str, Any]:
-        number = lambda p: [p.name, p.mean, p.scale if np.isfinite(p.scale) else None, p.missing]  # noqa: E731
         return {
-            "numbers": [number(p) for p in self.numbers],
+            "numbers": [p.to_json() for p in self.numbers],
             "values": [[v.name, list(v.values)] for v in self.values],
-            "dates": [[d.name, number(d.year), number(d.time)] for d in self.dates],
+            "dates": [[d.name, d.year.to_json(), d.time.to_json()] for d in self.dates],
             "categories": [[c.name, list(c.levels)] for c in self.categories],
         }
 

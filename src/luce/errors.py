@@ -19,9 +19,19 @@ class ModelFileError(LuceError, ValueError):
     """A model file is broken, foreign, unreadable, or made by a newer version."""
 
 
+class FileError(LuceError, OSError):
+    """A file could not be written; the line names the path, the reason, and what stands there now."""
+
+
 class NotFittedError(LuceError, ValueError, AttributeError):
     """A model was asked for an answer before `fit`."""
 
 
 class LuceWarning(UserWarning):
     """Something the user should know about the data or the fit; the result is still valid."""
+
+
+def inert(text: str, width: int = 60) -> str:
+    """Foreign text made safe for one line of a message: at most `width` characters, control characters escaped."""
+    short = text if len(text) <= width else text[: width - 3] + "..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in short)

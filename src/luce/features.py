@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +43,11 @@ class Features:
     @cached_property
     def design(self) -> _core.Design:
         """The matrix as the core sees it; borrows the arrays."""
-        single = self.dense is not None and self.dense.dtype == np.float32
+        dense: Any = self.dense
+        single = dense is not None and dense.dtype == np.float32
         return _core.Design(
-            dense32=self.dense if single else None,
-            dense64=None if single else self.dense,
+            dense32=dense if single else None,
+            dense64=None if single else dense,
             starts=self.starts,
             indices=self.indices,
             values=self.values,

@@ -24,8 +24,8 @@ class SoftmaxRegression:
 
     Minimises  mean_i s_i cross-entropy(y_i, z_i) + l2/2 |W|^2  (weights s_i scaled to mean 1); b is not penalised.
 
-    l2: strength of the penalty; None means 1/n, n the total weight of the rows (scikit-learn's C=1 is the same; its C is
-    1/(n l2)). 0 means the smallest penalty that still has an optimum (1e-9).
+    l2: strength of the penalty; None means 1/n, n the total weight of the rows (scikit-learn's C is 1/(n l2), so this
+    is its C=1). 0 means the smallest penalty that still has an optimum (1e-9).
     tol: the fit stops when its proven relative distance from the best objective is at most this.
     threads: None means all processors. The fitted numbers are the same for every number of threads.
 
@@ -51,7 +51,11 @@ class SoftmaxRegression:
         return self
 
     def __repr__(self) -> str:
-        changed = [f"{k}={v!r}" for k, v in self.get_params().items() if v != inspect.signature(type(self)).parameters[k].default]
+        changed = [
+            f"{k}={v!r}"
+            for k, v in self.get_params().items()
+            if v != inspect.signature(type(self)).parameters[k].default
+        ]
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -66,7 +70,13 @@ class SoftmaxRegression:
         weights = _weights(sample_weight, len(x))
         features = Features(len(x), dense=x)
         point, certificate, l2 = fit_linear(
-            features, codes, len(classes), self.l2, tol=self.tol, weights=weights, threads=available_threads(self.threads)
+            features,
+            codes,
+            len(classes),
+            self.l2,
+            tol=self.tol,
+            weights=weights,
+            threads=available_threads(self.threads),
         )
         self._keep(point, classes, certificate, l2)
         return self
@@ -127,7 +137,9 @@ def fit_linear(
     return point, solution.certificate, strength
 
 
-def linear_logits(features: Features, coef: NDArray[np.float64], bias: NDArray[np.float64], threads: int) -> NDArray[np.float64]:
+def linear_logits(
+    features: Features, coef: NDArray[np.float64], bias: NDArray[np.float64], threads: int
+) -> NDArray[np.float64]:
     """X W' + b as (n, outputs)."""
     return np.ascontiguousarray(features.logits(np.ascontiguousarray(coef.T), bias, threads).T)
 
@@ -154,8 +166,7 @@ def _warn(certificate: Certificate, l2: float | None) -> None:
 
 def _strength(l2: float | None, total: float) -> float:
     if l2 is None:
-        import os as _o
-        return float(_o.environ.get("L2M","1")) / total
+        return 1.0 / total
     if isinstance(l2, bool) or not isinstance(l2, (int, float)) or not math.isfinite(l2) or l2 < 0:
         raise InputError(f"l2 is {l2!r}: give a number from 0 on, or None for 1/n")
     return max(float(l2), SMALLEST_L2)
@@ -183,7 +194,9 @@ def _matrix(X: ArrayLike) -> NDArray[np.floating]:
         bad = np.argwhere(~np.isfinite(x))
         if len(bad):
             row, column = bad[0]
-            raise InputError(f"X has {x[row, column]} in row {row}, column {column}: fill or drop missing and infinite numbers, or use luce.Classifier, which accepts missing cells")
+            raise InputError(
+                f"X has {x[row, column]} in row {row}, column {column}: fill or drop it, or use Classifier"
+            )
     return x
 
 
@@ -196,13 +209,15 @@ def _classes(y: ArrayLike, rows: int) -> tuple[NDArray[Any], NDArray[np.int32]]:
         if kinds != {str}:
             first = labels.tolist()[0]
             odd = next((i for i, v in enumerate(labels.tolist()) if type(v) is not type(first)), 0)
-            raise InputError(f"y mixes kinds of labels: row {odd} is {labels[odd]!r}, row 0 is {first!r}; make all strings or all whole numbers")
+            raise InputError(
+                f"y mixes kinds of labels: row {odd} is {labels[odd]!r}, row 0 is {first!r}; make them of one kind"
+            )
         labels = labels.astype(str)
     if labels.dtype.kind == "f":
         whole = np.isfinite(labels) & (labels == np.floor(labels))
         if not whole.all():
             row = int(np.flatnonzero(~whole)[0])
-            raise InputError(f"y has {labels[row]} in row {row}: labels must be classes (whole numbers or strings), not measured numbers")
+            raise InputError(f"y has {labels[row]} in row {row}: labels must be classes, whole numbers or strings")
     elif labels.dtype.kind not in "biuU":
         raise InputError(f"y holds {labels.dtype}: labels must be whole numbers, bools or strings")
     classes, codes = np.unique(labels, return_inverse=True)

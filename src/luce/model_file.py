@@ -44,7 +44,7 @@ def load(path: str | os.PathLike[str]) -> Classifier:
     try:
         fitted = _fitted(arrays, facts)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        detail = str(error) if isinstance(error, ModelFileError) else f"a part is missing or of the wrong kind ({error})"
+        detail = str(error) if isinstance(error, ModelFileError) else f"a part is missing or wrong ({error})"
         raise ModelFileError(f"{os.fspath(path)} is not a usable luce model: {detail}") from None
     model = Classifier()
     model._fitted = fitted
@@ -59,7 +59,9 @@ def _fitted(arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Fitted:
     coef, intercept = arrays["coef"], arrays["intercept"]
     outputs = 1 if len(classes) == 2 else len(classes)
     if coef.dtype != np.float64 or coef.shape != (outputs, len(encoder.names)):
-        raise ModelFileError(f"its weights are {coef.dtype} {coef.shape}, its schema needs float64 ({outputs}, {len(encoder.names)})")
+        raise ModelFileError(
+            f"its weights are {coef.dtype} {coef.shape}, its schema needs float64 ({outputs}, {len(encoder.names)})"
+        )
     if intercept.dtype != np.float64 or intercept.shape != (outputs,):
         raise ModelFileError(f"its intercepts have shape {intercept.shape}, its classes need ({outputs},)")
     training = facts["training"]

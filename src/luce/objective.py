@@ -83,7 +83,8 @@ class Objective:
 
     def along(self, logits: Array, direction: Array, step: float) -> tuple[float, float, float]:
         """Loss at logits + step * direction, with its first two derivatives in step."""
-        return _core.along(logits, direction, step, self.labels, self.threads)
+        loss, slope, curve = _core.along(logits, direction, step, self.labels, self.threads)
+        return loss, slope, curve
 
     def gradient_at(
         self, point: Array, logits: Array, move: tuple[Array, float] | None = None, correction: Array | None = None

@@ -133,8 +133,11 @@ class Metric:
             out[:, : f.dense_columns] = np.stack([(f.dense[rows].astype(np.float64).T ** 2) @ w for w in weights])
         if f.starts is not None and f.indices is not None:
             width = f.starts[rows + 1] - f.starts[rows]
-            entry = np.concatenate([np.arange(f.starts[r], f.starts[r + 1]) for r in rows]) if width.min() != width.max(
-            ) else (f.starts[rows][:, None] + np.arange(width[0])).ravel()
+            entry = (
+                np.concatenate([np.arange(f.starts[r], f.starts[r + 1]) for r in rows])
+                if width.min() != width.max()
+                else (f.starts[rows][:, None] + np.arange(width[0])).ravel()
+            )
             squares = 1.0 if f.values is None else f.values[entry].astype(np.float64) ** 2
             for k, w in enumerate(weights):
                 out[k, f.dense_columns :] = np.bincount(
@@ -205,7 +208,7 @@ def _line_search(
     slope_low, slope_high = slope, np.inf
     for _ in range(40):
         loss, first, second = o.along(logits, along, step)
-        lower = loss + penalty + step * (linear + 0.5 * step * square) <= value
+        lower = loss + penalty + step * (linear + 0.5 * step * square) <= value * (1 + 1e-12)  # up to rounding
         first += linear + step * square
         second += square
         if lower and abs(first) <= LINE_SLOPE * abs(slope):
@@ -246,6 +249,9 @@ def minimise(
                 break
         if iteration >= refresh_at:
             metric.refresh(logits)
+            history = (
+                _History()
+            )  # its pairs were measured in the old metric; keeping them costs more passes than it saves
             refresh_at = max(3, int(2.5 * iteration))
         direction = history.direction(gradient, metric)
         slope = _dot(gradient, direction)

@@ -1,4 +1,4 @@
-"""Table and Schema: rows from any source, what each column is, its cells as checked values, and label codes.
+"""Table and Schema: rows from any source, what each column is, and its cells as checked values.
 
 The rules for a single cell are in cells.py; docs/tables.md holds all of them as one table.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, get_args
 import numpy as np
 
 from luce import cells
-from luce.cells import Labels, Levels, label_codes, nfc, shown
+from luce.cells import Levels, nfc, shown
 from luce.errors import InputError, ModelFileError
 
 if TYPE_CHECKING:
@@ -25,14 +25,10 @@ __all__ = [
     "Asked",
     "Column",
     "Kind",
-    "Labels",
     "Parsed",
     "Schema",
     "Table",
-    "encode_labels",
     "infer_schema",
-    "labels",
-    "labels_of",
     "parse",
 ]
 
@@ -563,58 +559,6 @@ def _date_cells(table: Table, series: pl.Series, column: Column) -> pl.Series:
     if bad.any():
         _refuse(table, series, bad, f"is no date of the form {date_format}; {_REMEDY}")
     return found.alias(series.name)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# labels
-
-
-def labels(table: Table, name: str) -> Labels:
-    """The label column of a table as class codes and classes.
-
-    Whole numbers become int classes in their order, truth values bool, and text its levels (NFC, stripped) by code
-    point; text that is whole numbers throughout becomes int. Raises InputError for a missing column, missing labels,
-    mixed types, quantities (numbers with fractions, or nearly as many values as rows), and a single class.
-    """
-    series = table.column(name)
-    place = f"{table.source}, label {shown(name)}"
-    _refuse_mixed(table.mixed.get(nfc(name), ""), place)
-    return label_codes(series, place)
-
-
-def labels_of(values: object, source: str = "y") -> Labels:
-    """The labels in a one-dimensional array, list or series, by the rules of `labels`; (n, 1) arrays count as well."""
-    if isinstance(values, np.ndarray) and values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    series, mixture = cells.series_of("label", values, source)
-    _refuse_mixed(mixture, source)
-    if not len(series):
-        raise InputError(f"{source} has no labels")
-    return label_codes(series, source)
-
-
-def encode_labels(
-    values: pl.Series, classes: Sequence[str | int | bool], source: str = "the labels"
-) -> NDArray[np.int64]:
-    """The code of each label among known classes, -1 for a label that is none of them; a missing one raises InputError.
-
-    Labels match by what they say: 3, 3.0 and "3" are one label, and so are True and "true".
-    """
-    import polars as pl
-
-    text = cells.stripped(cells.as_text(values))
-    absent = text.is_null() | (text == "") | (text == "NaN" if values.dtype.is_float() else False)
-    cells.refuse_missing_labels(absent.fill_null(True).to_numpy(), source)
-    codes = {str(label): code for code, label in enumerate(classes)}
-    if isinstance(values.dtype, pl.Boolean) or all(isinstance(label, bool) for label in classes):
-        text = text.str.to_lowercase()
-        codes = {label.lower(): code for label, code in codes.items()}
-    return text.replace_strict(codes, default=-1, return_dtype=pl.Int64).to_numpy()
-
-
-def _refuse_mixed(mixture: str, place: str) -> None:
-    if mixture:
-        raise InputError(f"{place}: labels of several types; {mixture}; make them one type")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

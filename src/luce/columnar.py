@@ -1,0 +1,180 @@
+"""Parquet and Arrow: the claims of a file are checked before memory is taken, its types brought to a few."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from luce.errors import InputError, LimitError, inert
+from luce.text_source import MAX_INPUT_BYTES, mib
+
+if TYPE_CHECKING:
+    import polars as pl
+
+# Rows times columns that a Parquet file may claim, at all and for each of its bytes. A column of one repeated value
+# takes a hundred bytes for some 100,000 rows, so only an invented count passes the second bound.
+MAX_CELLS = 1 << 31
+MAX_CELLS_PER_BYTE = 10_000
+
+# 0x15 opens the first structure of every Parquet file; a text may well begin with the word PAR1.
+PARQUET_START = b"PAR1\x15"
+ARROW_STARTS = (b"ARROW1\0\0", b"\xff\xff\xff\xff")  # a file, a stream
+
+_STDERR_LOCK = threading.Lock()
+
+
+def read_columnar(where: str, data: bytes, kind: str) -> pl.DataFrame:
+    """The table in the bytes of a "parquet" or "arrow" file; raises InputError for a broken one, LimitError."""
+    import polars as pl
+
+    try:
+        with _held_stderr():
+            frame = _parquet(where, data) if kind == "parquet" else _arrow(data)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeError) as error:
+        panic = isinstance(error, pl.exceptions.PanicException)
+        reason = "" if panic else f" ({inert(str(error).partition(chr(10))[0], 100)})"
+        raise InputError(f"{where}: is a broken {kind.capitalize()} file{reason}; write it again") from None
+    if not frame.width or not frame.height:
+        raise InputError(f"{where}: has no {'rows' if frame.width else 'columns'}")
+    return _plain_types(where, frame)
+
+
+def _parquet(where: str, data: bytes) -> pl.DataFrame:
+    import polars as pl
+
+    if not data.endswith(b"PAR1"):
+        raise InputError(f"{where}: is cut short: a Parquet file ends with PAR1; copy it again")
+    _plain_types(where, pl.DataFrame(schema=pl.read_parquet_schema(data)))
+    try:
+        rows, columns = _claimed(data)
+    except (LookupError, TypeError, ValueError, RecursionError):
+        raise InputError(f"{where}: is a broken Parquet file: its counts contradict each other") from None
+    for name, limit in (("MAX_CELLS", MAX_CELLS), ("MAX_CELLS_PER_BYTE", max(1 << 24, MAX_CELLS_PER_BYTE * len(data)))):
+        if rows * columns > limit:
+            raise LimitError(f"{where}: claims {rows:,} rows of {columns:,} columns in {mib(len(data))}, over {name}")
+    return pl.read_parquet(data)
+
+
+def _arrow(data: bytes) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.read_ipc(data) if data.startswith(ARROW_STARTS[0]) else pl.read_ipc_stream(data)
+
+
+def _plain_types(where: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Numbers, text, booleans and dates; other types are cast where nothing is lost that counts, else refused."""
+    import polars as pl
+
+    kept = (pl.Boolean, pl.String, pl.Date, pl.Datetime, pl.Float32, pl.Float64)
+    casts: dict[str, type[pl.DataType]] = {}
+    for name, dtype in frame.schema.items():
+        if isinstance(dtype, kept) or (dtype.is_integer() and dtype not in (pl.Int128, pl.UInt128)):
+            continue
+        if isinstance(dtype, (pl.Decimal, pl.Float16)):
+            casts[name] = pl.Float64
+        elif isinstance(dtype, (pl.Categorical, pl.Enum, pl.Null)):
+            casts[name] = pl.String
+        else:
+            fix = "give each of its values a column" if dtype.is_nested() else "write it as numbers, text or dates"
+            raise InputError(f'{where}: column "{inert(name)}" is of the type {inert(str(dtype))}; {fix}')
+    return frame.with_columns(frame[name].cast(dtype) for name, dtype in casts.items())
+
+
+@contextmanager
+def _held_stderr() -> Iterator[None]:
+    """Hold back what native code writes to stderr, and drop it if the read fails: a panic there prints a trace."""
+    with _STDERR_LOCK, tempfile.TemporaryFile() as held:
+        try:
+            saved = os.dup(2)
+        except OSError:  # no stderr to protect
+            yield
+            return
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+        held.seek(0)
+        if kept := held.read():
+            os.write(2, kept)
+
+
+def _claimed(data: bytes) -> tuple[int, int]:
+    """Rows and columns by a Parquet footer; raises where its row groups or column chunks contradict it.
+
+    A reader allocates by these numbers before it sees a value, and a failed allocation would end the process.
+    Fields are those of the format's FileMetaData (3 rows, 4 row groups), RowGroup (1 chunks, 3 rows), ColumnChunk
+    (3 metadata) and ColumnMetaData (5 values, 6 bytes when unpacked).
+    """
+    size = int.from_bytes(data[-8:-4], "little")
+    if not 0 < size <= len(data) - 12:
+        raise ValueError("footer size")
+    footer = _Thrift(data[-8 - size : -8]).struct()
+    groups = footer.get(4, [])
+    rows = footer[3]
+    columns = {len(group[1]) for group in groups}
+    metas = [(group[3], chunk[3]) for group in groups for chunk in group[1]]
+    if rows != sum(group[3] for group in groups) or len(columns) > 1:
+        raise ValueError("rows")
+    if any(count < 0 or meta[5] != count or not 0 <= meta[6] <= MAX_INPUT_BYTES for count, meta in metas):
+        raise ValueError("values")
+    return rows, max(columns, default=0)
+
+
+class _Thrift:
+    """The part of Thrift's compact protocol that a Parquet footer uses, as dicts by field number."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def byte(self) -> int:
+        self.at += 1
+        return self.data[self.at - 1]
+
+    def varint(self) -> int:
+        value = shift = 0
+        while (byte := self.byte()) & 128:
+            value |= (byte & 127) << shift
+            shift += 7
+            if shift > 63:
+                raise ValueError("varint")
+        return value | byte << shift
+
+    def integer(self) -> int:
+        value = self.varint()
+        return value >> 1 ^ -(value & 1)
+
+    def struct(self) -> dict[int, Any]:
+        fields: dict[int, Any] = {}
+        number = 0
+        while head := self.byte():
+            number = number + (head >> 4) if head >> 4 else self.integer()
+            fields[number] = head & 15 == 1 if head & 15 in (1, 2) else self.value(head & 15)
+        return fields
+
+    def sequence(self) -> list[Any]:
+        head = self.byte()
+        count = self.varint() if head >> 4 == 15 else head >> 4
+        return [self.value(head & 15) for _ in range(count)]
+
+    def value(self, kind: int) -> Any:
+        if kind in (1, 2, 3):  # one byte each in a list
+            return self.byte()
+        if kind in (4, 5, 6):
+            return self.integer()
+        if kind in (9, 10):
+            return self.sequence()
+        if kind == 12:
+            return self.struct()
+        if kind not in (7, 8):
+            raise ValueError("kind")
+        size = 8 if kind == 7 else self.varint()
+        self.at += size
+        if self.at > len(self.data):
+            raise ValueError("length")
+        return self.data[self.at - size : self.at]

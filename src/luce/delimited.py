@@ -1,0 +1,271 @@
+"""CSV and TSV: polars where a scan of the bytes proves it right, else Python's csv reader, record by record."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from luce.errors import InputError, LimitError
+from luce.text_source import SAMPLE, Text, check_width, clean_names, end_of_rows, line_at, mib
+
+if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import NDArray
+
+MAX_FIELD_BYTES = 16 << 20
+
+_SCAN_CHUNK = 1 << 18  # bytes for one step of the scan: small enough for the cache, and below MAX_FIELD_BYTES
+_BATCH_CELLS = 1 << 20  # cells of one batch in the exact reader
+_DELIMITERS = ",\t;|"
+
+
+def read_delimited(text: Text, delimiter: str | None) -> pl.DataFrame:
+    """The rows below a header as columns of text, an empty cell null; without a delimiter the first lines decide.
+
+    Raises InputError (line and what to do) for ragged rows, broken quotes and names, LimitError for a huge cell.
+    """
+    text = text._replace(data=_plain_line_ends(text.data))
+    delimiter = delimiter or _sniff_delimiter(text)
+    _refuse_wide_header(text, delimiter)
+    header, _, lines = next(record for record in _records(text, delimiter) if record[0])
+    names = clean_names(text.where, header, text.notes)
+    body, stop = _after_lines(text.data, lines), end_of_rows(text.data)
+    if stop <= body:
+        raise InputError(f"{text.where}: has a header but no rows below it")
+    if all(re.fullmatch(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", cell) for cell in header):
+        text.notes.append("the first line looks like data, not column names")
+    frame = _read_quick(text, delimiter, names, body, stop)
+    return _read_exact(text, delimiter, names, stop) if frame is None else frame
+
+
+def _plain_line_ends(data: bytes) -> bytes:
+    """Lone CR line ends made LF; a file with quotes is left to the exact reader, which knows CR inside a cell."""
+    if b'"' in data or not _has_lone_cr(data):
+        return data
+    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _has_lone_cr(data: bytes) -> bool:
+    return b"\r" in data and data.count(b"\r") != data.count(b"\r\n")
+
+
+def _after_lines(data: bytes, lines: int) -> int:
+    ends = islice(re.finditer(rb"\r\n|\n|\r", data), lines - 1, lines)
+    return next((end.end() for end in ends), len(data))
+
+
+def _sniff_delimiter(text: Text) -> str:
+    """The delimiter that cuts the first lines into the header's number of fields; on equal terms, the earlier one."""
+    sample = text.data[:SAMPLE]
+    if len(text.data) > SAMPLE and (whole := max(sample.rfind(b"\n"), sample.rfind(b"\r"))) > 0:
+        sample = sample[:whole]
+    scores = {mark: _fit(sample.decode("utf-8", "ignore"), mark) for mark in _DELIMITERS}
+    best = max(_DELIMITERS, key=lambda mark: scores[mark])
+    rivals = [mark for mark in _DELIMITERS if mark != best and scores[mark][0] == scores[best][0] == 1]
+    if rivals:
+        text.notes.append(f"cells are cut at {best!r}; {' and '.join(map(repr, rivals))} would fit as well")
+    elif best != ",":
+        text.notes.append(f"cells are cut at {best!r}")
+    return best
+
+
+def _fit(sample: str, delimiter: str) -> tuple[float, int]:
+    reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
+    widths = [len(row) for row in islice(reader, 50) if row]
+    if not widths or widths[0] < 2:
+        return 0.0, 0
+    return widths.count(widths[0]) / len(widths), widths[0]
+
+
+def _refuse_wide_header(text: Text, delimiter: str) -> None:
+    """The limit taken on the bytes, before a cell is made of each field; names in quotes are counted when cut."""
+    end = _after_lines(text.data, 1)
+    count = text.data.count(delimiter.encode(), 0, end) + 1
+    if text.data.find(b'"', 0, end) < 0:
+        check_width(text.where, count)
+
+
+def _read_quick(text: Text, delimiter: str, names: list[str], body: int, stop: int) -> pl.DataFrame | None:
+    """What polars reads, if its rows and bytes are those that the scan counted; else None."""
+    import polars as pl
+
+    scan = _Scan(text, delimiter, len(names))
+    if _has_lone_cr(text.data) or not scan.run(body, stop):
+        return None
+    quoted = text.data.find(b'"', body, stop) >= 0
+    try:
+        frame = pl.read_csv(
+            # From the header's own line end: polars takes some first letters of a bare body for compression.
+            text.data[body - 1 : stop],
+            has_header=False,
+            skip_lines=1,
+            separator=delimiter,
+            quote_char='"' if quoted else None,
+            schema=dict.fromkeys(names, pl.String),
+        )
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+        return None
+    if frame.shape != (scan.rows, len(names)) or (quoted and _cell_bytes(frame) != stop - body - scan.overhead):
+        return None
+    return _empty_to_null(frame) if quoted else frame
+
+
+def _cell_bytes(frame: pl.DataFrame) -> int:
+    import polars as pl
+
+    return sum(frame.select(pl.all().str.len_bytes().cast(pl.Int64).sum()).row(0))
+
+
+def _empty_to_null(frame: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    return frame.select(pl.when(pl.all() != "").then(pl.all()))
+
+
+class _Scan:
+    """The structure of the rows by the bytes alone: quotes by parity, then delimiters and line ends outside them."""
+
+    def __init__(self, text: Text, delimiter: str, columns: int) -> None:
+        self.text, self.delimiter, self.columns = text, ord(delimiter), columns
+        self.bytes = np.frombuffer(text.data, np.uint8)
+        self.has_quotes, self.has_cr = b'"' in text.data, b"\r" in text.data
+        self.inside = False  # a quoted cell
+        self.cuts = 0  # delimiters and line ends so far
+        self.overhead = 0  # bytes that belong to no cell
+        self.field = 0  # where the current field starts
+
+    @property
+    def rows(self) -> int:
+        return (self.cuts + 1) // self.columns
+
+    def run(self, body: int, stop: int) -> bool:
+        """Whether every row of data[body:stop] has the header's number of fields, beyond doubt."""
+        self.field = body
+        if not all(self._step(at, min(at + _SCAN_CHUNK, stop)) for at in range(body, stop, _SCAN_CHUNK)):
+            return False
+        # The last line end lies beyond `stop`, so the last row lacks exactly one cut.
+        return not self.inside and (self.cuts + 1) % self.columns == 0
+
+    def _step(self, start: int, stop: int) -> bool:
+        chunk = self.bytes[start:stop]
+        mask = chunk == self.delimiter
+        mask |= chunk == 10
+        if self.has_quotes:
+            mask |= chunk == 34
+        at = np.flatnonzero(mask)
+        kinds = chunk[at]
+        at += start
+        quotes = kinds == 34
+        if self.has_quotes and (self.inside or quotes.any()):
+            if not self._well_quoted(at[quotes]):
+                return False
+            covered = ((np.cumsum(quotes, dtype=np.uint8) + np.uint8(self.inside)) & 1).astype(np.bool_)
+            self.inside = bool(covered[-1]) if covered.size else self.inside
+            outside = ~(covered | quotes)
+            at, kinds = at[outside], kinds[outside]
+        self._check_field(int(at[0]) if at.size else stop)
+        return self._rectangular(at, kinds == 10)
+
+    def _well_quoted(self, at: NDArray[np.intp]) -> bool:
+        """An opening quote follows a cut or a quote, a closing one precedes them: then parity is the CSV grammar."""
+        opening, closing = at[int(self.inside) :: 2], at[1 - int(self.inside) :: 2]
+        before = self.bytes[opening - 1]
+        after = self.bytes[closing[closing + 1 < self.bytes.size] + 1]
+        doubled = after == 34
+        opened = (before == self.delimiter) | (before == 10) | (before == 34)
+        closed = (after == self.delimiter) | (after == 10) | (after == 13) | doubled
+        self.overhead += at.size - int(np.count_nonzero(doubled))  # of a doubled quote one byte is the cell's
+        return bool(opened.all() and closed.all())
+
+    def _check_field(self, end: int) -> None:
+        # A chunk is shorter than the limit, so only the field that a chunk begins with can be beyond it.
+        if end - self.field > MAX_FIELD_BYTES:
+            raise _long_field(self.text.where, line_at(self.text.data[: self.field]))
+
+    def _rectangular(self, at: NDArray[np.intp], newline: NDArray[np.bool_]) -> bool:
+        if not at.size:
+            return True
+        expected = newline[self.columns - 1 - self.cuts % self.columns :: self.columns]
+        self.field = int(at[-1]) + 1
+        self.cuts += at.size
+        self.overhead += at.size
+        if self.has_cr:
+            self.overhead += int(np.count_nonzero(self.bytes[at[newline] - 1] == 13))
+        return bool(expected.all()) and np.count_nonzero(newline) == expected.size
+
+
+def _long_field(where: str, line: int) -> LimitError:
+    what = f"a cell that starts here is longer than MAX_FIELD_BYTES ({mib(MAX_FIELD_BYTES)})"
+    return LimitError(f"{where}, line {line}: {what}; is a closing quote missing?")
+
+
+def _records(text: Text, delimiter: str) -> Iterator[tuple[list[str], int, int]]:
+    """Records with the numbers of their first and last line, by Python's strict csv reader; a blank line is []."""
+    lines = io.TextIOWrapper(io.BytesIO(text.data), "utf-8", newline="")
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        first = reader.line_num + 1
+        allowed = csv.field_size_limit(MAX_FIELD_BYTES)  # it belongs to the whole process: set for one record at a time
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            if "field limit" in str(error):
+                raise _long_field(text.where, first) from None
+            raise _quote_error(text, delimiter, first) from None
+        finally:
+            csv.field_size_limit(allowed)
+        if row is None:
+            return
+        yield row, first, reader.line_num
+
+
+def _read_exact(text: Text, delimiter: str, names: list[str], stop: int) -> pl.DataFrame:
+    """Every record by Python's csv reader, one at a time: the arbiter where the scan is in doubt."""
+    import polars as pl
+
+    records = _records(text._replace(data=text.data[:stop]), delimiter)
+    next(record for record in records if record[0])  # the header
+    batch: list[list[str]] = []
+    frames = []
+    for row, line, _ in records:
+        if not row and len(names) > 1:
+            continue
+        if len(row) != len(names) and row:
+            raise InputError(
+                f"{text.where}, line {line}: has {len(row)} field(s), but the header has {len(names)}; "
+                f"mend the line, or quote a cell that holds {delimiter!r}"
+            )
+        batch.append(row or [""])
+        if len(batch) * len(names) >= _BATCH_CELLS:
+            frames.append(_frame_of(batch, names))
+            batch = []
+    if batch:
+        frames.append(_frame_of(batch, names))
+    return _empty_to_null(pl.concat(frames))
+
+
+def _frame_of(batch: list[list[str]], names: list[str]) -> pl.DataFrame:
+    import polars as pl
+
+    columns = zip(names, zip(*batch, strict=True), strict=True)
+    return pl.DataFrame([pl.Series(name, column, dtype=pl.String) for name, column in columns])
+
+
+def _quote_error(text: Text, delimiter: str, line: int) -> InputError:
+    """Name the line where the quote opens that breaks the record which starts at a line."""
+    record = text.data[_after_lines(text.data, line - 1) if line > 1 else 0 :]
+    mark, quoted = re.escape(delimiter), '"[^"]*+(?:""[^"]*+)*+"'
+    whole = re.match(f'(?:(?:{quoted}|[^"{mark}\r\n][^{mark}\r\n]*+)?+{mark})*+'.encode(), record)
+    at = whole.end() if whole else 0
+    opened = f"{text.where}, line {line + line_at(record[:at]) - 1}: a quote opens here"
+    close = re.compile(quoted.encode()).match(record, at)
+    if close is None:
+        return InputError(f'{opened} and never closes; close it, or write a quote that is text as ""')
+    last = line + line_at(record[: close.end()]) - 1
+    return InputError(f'{opened} and closes before other text on line {last}; write a quote that is text as ""')

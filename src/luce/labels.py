@@ -1,0 +1,180 @@
+"""Labels: the column that is predicted, as class codes; what is no class (a quantity, an identifier) is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from luce import cells
+from luce.cells import nfc, shown
+from luce.errors import InputError
+from luce.table import Table
+
+if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The class of each row as a code (int64), the classes in the order of their codes, and notes for the user."""
+
+    codes: NDArray[np.int64]
+    classes: tuple[str | int | bool, ...]
+    notes: tuple[str, ...] = ()
+
+
+def labels(table: Table, name: str) -> Labels:
+    """The label column of a table as class codes and classes.
+
+    Whole numbers become int classes in their order, truth values bool, and text its levels (NFC, stripped) by code
+    point; text that is whole numbers throughout becomes int. Raises InputError for a missing column, missing labels,
+    mixed types, quantities (numbers with fractions, or nearly as many values as rows), and a single class.
+    """
+    series = table.column(name)
+    place = f"{table.source}, label {shown(name)}"
+    _refuse_mixed(table.mixed.get(nfc(name), ""), place)
+    return _label_codes(series, place)
+
+
+def labels_of(values: object, source: str = "y") -> Labels:
+    """The labels in a one-dimensional array, list or series, by the rules of `labels`; (n, 1) arrays count as well."""
+    if isinstance(values, np.ndarray) and values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    series, mixture = cells.series_of("label", values, source)
+    _refuse_mixed(mixture, source)
+    if not len(series):
+        raise InputError(f"{source} has no labels")
+    return _label_codes(series, source)
+
+
+def encode_labels(
+    values: pl.Series, classes: Sequence[str | int | bool], source: str = "the labels"
+) -> NDArray[np.int64]:
+    """The code of each label among known classes, -1 for a label that is none of them; a missing one raises InputError.
+
+    Labels match by what they say: 3, 3.0 and "3" are one label, and so are True and "true".
+    """
+    import polars as pl
+
+    text = cells.stripped(cells.as_text(values))
+    absent = text.is_null() | (text == "") | (text == "NaN" if values.dtype.is_float() else False)
+    _refuse_missing(absent.fill_null(True).to_numpy(), source)
+    codes = {str(label): code for code, label in enumerate(classes)}
+    if isinstance(values.dtype, pl.Boolean) or all(isinstance(label, bool) for label in classes):
+        text = text.str.to_lowercase()
+        codes = {label.lower(): code for label, code in codes.items()}
+    return text.replace_strict(codes, default=-1, return_dtype=pl.Int64).to_numpy()
+
+
+def _refuse_mixed(mixture: str, place: str) -> None:
+    if mixture:
+        raise InputError(f"{place}: labels of several types; {mixture}; make them one type")
+
+
+def _label_codes(series: pl.Series, place: str) -> Labels:
+    """Codes of a label column: truth values, whole numbers in their order, or text by code point (NFC, stripped).
+
+    Raises InputError, opening with `place`, for missing labels, quantities, and fewer than two classes.
+    """
+    import polars as pl
+
+    kind = cells.family(series.dtype)
+    if kind in ("date", "other"):
+        raise InputError(f"{place} holds values of type {series.dtype}; labels are text, whole numbers or truth values")
+    if kind in ("text", "empty") or isinstance(series.dtype, (pl.Int128, pl.UInt128)):
+        return _sound(_text_labels(cells.as_text(series), place), place)
+    absent = np.isnan(cells.typed_numbers(series)) if series.dtype.is_float() else series.is_null().to_numpy()
+    _refuse_missing(absent, place)
+    if kind == "boolean":
+        different, codes = _ranked(series.to_numpy().astype(np.int64))
+        different = [bool(label) for label in different]
+    else:
+        different, codes = _ranked(_whole_labels(series, place))
+    classes = tuple(different)
+    few = len(classes) > 100 and len(codes) < 5 * len(classes)
+    note = f"{place} has {len(classes):,} different numbers; if they are a quantity, put them into classes first"
+    return _sound(Labels(codes.astype(np.int64), classes, (note,) if few else ()), place)
+
+
+def _refuse_missing(missing: NDArray[np.bool_], place: str) -> None:
+    """Raise InputError with the first row that has no label."""
+    count, row = int(missing.sum()), int(missing.argmax()) + 1
+    if count == len(missing):
+        raise InputError(f"{place}: no row has a label; choose another column")
+    if count:
+        rows = "1 row has" if count == 1 else f"{count:,} rows have"
+        raise InputError(f"{place}: {rows} no label, the first is row {row:,}; fill them in or drop those rows")
+
+
+def _sound(labels: Labels, place: str) -> Labels:
+    rows, different = len(labels.codes), len(labels.classes)
+    if different < 2:
+        raise InputError(f"{place}: every row has the label {shown(labels.classes[0])}; two classes or more are needed")
+    if rows >= 50 and different > 0.5 * rows:
+        what = f"{place} has {different:,} different values in {rows:,} rows, too many to be classes"
+        raise InputError(f"{what}; is it an identifier, a quantity or free text? choose another column")
+    return labels
+
+
+def _whole_labels(series: pl.Series, place: str) -> NDArray[Any]:
+    if not series.dtype.is_float() and not series.dtype.is_decimal():
+        return series.to_numpy()
+    values = cells.typed_numbers(series)
+    broken = (values != np.floor(values)) | (np.abs(values) >= 2.0**63)
+    if broken.any():
+        _refuse_quantity(len(np.unique(values)), values[broken.argmax()], int(broken.argmax()), place)
+    return values.astype(np.int64)
+
+
+def _refuse_quantity(different: int, value: object, row: int, place: str) -> NoReturn:
+    looks = f"{place} looks continuous: {different:,} different numbers, such as {value} in row {row + 1:,}"
+    raise InputError(f"{looks}; luce predicts classes: name them by text (low, high), or choose another column")
+
+
+def _ranked(values: NDArray[Any]) -> tuple[list[int], NDArray[np.intp]]:
+    """The different integers in order and each one's rank; by counting where they lie close together, else sorted."""
+    low, high = int(values.min()), int(values.max())
+    if high - low > max(len(values), 1 << 16):
+        different, codes = np.unique(values, return_inverse=True)
+        return different.tolist(), codes
+    wide = values if values.itemsize == 8 else values.astype(np.int64)
+    steps = (wide - wide.dtype.type(low)).astype(np.int64)
+    found = np.bincount(steps) > 0
+    return [low + step for step in np.flatnonzero(found).tolist()], (np.cumsum(found) - 1)[steps]
+
+
+_WHOLE = re.compile("0|[1-9][0-9]{0,17}")
+
+
+def _text_labels(text: pl.Series, place: str) -> Labels:
+    raw = text.unique().drop_nulls()
+    bare = cells.stripped(raw)
+    if text.null_count() or (bare == "").any():
+        _refuse_missing((cells.stripped(text).fill_null("") == "").to_numpy(), place)
+    names = bare.unique().to_list()
+    whole = all(_WHOLE.fullmatch(name) for name in names)
+    if not whole and len(names) > 20:
+        _refuse_fractions(text, raw, place)
+    order = sorted(names, key=int) if whole else sorted(names)
+    ranks = {name: code for code, name in enumerate(order)}
+    codes = np.array([ranks[name] for name in bare.to_list()], dtype=np.int64)[cells.places(text, raw)]
+    notes = []
+    if len(names) < len(raw):
+        notes.append(f"{place}: labels that differ only in outer blanks or Unicode form are taken as one class")
+    unsure = [name for name in order if name.lower() in cells.MISSING - {"none"}]
+    if unsure:
+        notes.append(f"{place}: {shown(unsure[0])} is taken as a class; leave the cell empty where a label is missing")
+    return Labels(codes, tuple(map(int, order)) if whole else tuple(order), tuple(notes))
+
+
+def _refuse_fractions(text: pl.Series, raw: pl.Series, place: str) -> None:
+    values, bad = cells.number_cells(raw, decimal_comma=False)
+    broken = values != np.floor(values)
+    if broken.any() and not bad.any():
+        row = int(text.is_in(raw.to_numpy()[broken].tolist()).arg_max() or 0)
+        _refuse_quantity(len(raw), text[row], row, place)
