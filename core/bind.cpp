@@ -202,7 +202,8 @@ void softmax(Matrix<T> z, double temperature, bool logarithms,
     require(z.shape(1) >= 1, "at least one class");
     nb::gil_scoped_release free;
     luce::softmax<T>(z.data(), static_cast<Index>(z.shape(0)), static_cast<Index>(z.shape(1)), temperature,
-                     logarithms ? luce::Softmax::logarithms : luce::Softmax::probabilities, out.data(), nullptr, threads);
+                     logarithms ? luce::Softmax::logarithms : luce::Softmax::probabilities, out.data(), nullptr,
+                     threads);
 }
 
 template <class T>
@@ -235,11 +236,11 @@ NB_MODULE(_core, m) {
     nb::set_leak_warnings(false);
     m.doc() = "The core: arrays in, arrays out. See core/*.h for the formulas.";
     nb::class_<Design>(m, "Design")
-        .def(nb::init<std::optional<Strided<float>>, std::optional<Strided<double>>,
-                      std::optional<Vector<std::int64_t>>, std::optional<Vector<std::int32_t>>,
-                      std::optional<Vector<float>>, Index, Index>(),
-             "dense32"_a.none().noconvert(), "dense64"_a.none().noconvert(), "starts"_a.none().noconvert(),
-             "indices"_a.none().noconvert(), "values"_a.none().noconvert(), "sparse_columns"_a, "rows"_a);
+        .def(
+            nb::init<std::optional<Strided<float>>, std::optional<Strided<double>>, std::optional<Vector<std::int64_t>>,
+                     std::optional<Vector<std::int32_t>>, std::optional<Vector<float>>, Index, Index>(),
+            "dense32"_a.none().noconvert(), "dense64"_a.none().noconvert(), "starts"_a.none().noconvert(),
+            "indices"_a.none().noconvert(), "values"_a.none().noconvert(), "sparse_columns"_a, "rows"_a);
     nb::class_<Labels>(m, "Labels")
         .def(nb::init<Vector<std::int32_t>, std::optional<Vector<double>>, int>(), "codes"_a.noconvert(),
              "weights"_a.none().noconvert(), "classes"_a);

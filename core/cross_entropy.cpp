@@ -56,7 +56,10 @@ double total(const double* lanes) {
 struct Scratch {
     Numbers tile, z, direction, residual, scratch;
     Scratch(Index columns, int outputs)
-        : tile(columns * TILE), z(outputs * TILE), direction(outputs * TILE), residual(outputs * TILE),
+        : tile(columns * TILE),
+          z(outputs * TILE),
+          direction(outputs * TILE),
+          residual(outputs * TILE),
           scratch(std::max<Index>(outputs, 1) * TILE) {}
 };
 
@@ -131,8 +134,7 @@ public:
     GradientSum(const Features& x, int outputs)
         : x_(x), outputs_(outputs), lanes_(x.dense_columns * outputs * LANES), bias_(outputs * LANES) {}
 
-    void add(Index tile, int rows, const Scratch& s, const double* residual, double* sparse_gradient,
-             double* scratch) {
+    void add(Index tile, int rows, const Scratch& s, const double* residual, double* sparse_gradient, double* scratch) {
         const Kernels& k = kernels();
         k.backward(s.tile.data(), x_.dense_columns, residual, outputs_, lanes_.data());
         if (x_.sparse.columns > 0)

@@ -29,8 +29,8 @@ void forward(const Features& x, const double* weights, const double* bias, int o
 Derivatives along(const double* logits, const double* direction, double step, Index stride, Index rows,
                   const Targets& y, int threads);
 
-// First logits += step * direction (if direction). Then gradient[j * outputs + k] = sum_i x_ij r_ik and, in its last row,
-// sum_i r_ik, with r_i = s_i (p_i - onehot(y_i)) and p_i moved by -(diag p - p p') correction if that is given.
+// First logits += step * direction (if direction). Then gradient[j * outputs + k] = sum_i x_ij r_ik and, in its last
+// row, sum_i r_ik, with r_i = s_i (p_i - onehot(y_i)) and p_i moved by -(diag p - p p') correction if that is given.
 // Returns the loss at the logits. One read of X; the residual never leaves the cache.
 double gradient_at(const Features& x, double* logits, const double* direction, double step, Index stride,
                    const Targets& y, const double* correction, double* gradient, int threads);

@@ -21,7 +21,8 @@ void gram_stripe(const double* x, Index rows, Index size, Index padded, const do
             kernels().gram_block(x + r * padded, n, padded, w + r, i, b * LANES, &blocks[b * LANES * LANES]);
     }
     for (Index a = i; a < size && a < i + LANES; ++a)
-        for (Index j = 0; j <= a; ++j) gram[a * size + j] = blocks[(j / LANES) * LANES * LANES + (a - i) * LANES + j % LANES];
+        for (Index j = 0; j <= a; ++j)
+            gram[a * size + j] = blocks[(j / LANES) * LANES * LANES + (a - i) * LANES + j % LANES];
 }
 
 // In place, row by row. A pivot that rounding has made too small for its diagonal is raised to that size:

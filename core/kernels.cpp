@@ -139,11 +139,11 @@ static void sweep_two(Sweep& s) {
         const double a = z < 0.0 ? -z : z;
         const double e = exp_lane(-a);
         const double inverse = 1.0 / (1.0 + e);
-        const double small = e * inverse;           // probability of the less likely class
+        const double small = e * inverse;  // probability of the less likely class
         const double p1 = z < 0.0 ? small : inverse;
         const double p0 = z < 0.0 ? inverse : small;
         const bool one = s.label[r] != 0;
-        const double wrong = one ? -z : z;           // logit of the wrong class over the true one
+        const double wrong = one ? -z : z;  // logit of the wrong class over the true one
         const double v = p0 * p1;
         double residual = one ? -p0 : p1;
         loss[r] = s.weight[r] * ((wrong > 0.0 ? wrong : 0.0) + log1p_lane(e));
@@ -163,9 +163,9 @@ static void sweep_two(Sweep& s) {
 }
 
 struct Peak {
-    double top[TILE];     // largest logit of each row
-    double rest[TILE];    // sum of exp(z_k - top) over all classes but the (first) largest
-    double at[TILE];      // which class is the largest
+    double top[TILE];   // largest logit of each row
+    double rest[TILE];  // sum of exp(z_k - top) over all classes but the (first) largest
+    double at[TILE];    // which class is the largest
 };
 
 // scratch[k] = exp(z_k - top), exactly 1 at the largest class
@@ -227,7 +227,8 @@ static void sweep_many(Sweep& s) {
     double others[TILE];  // 1 - p_label without a subtraction from 1
     for (int r = 0; r < TILE; ++r) {
         const int y = s.label[r];
-        others[r] = (peak.at[r] == y ? peak.rest[r] : 1.0 + peak.rest[r] - e[static_cast<Index>(y) * TILE + r]) * inverse[r];
+        others[r] =
+            (peak.at[r] == y ? peak.rest[r] : 1.0 + peak.rest[r] - e[static_cast<Index>(y) * TILE + r]) * inverse[r];
     }
     for (int k = 0; k < outputs; ++k)
 #pragma omp simd
@@ -335,8 +336,7 @@ static inline void backward_block(const double* tile, const double* residual, in
 template <int COLUMNS>
 static inline void backward_columns(const double* tile, const double* residual, int outputs, double* sums) {
     int k = 0;
-    for (; k + 4 <= outputs; k += 4)
-        backward_block<COLUMNS, 4>(tile, residual + k * TILE, outputs, sums + k * LANES);
+    for (; k + 4 <= outputs; k += 4) backward_block<COLUMNS, 4>(tile, residual + k * TILE, outputs, sums + k * LANES);
     if (k + 2 <= outputs) {
         backward_block<COLUMNS, 2>(tile, residual + k * TILE, outputs, sums + k * LANES);
         k += 2;
@@ -481,8 +481,20 @@ static void sigmoid(const double* z, Index n, double* out) {
 
 extern const Kernels table;
 const Kernels table = {
-    LUCE_TEXT(LUCE_ISA), load_rows<float>, load_rows<double>, forward,    forward_sparse, sweep, curvature,
-    backward,            backward_sparse,  gram_block,        dot,        subtract_scaled, softmax_row, sigmoid,
+    LUCE_TEXT(LUCE_ISA),
+    load_rows<float>,
+    load_rows<double>,
+    forward,
+    forward_sparse,
+    sweep,
+    curvature,
+    backward,
+    backward_sparse,
+    gram_block,
+    dot,
+    subtract_scaled,
+    softmax_row,
+    sigmoid,
 };
 
 }  // namespace LUCE_ISA

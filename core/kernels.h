@@ -15,16 +15,16 @@ constexpr int LANES = 8;  // sums over a tile's rows keep 8 partial sums, whatev
 struct Sweep {
     int outputs;
     const double* z;
-    const double* direction;      // nullptr unless the derivatives along it are wanted
-    double step;                  // the logits are z + step * direction
-    const std::int32_t* label;    // TILE class codes
-    const double* weight;         // TILE row weights; 0 for unused lanes
-    const double* correction;     // nullptr, or outputs numbers c: p is moved by -(diag p - p p')c
-    double* residual;             // nullptr, or gets weight * (p - onehot(label))
-    double* scratch;              // outputs x TILE
-    double loss[LANES];           // adds weight * cross-entropy
-    double slope[LANES];          // adds its first derivative along direction
-    double curve[LANES];          // adds its second derivative along direction
+    const double* direction;    // nullptr unless the derivatives along it are wanted
+    double step;                // the logits are z + step * direction
+    const std::int32_t* label;  // TILE class codes
+    const double* weight;       // TILE row weights; 0 for unused lanes
+    const double* correction;   // nullptr, or outputs numbers c: p is moved by -(diag p - p p')c
+    double* residual;           // nullptr, or gets weight * (p - onehot(label))
+    double* scratch;            // outputs x TILE
+    double loss[LANES];         // adds weight * cross-entropy
+    double slope[LANES];        // adds its first derivative along direction
+    double curve[LANES];        // adds its second derivative along direction
 };
 
 struct Kernels {
@@ -33,7 +33,8 @@ struct Kernels {
     void (*load32)(const View<float>& x, Index first, int rows, double* tile);
     void (*load64)(const View<double>& x, Index first, int rows, double* tile);
     // z[k * TILE + r] = bias[k] + sum_j tile[j * TILE + r] * weights[j * outputs + k]
-    void (*forward)(const double* tile, Index columns, const double* weights, const double* bias, int outputs, double* z);
+    void (*forward)(const double* tile, Index columns, const double* weights, const double* bias, int outputs,
+                    double* z);
     // z += sparse rows * weights
     void (*forward_sparse)(const Csr& x, Index first, int rows, const double* weights, int outputs, double* z,
                            double* scratch);
@@ -54,6 +55,6 @@ struct Kernels {
     void (*sigmoid)(const double* z, Index n, double* out);
 };
 
-const Kernels& kernels();                          // the best one that this processor runs
+const Kernels& kernels();  // the best one that this processor runs
 
 }  // namespace luce

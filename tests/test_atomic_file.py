@@ -130,7 +130,7 @@ def test_m14_kill_at_random_times_leaves_a_whole_file(tmp_path: Path) -> None:
     assert found["files"] == ["m"]
 
 
-def test_m15_saves_at_once_leave_one_whole_file(tmp_path: Path) -> None:
+def test_m19_saves_at_once_leave_one_whole_file(tmp_path: Path) -> None:
     contents = [bytes([k]) * (100_000 + k) for k in range(4)]
 
     def save(content: bytes) -> None:
