@@ -1,4 +1,4 @@
-"""The line of the house: a module imports only those before it, `import luce` is light, public names explain themselves."""
+"""The line of the house: modules import only those before them, `import luce` is light, public names explain themselves."""
 
 from __future__ import annotations
 

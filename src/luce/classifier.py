@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -166,15 +166,19 @@ def train(
     held_out: float = 0.2,
     seed: int = 0,
     progress: Progress | None = None,
+    on_schema: Callable[[Schema], None] | None = None,
 ) -> Trained:
     """Fits on a part of the rows, measures on the rest, then fits on all rows: the work of `luce train`.
 
     held_out: share of the rows of each class to measure on, 0 for none. seed: which rows these are.
+    on_schema: called once with what the columns are, before the first fit.
     What a column is (its type) is read off all rows; means, scales and levels off the rows fitted on alone.
     """
     model = classifier if classifier is not None else Classifier()
     table, name, target = _rows_and_labels(data, label)
     schema = infer_schema(table, model.kinds)
+    if on_schema is not None:
+        on_schema(schema)
     threads = available_threads(model.threads)
     report = None
     if held_out:

@@ -101,9 +101,11 @@ def train(
     table = _read(data, encoding)
     model = luce.Classifier(kinds=_kinds(kinds), threads=threads)
     with _progress("fitting") as progress:
-        trained = luce.train(table, label, classifier=model, held_out=holdout, seed=seed, progress=progress)
+        trained = luce.train(
+            table, label, classifier=model, held_out=holdout, seed=seed, progress=progress,
+            on_schema=lambda schema: _show_schema(schema, table.rows, data),
+        )  # fmt: skip
     fitted = model.fitted
-    _show_schema(fitted.schema, fitted.facts["rows"], len(fitted.classes), data)
     for note in fitted.facts["notes"]:
         _say(f"note: {note}")
     if trained.report is not None:
@@ -148,9 +150,8 @@ def _read(data: str, encoding: str | None) -> Any:
     return Table.of(raw)
 
 
-def _show_schema(schema: Schema, rows: int, classes: int, data: str) -> None:
-    source = "standard input" if data == "-" else data
-    _say(f"{source}: {rows:,} rows, {classes} classes")
+def _show_schema(schema: Schema, rows: int, data: str) -> None:
+    _say(f"{'standard input' if data == '-' else data}: {rows:,} rows")
     titles = {"number": "numbers", "boolean": "yes/no", "date": "dates", "category": "categories"}
     for kind, title in titles.items():
         names = [c.name for c in schema.columns if c.kind == kind]
