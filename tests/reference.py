@@ -1,7 +1,7 @@
 """Plain oracles: the formulas of the library written once more, slowly, so that they can be read and believed.
 
 The softmax family and the exact objective work with 50 decimal digits (mpmath), the rest with NumPy in float64.
-Points are (columns + 1, outputs), the last row is the intercept; two classes have one output, the second over the first.
+Points are (columns + 1, outputs), the last row is the intercept; two classes have one output, the logit of the second.
 """
 
 from __future__ import annotations

@@ -50,9 +50,9 @@ def test_known_values() -> None:
 def test_n04_softmax_float64_error_at_every_width() -> None:
     """Relative error <= (max z - z_i + 8) u: the shift rounds once, and exp turns d u absolute into d u relative.
 
-    The 8 u are exp (2), the sum (a few), the quotient (1); beyond d u the worst measured is 3.1 u. Errors add up in a
-    sum of K positive terms at most as K/8 u (8 lanes) but in these draws as its square root. Results below 1e-300 may be
-    subnormal and are left out here.
+    The 8 u are exp (2), the sum (a few), the quotient (1); beyond d u the worst measured is 3.1 u. The errors of a sum
+    of K positive terms in 8 lanes are at most K/8 u, and in these draws about the square root of that. Results below
+    1e-300 may be subnormal and are left out here.
     """
     for width in WIDTHS:
         z = drawn(width)
@@ -63,7 +63,7 @@ def test_n04_softmax_float64_error_at_every_width() -> None:
 
 
 def test_n04_softmax_float64_error_where_the_shift_is_exact() -> None:
-    """<= 7 u, 3.5 ulp: on a grid of 1/1024 the differences do not round, so what is left is flat in z. Measured 3.8 u."""
+    """<= 7 u: on a grid of 1/1024 the differences do not round, so what is left is flat in z. Measured 3.8 u."""
     for width in WIDTHS[::3]:
         z = np.round(drawn(width, 20.0) * 1024) / 1024
         assert reference.roundings(softmax(z), reference.softmax(z)).max() <= 7, width
@@ -92,7 +92,7 @@ def test_n04_logsumexp_float64_error_at_every_width() -> None:
 
 @both
 def test_n04_float32_results_are_rounded_once(function: Callable[..., Any]) -> None:
-    """<= 0.51 ulp: computed in double, rounded once to float32; the double's own error is below 2^-15 ulp of a float32. Measured 0.5."""
+    """<= 0.51 ulp: computed in double, whose error is below 2^-15 ulp of a float32, and rounded once. Measured 0.5."""
     wanted = {softmax: reference.softmax, log_softmax: reference.log_softmax}[function]
     for width in WIDTHS[1::2]:
         z = drawn(width).astype(np.float32)
@@ -110,7 +110,7 @@ def test_sigmoid_error() -> None:
 
 
 def test_n13_exp_of_log_softmax_is_softmax() -> None:
-    """Relative difference <= 2^-52 (4 + 3 |ln p|): exp amplifies the rounding of ln p by |ln p|. Measured: a quarter."""
+    """Relative difference <= 2^-52 (4 + 3 |ln p|): exp amplifies the rounding of ln p by |ln p|. Measured: 1/4."""
     z = np.random.default_rng(0).normal(0, 40, (2000, 12))
     p, logs = softmax(z), log_softmax(z)
     assert np.all(np.abs(np.exp(logs) - p) <= 2 * U * (4 + 3 * np.abs(logs)) * p)
@@ -124,7 +124,9 @@ def test_n14_the_log_of_a_probability_near_1_keeps_its_digits(distance: float) -
 
 
 def test_n14_known_value() -> None:
-    assert log_softmax([0.0, -40.0])[0] == pytest.approx(-4.248354255291589e-18, rel=1e-15)  # 16 digits are written here
+    assert log_softmax([0.0, -40.0])[0] == pytest.approx(
+        -4.248354255291589e-18, rel=1e-15
+    )  # 16 digits are written here
 
 
 @pytest.mark.parametrize("classes", [10, 1000, 10**6])
@@ -156,7 +158,7 @@ def test_n10_a_constant_that_keeps_logits_exact_changes_no_bit() -> None:
 
 
 def test_n11_permuted_classes_permute_the_result() -> None:
-    """8 u: only the order of the sum differs, 8 terms of one sign in two orders, each sum within 4 u. Measured 3.6 u."""
+    """8 u: only the order of the sum differs, 8 terms of one sign in two orders, each within 4 u. Measured 3.6 u."""
     rng = np.random.default_rng(0)
     z, order = rng.normal(0, 5, (300, 9)), rng.permutation(9)
     p = softmax(z)[:, order]
@@ -235,7 +237,9 @@ def test_n09_subnormal_results_are_kept() -> None:
     for distance in (720.0, 735.5, 744.0):
         got = softmax([0.0, -distance])[1]
         assert 0 < got < 2.3e-308
-        assert abs(mpf(float(got)) - reference.softmax([0.0, -distance])[1]) <= 1.01 * mpf(2) ** -1074 + got * distance * U
+        assert (
+            abs(mpf(float(got)) - reference.softmax([0.0, -distance])[1]) <= 1.01 * mpf(2) ** -1074 + got * distance * U
+        )
 
 
 def test_sigmoid_of_special_values() -> None:

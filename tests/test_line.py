@@ -1,4 +1,4 @@
-"""The line of the house: modules import only those before them, `import luce` is light, public names explain themselves."""
+"""The line of the house: no module imports a later one, `import luce` is light, public names say what they are."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from luce.solver import minimise
 
 PENALTY = 0.7
 REL = 1e-13
-"""Against NumPy: either side sums at most 1000 x 11 products in some order; 11,000 u is 1e-12 at worst, and grows as the
-square root in fact. The largest measured is 8e-15, for Hessian products."""
+"""Against NumPy: either side sums at most 1000 x 11 products in some order, 11,000 u = 1e-12 at worst, about the square
+root of that in fact. The largest measured is 8e-15, for Hessian products."""
 
 every_k = pytest.mark.parametrize("classes", [2, 3, 7])
 every_n = pytest.mark.parametrize("rows", [1, 63, 64, 65, 1000])  # a tile has 64 rows
@@ -131,10 +131,9 @@ def test_value_gradient_and_products_equal_numpy(storage: str, rows: int, classe
     assert close(value, reference.objective(*p.plain, p.point))
     assert close(gradient, reference.gradient(*p.plain, p.point))
     assert close(p.logits, reference.logits(p.x, p.point)[:, -o.outputs :].T)
-    loss, residual = o.residual(p.logits)
-    assert close(loss + o.penalty_of(p.point), value)
-    assert close(residual, reference.residual(p.x, p.codes, p.weights, p.point).T)
-    assert close(o.gradient_of(p.point, residual), gradient)
+    from_logits = o.gradient_at(p.point, p.logits)
+    assert close(from_logits[0], value)
+    assert close(from_logits[1], gradient)
     hessian = reference.hessian(p.x, p.penalty, p.weights, p.point)
     assert close(o.hessian_product(p.logits, p.direction), (hessian @ p.direction.ravel()).reshape(p.point.shape))
 
@@ -163,21 +162,45 @@ def test_a_row_of_weight_0_counts_for_nothing(classes: int) -> None:
 @every_n
 @every_k
 def test_along_a_direction(rows: int, classes: int) -> None:
-    """Loss, slope and curvature at a step equal gradient and Hessian products there; the residual is that of the place."""
+    """Loss, slope and curvature at a step equal the value, the gradient and the Hessian product of the place there."""
     p = Problem("float64", rows, classes)
     o, step = p.objective, 0.3
     moved = p.point + step * p.direction
-    residual = np.empty_like(p.logits)
-    along = o.logits(p.direction)
-    loss, slope, curve = o.along(p.logits, along, step, residual)
-    wanted_loss, wanted_residual = o.residual(p.logits + step * along)
-    assert close(loss, wanted_loss)
-    assert close(residual, wanted_residual)
-    plain = (p.x, p.codes, 0.0, p.weights)
-    gradient = reference.gradient(*plain, moved)
+    loss, slope, curve = o.along(p.logits, o.logits(p.direction), step)
+    gradient = reference.gradient(p.x, p.codes, 0.0, p.weights, moved)
     hessian = reference.hessian(p.x, 0.0, p.weights, moved)
+    assert close(loss, reference.objective(p.x, p.codes, 0.0, p.weights, moved))
     assert abs(slope - np.sum(gradient * p.direction)) <= REL * np.abs(gradient * p.direction).sum()
     assert curve == pytest.approx(p.direction.ravel() @ hessian @ p.direction.ravel(), rel=1e-11, abs=1e-11)
+
+
+@every_storage
+@every_n
+@every_k
+def test_a_move_of_the_logits_is_a_move_of_the_point(storage: str, rows: int, classes: int) -> None:
+    """gradient_at moves the logits in place first; then it is the gradient of the place moved to."""
+    p = Problem(storage, rows, classes)
+    o, step = p.objective, 0.3
+    moved = p.point + step * p.direction
+    value, gradient = o.gradient_at(moved, p.logits, (o.logits(p.direction), step))
+    assert close(p.logits, o.logits(moved))
+    assert close(value, reference.objective(*p.plain, moved))
+    assert close(gradient, reference.gradient(*p.plain, moved))
+
+
+@every_n
+@every_k
+def test_a_correction_moves_the_probabilities_by_the_curvature(rows: int, classes: int) -> None:
+    """By a constant c on the logits, that is by H_b c in the gradient: the product with the direction (0, c)."""
+    p = Problem("float64", rows, classes)
+    o = p.objective
+    constant = np.zeros_like(p.point)
+    constant[-1] = p.direction[-1]
+    _, plain = o.gradient_at(p.point, p.logits)
+    _, moved = o.gradient_at(p.point, p.logits, correction=np.ascontiguousarray(constant[-1]))
+    hessian = reference.hessian(p.x, 0.0, p.weights, p.point)
+    wanted = plain - (hessian @ constant.ravel()).reshape(p.point.shape)
+    assert np.abs(moved - wanted).max() <= REL * (np.abs(plain).max() + np.abs(wanted).max())
 
 
 @every_k
@@ -219,21 +242,20 @@ def test_n15_the_gradient_at_saturation_is_finite_and_exact(far: float, classes:
     point[0, -1] = far
     codes = np.array([classes - 1], dtype=np.int32)
     o = Objective(Features(1, dense=x), codes, classes, 1e-300)
-    loss, residual = o.residual(o.logits(point))
-    others = reference.softmax([0.0] * (classes - 1) + [far])[:-1]
-    wanted = -sum(others)
-    assert np.isfinite(residual).all()
+    loss, gradient = o.gradient_at(point, o.logits(point))
+    wanted = -float(sum(reference.softmax([0.0] * (classes - 1) + [far])[:-1]))
+    assert np.isfinite(gradient).all()
     if wanted > -1e-300:
-        assert abs(residual[-1, 0]) < 1e-300
+        assert abs(gradient[-1, -1]) < 1e-300
     else:
-        assert abs(residual[-1, 0] - float(wanted)) <= (8 + far) * 2.0**-53 * -float(wanted)
-        assert loss == pytest.approx(-float(wanted), rel=1e-13)  # -ln(1 - e) = e for e < 1e-21
+        assert abs(gradient[-1, -1] - wanted) <= (8 + far) * 2.0**-53 * -wanted
+        assert loss == pytest.approx(-wanted, rel=1e-13)  # -ln(1 - e) = e for e < 1e-21
 
 
 def test_start_fits_the_class_shares() -> None:
     p = Problem("float64", 1000, 7)
     _, gradient = p.objective.value_and_gradient(p.objective.start())
-    assert close(gradient[-1], np.zeros(7), rel=1.0) or np.abs(gradient[-1]).max() <= 1e-10  # 1000 residuals of 1e-13
+    assert np.abs(gradient[-1]).max() <= 1e-12  # 1000 residuals below 2, each within a few u
     assert p.objective.start()[-1].mean() == pytest.approx(0, abs=1e-15)
 
 
@@ -246,7 +268,9 @@ def test_stored_counts_and_columns() -> None:
     rows = np.array([3, 0, 49, 3])
     wanted = np.zeros((4, 16))
     wanted[:, :5], wanted[:, 5:7], wanted[:, 7] = wide[rows, :5], wide[rows][:, [6, 9]], 1
-    assert np.abs(features.submatrix(rows, np.array([1, 4]), 16) - wanted).max() <= 1e-15  # entries met twice are summed
+    assert (
+        np.abs(features.submatrix(rows, np.array([1, 4]), 16) - wanted).max() <= 1e-15
+    )  # entries met twice are summed
 
 
 # --- the same bits -------------------------------------------------------------------------------------------------
@@ -262,12 +286,13 @@ def test_e07_any_number_of_threads_gives_the_same_bits(storage: str, classes: in
         p = Problem(storage, LARGE, classes, threads=threads)
         o = p.objective
         value, gradient = o.value_and_gradient(p.point)
-        residual = np.empty_like(p.logits)
-        along = o.along(p.logits, o.logits(p.direction), 0.5, residual)
+        along = o.logits(p.direction)
         product = o.hessian_product(p.logits, p.direction)
         gap = o.certify(p.point, p.logits)
-        numbers = np.array([value, *along, gap.value, gap.gap])
-        results.append([a.tobytes() for a in (p.logits, gradient, residual, product, numbers)])
+        numbers = np.array([value, *o.along(p.logits, along, 0.5), gap.value, gap.gap])
+        first = p.logits.tobytes()
+        moved = o.gradient_at(p.point, p.logits, (along, 0.5))[1]
+        results.append([first, *(a.tobytes() for a in (p.logits, gradient, moved, product, numbers))])
     assert all(r == results[0] for r in results)
 
 
@@ -299,14 +324,15 @@ def test_e13_the_gap_is_at_least_what_is_left(classes: int, penalty: float) -> N
         for intercepts in (0.0, 1.0):
             move = p.direction.copy()
             move[-1] *= intercepts
-            seen.append(claims.gap_covers_what_is_left(p.objective, best + size * move, p.exactly, least))
-    assert min(seen) < 1e-9, "no point was near the optimum"
-    assert sum(np.isfinite(seen)) >= 6, "too little was proven"
+            point = best + size * move
+            seen.append(claims.gap_covers_what_is_left(p.objective, point, p.exactly, least))
+    assert min(left for left, _ in seen) < 1e-9, "no point was near the optimum"
+    assert sum(np.isfinite(gap) for _, gap in seen) >= 6, "too little was proven"
 
 
 @every_k
 def test_the_gap_is_tight_under_a_strong_penalty(classes: int) -> None:
-    """Then the Hessian is nearly the penalty itself, and the gap nearly what is left: half of it would be too little."""
+    """Then the Hessian is nearly the penalty, and the gap nearly what is left: half of it would be too little."""
     p = Problem("float64", 60, classes, penalty=3000.0)
     best = p.best()
     move = 1e-3 * p.direction

@@ -105,13 +105,13 @@ def train(
             table, label, classifier=model, held_out=holdout, seed=seed, progress=progress,
             on_schema=lambda schema: _show_schema(schema, table.rows, data),
         )  # fmt: skip
+    model.save(out)  # before anything is printed: whoever reads our output may leave early
     fitted = model.fitted
     for note in fitted.facts["notes"]:
         _say(f"note: {note}")
     if trained.report is not None:
         click.echo()
         render(trained.report, _console())
-    model.save(out)
     click.echo(f"\nfitted on all {fitted.facts['rows']:,} rows: {fitted.facts['certificate']}")
     click.echo(f"saved {out}")
 
