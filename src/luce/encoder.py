@@ -25,7 +25,7 @@ LINEAR_TO = 1.5  # standard deviations; farther out a number counts by its logar
 LEAST_COUNT = 2  # a level seen less often is rare: it shares the column of unseen levels
 FEW_VALUES = 12  # a number with at most so many different values is also encoded value by value
 VALUE_SIZE = 0.5  # what stands in such a column instead of 1: the penalty holds it back more than the number itself
-MOST_LEVELS = 20_000  # of the more frequent levels at most so many have a column of their own
+MOST_LEVELS = 4_000  # of the more frequent levels at most so many have a column of their own
 
 
 def _compressed(z: NDArray[np.float64]) -> NDArray[np.float64]:

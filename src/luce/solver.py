@@ -1,9 +1,10 @@
 """The solver: quasi-Newton steps in a curvature metric, exact steps along each direction, stopped by a proof.
 
 Each iteration reads X twice: once for the logits of the direction, once for the gradient. The step length is found
-on the logits alone. The metric is the block-diagonal part of the Hessian (one block a class) over the columns that
-matter most, refreshed now and then; limited-memory BFGS adds what couples the classes. (Nocedal and Wright,
-Numerical Optimization, 2nd ed., section 7.2; for the proof see Objective.certify.)
+on the logits alone. The metric is the block-diagonal part of the Hessian, one block for each direction in the space of
+classes that the mean curvature leaves uncoupled, over the columns that matter most, refreshed now and then;
+limited-memory BFGS adds the rest. (Nocedal and Wright, Numerical Optimization, 2nd ed., section 7.2; for the proof see
+Objective.certify.)
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ class Metric:
         o = self.objective
         rows, scale = self._sample(logits)
         p = _probabilities(logits[:, rows])
-        weights = p * (1 - p) * scale
+        self.basis = _class_basis(p, scale)
+        weights = _curvature_along(self.basis, p) * scale
         x = o.features.submatrix(rows, self.sparse, self.padded) if self.exact_dense else self._sparse_only(rows)
         blocks = weights if self._affordable(len(rows)) else weights.max(axis=0, keepdims=True)
         ridge = np.full(self.size, o.penalty)
@@ -146,13 +148,31 @@ class Metric:
         return out[:, self.rest] + self.objective.penalty
 
     def solve(self, gradient: Array) -> Array:
-        right = np.ascontiguousarray(gradient[self.columns].T)
+        turned = np.einsum("jk,km->mj", gradient, self.basis)
+        right = np.ascontiguousarray(turned[:, self.columns])
         _core.solve_factors(self.factors, right, self.objective.threads)
-        out = np.empty_like(gradient)
-        out[self.columns] = right.T
+        turned[:, self.columns] = right
         if len(self.rest):
-            out[self.rest] = gradient[self.rest] / self.diagonal.T
-        return out
+            turned[:, self.rest] /= self.diagonal
+        return np.einsum("mj,km->jk", turned, self.basis)
+
+
+def _class_basis(p: Array, scale: Array) -> Array:
+    """Orthonormal directions in the space of classes (columns) that the mean curvature sum_i s_i (diag p - p p') leaves
+    uncoupled. Along them a block for each direction tells most of the Hessian; two classes have one direction."""
+    if len(p) == 1:
+        return np.ones((1, 1))
+    weighted = p * scale
+    mean = np.diag(weighted.sum(axis=1)) - np.einsum("ki,li->kl", weighted, p)
+    return np.ascontiguousarray(np.linalg.eigh(mean)[1])
+
+
+def _curvature_along(basis: Array, p: Array) -> Array:
+    """u' (diag p - p p') u for each column u of the basis and each row: (outputs, rows)."""
+    if len(p) == 1:
+        return p * (1 - p)
+    first = np.einsum("km,ki->mi", basis, p)
+    return np.maximum(np.einsum("km,ki->mi", basis**2, p) - first**2, 0.0)
 
 
 def _probabilities(logits: Array) -> Array:
