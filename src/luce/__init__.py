@@ -2,7 +2,7 @@
 
 from luce import metrics
 from luce.classifier import Classifier, train
-from luce.errors import InputError, LimitError, LuceError, LuceWarning, ModelFileError, NotFittedError
+from luce.errors import FileError, InputError, LimitError, LuceError, LuceWarning, ModelFileError, NotFittedError
 from luce.functional import cross_entropy, log_softmax, logsumexp, one_hot, sigmoid, softmax
 from luce.linear import SoftmaxRegression
 from luce.model_file import load
@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Classifier",
+    "FileError",
     "InputError",
     "LimitError",
     "LuceError",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from luce.errors import InputError, LuceError
+from luce.errors import InputError, LuceError, inert
 
 if TYPE_CHECKING:
     import polars as pl
@@ -159,20 +159,14 @@ def _show_schema(schema: Schema, rows: int, data: str) -> None:
             _say(f"  {len(names)} {title}: {_some(names)}")
     left = [c for c in schema.columns if c.kind == "left out"]
     for column in left[:SHOWN_COLUMNS]:
-        _say(f"  left out: {_inert(column.name)} ({_inert(column.why)})")
+        _say(f"  left out: {inert(column.name)} ({inert(column.why)})")
     if len(left) > SHOWN_COLUMNS:
         _say(f"  left out: {len(left) - SHOWN_COLUMNS} more columns; luce inspect lists all")
 
 
 def _some(names: list[str]) -> str:
     more = f", ... ({len(names) - SHOWN_COLUMNS} more)" if len(names) > SHOWN_COLUMNS else ""
-    return ", ".join(map(_inert, names[:SHOWN_COLUMNS])) + more
-
-
-def _inert(text: str) -> str:
-    """Names are data: control characters are shown as escapes, very long names are cut."""
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return safe if len(safe) <= 60 else safe[:59] + "…"
+    return ", ".join(map(inert, names[:SHOWN_COLUMNS])) + more
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -211,7 +205,7 @@ def _say_unseen(fitted: Fitted, table: Any) -> None:
     ignore = {fitted.label} if fitted.label else set()
     for column, count, example in fitted.encoder.unseen(parse(table, fitted.schema, ignore=ignore)):
         _say(
-            f"note: column {_inert(column)}: {count:,} cells hold values new to the model, such as {_inert(example)!r}"
+            f"note: column {inert(column)}: {count:,} cells hold values new to the model, such as "{inert(example)}""
         )
 
 
@@ -274,10 +268,10 @@ def inspect(model: str, as_json: bool) -> None:
         click.echo(json.dumps(_inspection(fitted, strongest), ensure_ascii=False, allow_nan=False))
         return
     facts = fitted.facts
-    label = _inert(fitted.label) or "labels without a name"
+    label = inert(fitted.label) or "labels without a name"
     click.echo(f"{model}: {len(fitted.classes)} classes of {label}, {facts['rows']:,} training rows")
     for c, n in list(zip(fitted.classes, facts["class_counts"], strict=True))[:SHOWN_COLUMNS]:
-        click.echo(f"  {_inert(str(c))}: {n:,} rows")
+        click.echo(f"  {inert(str(c))}: {n:,} rows")
     if len(fitted.classes) > SHOWN_COLUMNS:
         click.echo(f"  ... and {len(fitted.classes) - SHOWN_COLUMNS} more classes")
     held = facts.get("held_out")
@@ -287,10 +281,10 @@ def inspect(model: str, as_json: bool) -> None:
     click.echo(f"the fit: {facts['certificate']}; l2 {facts['l2']:.4g}")
     click.echo("columns:")
     for column in fitted.schema.columns:
-        click.echo(f"  {_inert(column.name)}: {column.kind}" + (f" ({_inert(column.why)})" if column.why else ""))
+        click.echo(f"  {inert(column.name)}: {column.kind}" + (f" ({inert(column.why)})" if column.why else ""))
     click.echo("strongest features (weight on the logit of the class):")
     for c, pairs in list(strongest.items())[:SHOWN_COLUMNS]:
-        click.echo(f"  {_inert(str(c))}: " + ", ".join(f"{_inert(n)} {w:+.2f}" for n, w in pairs))
+        click.echo(f"  {inert(str(c))}: " + ", ".join(f"{inert(n)} {w:+.2f}" for n, w in pairs))
 
 
 def _inspection(fitted: Fitted, strongest: dict[Any, list[tuple[str, float]]]) -> dict[str, Any]:
@@ -371,11 +365,11 @@ def _show_softmax(
         style = "bold green" if k == best else ""
         bar = Text("█" * round(30 * float(p[k])) or "▏", style=style)
         numbers = (f"{z[k]:g}", f"{powers[k]:.4f}", f"{p[k]:.4f}")
-        table.add_row(Text(_inert(name), style=style), *numbers, bar, str(int(k == best)))
+        table.add_row(Text(inert(name), style=style), *numbers, bar, str(int(k == best)))
     table.add_row("sum", "", f"{powers.sum():.4f}", "1", "", "", style="dim")
     console = _console()
     console.print(table)
-    answer = Text.assemble("\nanswer: ", (_inert(names[best]), "bold green"), f" at {float(p[best]):.1%}")
+    answer = Text.assemble("\nanswer: ", (inert(names[best]), "bold green"), f" at {float(p[best]):.1%}")
     console.print(answer)
     if len(z) == 2:
         _show_sigmoid(scaled, names, console)
@@ -387,7 +381,7 @@ def _show_sigmoid(scaled: NDArray[np.float64], names: list[str], console: Consol
     value = float(luce.sigmoid(float(scaled[1] - scaled[0])))
     formula = f"1 / (1 + exp(-({scaled[1]:g} - {scaled[0]:g}))) = {value:.4f}"
     console.print(
-        f"two classes are the sigmoid of the difference: {formula}, the share of {_inert(names[1])}", markup=False
+        f"two classes are the sigmoid of the difference: {formula}, the share of {inert(names[1])}", markup=False
     )
 
 

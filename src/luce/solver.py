@@ -154,7 +154,7 @@ class Metric:
         turned[:, self.columns] = right
         if len(self.rest):
             turned[:, self.rest] /= self.diagonal
-        return np.einsum("mj,km->jk", turned, self.basis)
+        return np.asarray(np.einsum("mj,km->jk", turned, self.basis))
 
 
 def _class_basis(p: Array, scale: Array) -> Array:
@@ -170,9 +170,9 @@ def _class_basis(p: Array, scale: Array) -> Array:
 def _curvature_along(basis: Array, p: Array) -> Array:
     """u' (diag p - p p') u for each column u of the basis and each row: (outputs, rows)."""
     if len(p) == 1:
-        return p * (1 - p)
+        return np.asarray(p * (1 - p))
     first = np.einsum("km,ki->mi", basis, p)
-    return np.maximum(np.einsum("km,ki->mi", basis**2, p) - first**2, 0.0)
+    return np.asarray(np.maximum(np.einsum("km,ki->mi", basis**2, p) - first**2, 0.0))
 
 
 def _probabilities(logits: Array) -> Array:

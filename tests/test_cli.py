@@ -1,0 +1,866 @@
+"""The commands as a user meets them: what they print, where, with which exit code, and what they leave on the disk.
+
+Most run inside this process, through the function that the `luce` script calls; a few, where the process itself
+matters (pipes, exit codes, a terminal), run as `python -m luce`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import pytest
+import sklearn.metrics as oracle
+
+from luce.cli import cli, main
+from luce.container import read_container
+
+PATIENTS = Path(__file__).parent / "golden" / "patients.csv"
+REL = 1e-12  # two correct means of n <= 1,000 terms of one sign differ by n * 2^-53 = 1.1e-13 of their size at most
+
+ROWS = [f"{k}.5,{'red' if k % 3 else 'blue'},{'rose' if k > 9 else 'lily'}\n" for k in range(20)]
+FLOWERS = "".join(["size,colour,kind\n", *ROWS])
+
+
+class Ran(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def luce(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in an empty folder of its own, 80 columns wide, in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # main() sets it; this puts it back
+
+    def run(*arguments: object, stdin: bytes | None = None) -> Ran:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["luce", *map(str, arguments)])
+        if stdin is not None:
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return Ran(stop.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def patients(luce: Run, tmp_path: Path) -> Path:
+    """A folder, the working one, with patients.csv, and with patients.luce trained on it."""
+    shutil.copy(PATIENTS, tmp_path)
+    good(luce("train", "patients.csv", "--label", "diagnosis", "--holdout", 0.33, "--out", "patients.luce"))
+    return tmp_path
+
+
+def good(ran: Ran) -> Ran:
+    assert ran.code == 0, ran.err
+    return ran
+
+
+def refused(ran: Ran, *parts: str) -> str:
+    """The one line on standard error that a mistake in the data or in an argument must give, with nothing else."""
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("luce: ")
+    assert ran.err.count("\n") == 1
+    assert ran.err.endswith("\n")
+    assert ran.err[:-1].isprintable()
+    for part in parts:
+        assert part in ran.err
+    return ran.err
+
+
+def in_process_of_its_own(*arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "luce", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, timeout=60, **options)
+
+
+def answers(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def kinds_of(luce: Run, model: object) -> dict[str, str]:
+    columns = json.loads(good(luce("inspect", model, "--json")).out)["schema"]["columns"]
+    return {column["name"]: column["kind"] for column in columns}
+
+
+# ---- train: any file gives the same model
+
+
+def orders(rows: int = 240, seed: int = 0) -> pl.DataFrame:
+    """Typed columns of every kind, with missing cells, and three classes that depend on them."""
+    rng = np.random.default_rng(seed)
+    price, count, member = rng.lognormal(3, 1, rows), rng.integers(1, 40, rows), rng.random(rows) < 0.5
+    grade = rng.choice(["골드", "실버", "브론즈"], rows)
+    score = np.stack([np.log(price), 0.1 * count + member, 2.0 * (grade == "골드") + 2], axis=1)
+    label = np.array(["gone", "stays", "unsure"])[(score + rng.gumbel(size=(rows, 3))).argmax(axis=1)]
+    holes = rng.random(rows) < 0.1
+    days = np.datetime64("2024-01-01") + rng.integers(0, 300, rows)
+    return pl.DataFrame(
+        {
+            "price": [None if hole else p for hole, p in zip(holes, price.tolist(), strict=True)],
+            "count": count,
+            "member": member,
+            "grade": [None if hole else g for hole, g in zip(holes[::-1], grade.tolist(), strict=True)],
+            "day": days.astype("datetime64[D]"),
+            "label": label,
+        }
+    )
+
+
+def written(frame: pl.DataFrame, form: str, stem: str) -> str:
+    """The frame as a file of the form in the working folder; its name."""
+    name = f"{stem}.{form}"
+    if form in ("csv", "tsv"):
+        frame.write_csv(name, separator="\t" if form == "tsv" else ",")
+    else:
+        {"jsonl": frame.write_ndjson, "parquet": frame.write_parquet, "arrow": frame.write_ipc}[form](name)
+    return name
+
+
+FORMS = ["csv", "tsv", "jsonl", "parquet", "arrow"]
+
+
+@pytest.fixture
+def reference(luce: Run) -> str:
+    """The predictions of a model trained on orders.csv, as the text of their CSV."""
+    data, new = written(orders(), "csv", "orders"), written(orders(40, seed=1).drop("label"), "csv", "new")
+    good(luce("train", data, "--label", "label", "--out", "csv.luce"))
+    return good(luce("predict", "csv.luce", new)).out
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_the_same_rows_gives_the_same_predictions(luce: Run, reference: str, form: str) -> None:
+    data = written(orders(), form, "same")
+    ran = good(luce("train", data, "--label", "label", "--out", "m.luce"))
+    assert ran.err.startswith(f"{data}: 240 rows\n  2 numbers: price, count\n  1 yes/no: member\n")
+    new = written(orders(40, seed=1).drop("label"), form, "new")
+    assert good(luce("predict", "m.luce", new)).out == reference
+    assert len(answers(reference)) == 40
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_standard_input_is_a_file_like_any_other(luce: Run, reference: str, form: str) -> None:
+    data = Path(written(orders(), form, "same")).read_bytes()
+    ran = good(luce("train", "-", "--label", "label", "--out", "m.luce", stdin=data))
+    assert ran.err.startswith("standard input: 240 rows\n")
+    new = Path(written(orders(40, seed=1).drop("label"), form, "new")).read_bytes()
+    assert good(luce("predict", "m.luce", "-", stdin=new)).out == reference
+    report = good(luce("evaluate", "m.luce", "-", "--json", stdin=data)).out
+    assert json.loads(report)["rows"] == 240
+
+
+# ---- train: what it says, what it saves
+
+
+def test_training_shows_the_schema_then_the_held_out_rows_then_the_proof(luce: Run, patients: Path) -> None:
+    ran = good(luce("train", "patients.csv", "--label", "diagnosis", "--holdout", 0.33, "--out", "again.luce"))
+    assert ran.err.splitlines() == [
+        "patients.csv: 15 rows",
+        "  4 numbers: age, temperature, blood pressure, visits before",
+        "  1 yes/no: cough",
+        "  1 dates: visit",
+        "  1 categories: ward",
+        "note: column 'temperature': the comma is a decimal comma, so '36,5' is 36.5",
+    ]
+    assert "held out: 5 rows" in ran.out
+    assert re.search(r"log loss \d", ran.out)
+    scores = {line.split()[0]: line.split()[-1] for line in ran.out.splitlines() if "%" in line}
+    assert int(scores["cold"]) + int(scores["flu"]) + int(scores["healthy"]) == int(scores["macro"]) == 5
+    assert "fitted on all 15 rows: at most " in ran.out
+    assert ran.out.endswith("saved again.luce\n")
+    assert max(map(len, ran.out.split("fitted on")[0].splitlines())) <= 80
+
+
+def test_left_out_columns_are_shown_with_the_reason(luce: Run, write: Callable[..., Path]) -> None:
+    lines = [f"id{k},,same,{k % 7}.5,{'ab'[k % 2]}" for k in range(30)]
+    data = write("name,empty,constant,x,y\n" + "\n".join(lines))
+    err = good(luce("train", data, "--label", "y")).err
+    assert "  1 numbers: x\n" in err
+    assert "left out: name (identifier: 30 different values in 30 rows)" in err
+    assert "left out: empty (all cells are missing)" in err
+    assert "left out: constant (constant: always 'same')" in err
+
+
+def test_without_held_out_rows_nothing_is_measured(luce: Run, write: Callable[..., Path], tmp_path: Path) -> None:
+    ran = good(luce("train", write(FLOWERS), "--label", "kind", "--holdout", 0))
+    assert "held out" not in ran.out
+    assert "accuracy" not in ran.out
+    assert "fitted on all 20 rows" in ran.out
+    assert (tmp_path / "model.luce").is_file(), "the default name of --out"
+    assert "held_out" not in json.loads(good(luce("inspect", "model.luce", "--json")).out)["training"]
+
+
+def test_the_seed_chooses_the_held_out_rows_and_leaves_the_final_fit_alone(luce: Run) -> None:
+    data = written(orders(), "csv", "orders")
+    held, weights = [], []
+    for seed in (0, 1, 0):
+        good(luce("train", data, "--label", "label", "--seed", seed, "--out", "m.luce"))
+        arrays, facts = read_container("m.luce")
+        held.append(facts["training"]["held_out"])  # type: ignore[index]
+        weights.append(arrays["coef"].tobytes())
+    assert held[0] == held[2] == held[0] | {"share": 0.2, "seed": 0, "rows": 48}
+    assert held[1]["seed"] == 1
+    assert held[1]["log_loss"] != held[0]["log_loss"], "other rows"
+    assert len(set(weights)) == 1, "the model that is saved is fitted on all rows"
+
+
+def test_the_model_file_has_the_same_bytes_on_any_number_of_threads_and_in_any_run(luce: Run, tmp_path: Path) -> None:
+    data = written(orders(6000), "parquet", "orders")  # more rows than one block of the core
+    for name, threads in (("one", 1), ("two", 2), ("five", 5), ("again", 1)):
+        good(luce("train", data, "--label", "label", "--threads", threads, "--out", f"{name}.luce"))
+    models = {path.name: path.read_bytes() for path in tmp_path.glob("*.luce")}
+    assert len(models) == 4
+    assert len(set(models.values())) == 1
+
+
+def test_kinds_that_are_given_win(luce: Run, write: Callable[..., Path]) -> None:
+    rows = [f"{k % 5},{k * 1.5},{'ab'[k % 2]}" for k in range(30)]
+    data = write("zip,a=b,y\n" + "\n".join(rows))
+    good(luce("train", data, "--label", "y", "--as", "zip=category", "--as", "a=b=ignore", "--out", "m.luce"))
+    assert kinds_of(luce, "m.luce") == {"zip": "category", "a=b": "left out"}
+
+
+def test_d13_numbers_with_leading_zeros_stay_text(luce: Run, write: Callable[..., Path]) -> None:
+    rows = [f"0{k % 4}12,{k},{'ab'[k % 3 % 2]}" for k in range(40)]
+    data = write("postcode,x,y\n" + "\n".join(rows[::-1] + ["0012,1.5,a"]))
+    good(luce("train", data, "--label", "y", "--out", "m.luce"))
+    assert kinds_of(luce, "m.luce")["postcode"] == "category"
+    levels = json.loads(good(luce("inspect", "m.luce", "--json")).out)["strongest"][0]["features"]
+    assert any(feature["feature"].startswith("postcode = 0") for feature in levels)
+
+
+def test_d15_a_class_with_one_row_is_kept_out_of_the_split_and_said(luce: Run, write: Callable[..., Path]) -> None:
+    ran = good(luce("train", write(FLOWERS + "3.5,red,orchid\n"), "--label", "kind"))
+    assert "note: class 'orchid' has a single row" in ran.err
+    assert re.search(r"^orchid .* 0$", ran.out, re.MULTILINE), "no held-out row of it"
+    held = json.loads(good(luce("inspect", "model.luce", "--json")).out)["training"]["held_out"]
+    assert held["rows"] == 4
+
+
+def test_d08_a_korean_encoding_is_recognised_and_said(luce: Run, write: Callable[..., Path]) -> None:
+    data = write("값,색,종류\n" + "".join(f"{k}.5,빨강,{'장미' if k > 9 else '백합'}\n" for k in range(20)), "u.csv")
+    korean = write(data.read_text(encoding="utf-8").encode("cp949"), "k.csv")
+    assert "cp949" not in good(luce("train", data, "--label", "종류", "--out", "u.luce")).err
+    assert "note: read as cp949" in good(luce("train", korean, "--label", "종류", "--out", "k.luce")).err
+    assert read_container("u.luce")[0]["coef"].tobytes() == read_container("k.luce")[0]["coef"].tobytes()
+    wrong = luce("train", korean, "--label", "종류", "--encoding", "utf-8")
+    refused(wrong, "not valid utf-8: line 1, byte offset 0 (0xB0)", "--encoding")
+    assert "cp949" not in good(luce("train", korean, "--label", "종류", "--encoding", "cp949")).err
+
+
+# ---- train: mistakes
+
+GOOD = FLOWERS.splitlines(keepends=True)
+MANY = "".join(f"{k * 1.37:.2f},{'ab'[k % 2]}\n" for k in range(60))
+
+# the table (None: there is no file), what is added to the command, what the one line has to say
+BAD_TABLES: dict[str, tuple[bytes | str | None, list[str], list[str]]] = {
+    "d01_empty_file": ("", [], ["t.csv", "empty"]),
+    "d01_header_only": (GOOD[0], [], ["t.csv", "header", "no row"]),
+    "d01_byte_order_mark_only": (b"\xef\xbb\xbf", [], ["t.csv", "byte-order mark"]),
+    "d03_ragged_row": ("".join([*GOOD[:5], "1,2\n", *GOOD[5:]]), [], ["t.csv, line 6", "2 field(s)"]),
+    "d04_unclosed_quote": (FLOWERS + '1,"red,rose\n2,red,rose\n', [], ["t.csv, line 22", "quote"]),
+    "d07_nul_bytes": (FLOWERS.replace("red", "r\0d", 1), [], ["t.csv", "NUL"]),
+    "d07_gzip_without_its_suffix": (b"\x1f\x8b\x08\x00" + b"\0" * 30, [], ["t.csv", "gzip"]),
+    "d07_picture": (b"\x89PNG\r\n\x1a\n" + b"\0" * 30, [], ["t.csv", "PNG"]),
+    "d08_bad_byte": (FLOWERS.encode() + b"1.5,\xff\xfe\xff,rose\n", [], ["t.csv", "line 22"]),
+    "d08_unknown_encoding": (FLOWERS, ["--encoding", "klingon"], ["klingon", "utf-8"]),
+    "d10_doubled_column": (FLOWERS.replace("colour", "size"), [], ["t.csv", "size", "rename"]),
+    "d11_text_among_numbers": ("x,kind\n" + MANY + "n.a.,a\n" + MANY, [], ["row 61, column 'x'", "'n.a.'", "--as"]),
+    "d14_no_such_label_column": (FLOWERS.replace("kind", "kinds"), [], ["no column 'kind'", "did you mean 'kinds'"]),
+    "d14_no_label_in_any_row": ("x,kind\n1,\n2,\n", [], ["'kind'", "no row has a label"]),
+    "d14_continuous_label": ("kind,x\n" + MANY, [], ["'kind'", "classes"]),
+    "e02_one_class": (FLOWERS.replace("lily", "rose"), [], ["'kind'", "every row has the label 'rose'"]),
+    "e09_missing_label": (FLOWERS + "1.5,red,\n", [], ["'kind'", "row 21"]),
+    "no_column_to_learn_from": ("x,kind\n1,a\n1,b\n1,a\n", [], ["no column is left", "constant", "--as"]),
+    "only_the_label": ("kind\na\nb\n", [], ["t.csv", "no columns"]),
+    "no_such_file": (None, [], ["t.csv", "No such file"]),
+    "unknown_kind": (FLOWERS, ["--as", "size=numbr"], ["'size'", "'numbr' is no kind", "category"]),
+    "kind_of_no_column": (FLOWERS, ["--as", "sise=number"], ["no column 'sise'", "did you mean 'size'"]),
+    "kind_without_equals": (FLOWERS, ["--as", "size"], ["--as size", "COLUMN=KIND"]),
+    "kind_that_does_not_fit": (FLOWERS, ["--as", "colour=number"], ["row 1, column 'colour'", "'blue'"]),
+    "share_above_one": (FLOWERS, ["--holdout", "1.5"], ["--holdout", "1.5"]),
+    "share_that_is_no_number": (FLOWERS, ["--holdout", "nan"], ["--holdout", "nan"]),
+    "out_in_no_folder": (FLOWERS, ["--out", "nowhere/m.luce"], ["nowhere/m.luce", "does not exist"]),
+    "out_is_a_folder": (FLOWERS, ["--out", "."], ["--out .", "folder"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_a_mistake_is_one_line_and_an_old_model_stays(
+    luce: Run, write: Callable[..., Path], tmp_path: Path, case: str
+) -> None:
+    write(FLOWERS, "old.csv")
+    good(luce("train", "old.csv", "--label", "kind", "--out", "m.luce"))
+    before, stamp = (tmp_path / "m.luce").read_bytes(), (tmp_path / "m.luce").stat().st_mtime_ns
+    table, added, parts = BAD_TABLES[case]
+    if table is not None:
+        write(table)
+    refused(luce("train", "t.csv", "--label", "kind", "--out", "m.luce", *added), *parts)
+    assert (tmp_path / "m.luce").read_bytes() == before
+    assert (tmp_path / "m.luce").stat().st_mtime_ns == stamp
+    assert {path.name for path in tmp_path.iterdir()} <= {"old.csv", "t.csv", "m.luce"}, "nothing is left lying about"
+
+
+@pytest.mark.parametrize("seed", ["-1", "18446744073709551616"])
+def test_a_seed_out_of_range_is_refused(luce: Run, write: Callable[..., Path], tmp_path: Path, seed: str) -> None:
+    ran = luce("train", write(FLOWERS), "--label", "kind", f"--seed={seed}")
+    assert ran.code == 1
+    assert ran.err.splitlines()[-1].startswith("luce: seed must be from 0 to ")
+    assert not (tmp_path / "model.luce").exists()
+
+
+@pytest.mark.parametrize(
+    ("second", "part"), [('"b"', "mixed"), ("null", "row 2"), ('["b"]', "label"), ("1.5", "row 2")]
+)
+def test_e09_labels_of_several_types_or_missing_name_the_row(
+    luce: Run, write: Callable[..., Path], second: str, part: str
+) -> None:
+    rows = [f'{{"x": {k}.5, "y": {"12"[k % 2]}}}' for k in range(6)]
+    rows[1] = f'{{"x": 9.5, "y": {second}}}'
+    line = refused(luce("train", write("\n".join(rows), "t.jsonl"), "--label", "y"))
+    assert "2" in line
+    assert part in line or "types" in line
+
+
+def test_d09_a_label_in_either_unicode_form_is_one_class(luce: Run, write: Callable[..., Path]) -> None:
+    composed, decomposed = "\uac00", "\u1100\u1161"
+    rows = [f"{k}.5,{(composed if k % 4 else decomposed) if k % 2 == 0 else '나'}" for k in range(20)]
+    ran = good(luce("train", write("x,y\n" + "\n".join(rows)), "--label", "y"))
+    assert "are taken as one class" in ran.err
+    assert json.loads(good(luce("inspect", "model.luce", "--json")).out)["classes"] == [composed, "나"]
+
+
+# ---- predict
+
+
+NEW = """age,temperature,cough,blood pressure,visit,ward,visits before
+36,"38,7",yes,124,2024-02-01,north,1
+58,"36,7",no,,2024-02-02,,2
+"""
+
+
+def test_predictions_come_row_by_row_with_a_column_for_each_class(luce: Run, patients: Path) -> None:
+    (patients / "new.csv").write_text(NEW)
+    ran = good(luce("predict", "patients.luce", "new.csv"))
+    assert ran.out.splitlines()[0] == "prediction,p:cold,p:flu,p:healthy"
+    assert ran.err == ""
+    found = answers(ran.out)
+    assert [row["prediction"] for row in found] == ["flu", "healthy"]
+    for row in found:
+        shares = {name: float(row[f"p:{name}"]) for name in ("cold", "flu", "healthy")}
+        assert max(shares, key=lambda name: shares[name]) == row["prediction"]
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-12)  # the promise for float64 rows
+
+
+def test_row_order_is_kept_and_a_row_does_not_depend_on_its_company(luce: Run, patients: Path) -> None:
+    head, *rows = PATIENTS.read_text(encoding="utf-8").splitlines()
+    whole = good(luce("predict", "patients.luce", "patients.csv")).out.splitlines()
+    order = np.random.default_rng(0).permutation(len(rows))
+    (patients / "mixed.csv").write_text("\n".join([head, *(rows[k] for k in order)]), encoding="utf-8")
+    mixed = good(luce("predict", "patients.luce", "mixed.csv")).out.splitlines()
+    assert mixed[1:] == [whole[k + 1] for k in order]
+    (patients / "alone.csv").write_text("\n".join([head, rows[3]]), encoding="utf-8")
+    assert good(luce("predict", "patients.luce", "alone.csv", "--threads", 2)).out.splitlines()[1:] == [whole[4]]
+
+
+def test_the_suffix_of_out_is_the_form_of_the_answer(luce: Run, patients: Path) -> None:
+    shown = good(luce("predict", "patients.luce", "patients.csv")).out
+    for name in ("a.csv", "a.tsv", "a.parquet", "A.PQ"):
+        ran = good(luce("predict", "patients.luce", "patients.csv", "--out", name))
+        assert ran.out == ""
+        assert ran.err == f"saved {name}: 15 rows\n"
+    assert Path("a.csv").read_text() == shown
+    assert Path("a.tsv").read_text() == shown.replace(",", "\t")
+    for name in ("a.parquet", "A.PQ"):
+        frame = pl.read_parquet(name)
+        assert frame.columns == ["prediction", "p:cold", "p:flu", "p:healthy"]
+        assert frame.write_csv() == shown
+    refused(luce("predict", "patients.luce", "patients.csv", "--out", "a.xlsx"), "a.xlsx", ".parquet")
+    refused(luce("predict", "patients.luce", "patients.csv", "--out", "nowhere/a.csv"), "nowhere/a.csv")
+
+
+def test_predicted_whole_numbers_and_truth_values_keep_their_type(luce: Run, write: Callable[..., Path]) -> None:
+    for labels, kind in ((("0", "10"), pl.Int64), (("true", "false"), None)):
+        rows = [f"{k}.5,{labels[k > 9]}" for k in range(20)]
+        data = write("x,y\n" + "\n".join(rows))
+        good(luce("train", data, "--label", "y", "--out", "m.luce"))
+        good(luce("predict", "m.luce", data, "--out", "a.parquet"))
+        frame = pl.read_parquet("a.parquet")
+        assert set(frame.columns[1:]) == {f"p:{label}" for label in labels}
+        assert kind is None or frame["prediction"].dtype == kind
+        assert set(map(str, frame["prediction"])) == set(labels)
+
+
+def test_d16_unseen_categories_are_counted_in_a_note(luce: Run, patients: Path) -> None:
+    text = NEW + '40,"37,0",yes,120,2024-02-03,cellar,1\n41,"37,0",yes,120,2024-02-03,cellar,1\n'
+    (patients / "new.csv").write_text(text)
+    ran = good(luce("predict", "patients.luce", "new.csv"))
+    assert re.fullmatch(r"note: column ward: 2 cells hold values new to the model, such as 'cellar'\n", ran.err)
+    assert len(answers(ran.out)) == 4
+
+
+def test_e11_columns_match_by_name_in_any_order(luce: Run, patients: Path) -> None:
+    frame = pl.read_csv("patients.csv", infer_schema=False)
+    expected = good(luce("predict", "patients.luce", "patients.csv")).out
+    frame.select(frame.columns[::-1]).write_csv("turned.csv")
+    assert good(luce("predict", "patients.luce", "turned.csv")).out == expected
+    frame.drop("diagnosis").write_csv("unlabelled.csv")
+    assert good(luce("predict", "patients.luce", "unlabelled.csv")).out == expected
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_e11_missing_extra_and_renamed_columns_are_listed(luce: Run, patients: Path, command: str) -> None:
+    frame = pl.read_csv("patients.csv", infer_schema=False)
+    frame.drop("age", "ward").write_csv("missing.csv")
+    refused(luce(command, "patients.luce", "missing.csv"), "missing.csv", "missing: 'age', 'ward'")
+    frame.with_columns(pl.lit("1").alias("extra")).write_csv("extra.csv")
+    refused(luce(command, "patients.luce", "extra.csv"), "extra.csv", "not known: 'extra'")
+    frame.rename({"cough": "coughs"}).write_csv("renamed.csv")
+    line = refused(luce(command, "patients.luce", "renamed.csv"), "missing: 'cough'", "not known: 'coughs'")
+    assert "did you mean 'cough'" in line
+
+
+def test_columns_that_were_left_out_may_be_there_or_not(luce: Run, write: Callable[..., Path]) -> None:
+    data = write("id,x,y\n" + "\n".join(f"id{k},{k}.5,{'ab'[k > 9]}" for k in range(20)))
+    good(luce("train", data, "--label", "y", "--out", "m.luce"))
+    expected = good(luce("predict", "m.luce", data)).out
+    pl.read_csv(data).select("x").write_csv("x.csv")
+    assert good(luce("predict", "m.luce", "x.csv")).out == expected
+
+
+def test_d11_a_cell_that_does_not_fit_is_named(luce: Run, patients: Path) -> None:
+    (patients / "new.csv").write_text(NEW.replace("58", "fifty"))
+    line = refused(luce("predict", "patients.luce", "new.csv"), "new.csv, row 2, column 'age'", "'fifty'")
+    assert "not a number" in line
+
+
+def test_a_failed_prediction_leaves_the_old_answer(luce: Run, patients: Path) -> None:
+    good(luce("predict", "patients.luce", "patients.csv", "--out", "a.csv"))
+    before = Path("a.csv").read_bytes()
+    (patients / "new.csv").write_text(NEW + "1,2\n")
+    refused(luce("predict", "patients.luce", "new.csv", "--out", "a.csv"), "line 4")
+    assert Path("a.csv").read_bytes() == before
+
+
+# ---- evaluate
+
+
+PROMISED = {
+    "rows", "classes", "accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "log_loss",
+    "per_class", "confusion",
+}  # fmt: skip
+ALSO_THERE = {"baseline", "precision_weighted", "recall_weighted"}
+
+
+@pytest.fixture
+def measured(luce: Run) -> tuple[dict[str, Any], list[str], pl.DataFrame]:
+    """The JSON of `evaluate` on rows not trained on, their true classes, and the answers of `predict` for them."""
+    good(luce("train", written(orders(), "csv", "orders"), "--label", "label", "--out", "m.luce"))
+    fresh = orders(300, seed=7)
+    name = written(fresh, "parquet", "fresh")
+    report = json.loads(good(luce("evaluate", "m.luce", name, "--json")).out)
+    good(luce("predict", "m.luce", name, "--out", "a.parquet"))
+    return report, fresh["label"].to_list(), pl.read_parquet("a.parquet")
+
+
+def test_the_json_report_has_the_promised_keys(measured: tuple[dict[str, Any], list[str], pl.DataFrame]) -> None:
+    report = measured[0]
+    assert set(report) >= PROMISED
+    assert set(report) <= PROMISED | ALSO_THERE, "a new key is a new promise: add it here"
+    assert report["rows"] == 300
+    assert report["classes"] == ["gone", "stays", "unsure"]
+    assert all(set(row) == {"class", "precision", "recall", "f1", "support"} for row in report["per_class"])
+
+
+def test_the_json_report_agrees_with_scikit_learn(measured: tuple[dict[str, Any], list[str], pl.DataFrame]) -> None:
+    report, truth, frame = measured
+    names, guess = report["classes"], frame["prediction"].to_list()
+    shares = frame.select(f"p:{name}" for name in names).to_numpy()
+    assert report["accuracy"] == pytest.approx(oracle.accuracy_score(truth, guess), rel=REL)
+    assert report["log_loss"] == pytest.approx(oracle.log_loss(truth, shares, labels=names), rel=REL)
+    assert report["confusion"] == oracle.confusion_matrix(truth, guess, labels=names).tolist()
+    for mean in ("macro", "weighted"):
+        values = oracle.precision_recall_fscore_support(truth, guess, labels=names, average=mean)
+        for name, value in zip(("precision", "recall", "f1"), values, strict=False):
+            assert report[f"{name}_{mean}"] == pytest.approx(value, rel=REL), f"{name}_{mean}"
+    each = np.array(oracle.precision_recall_fscore_support(truth, guess, labels=names))
+    found = [[row[key] for key in ("precision", "recall", "f1", "support")] for row in report["per_class"]]
+    np.testing.assert_allclose(np.array(found).T, each, rtol=REL)
+    assert 0.4 < report["accuracy"] < 0.99, "a report that is all right or all wrong would test little"
+
+
+def test_the_report_for_people_shows_the_same_numbers(
+    luce: Run, measured: tuple[dict[str, Any], list[str], pl.DataFrame]
+) -> None:
+    text = good(luce("evaluate", "m.luce", "fresh.parquet")).out
+    assert f"accuracy {measured[0]['accuracy']:.1%}".replace("%", " %") in text
+    assert "300 rows" in text
+    assert "confusion matrix" in text
+
+
+def test_evaluate_refuses_labels_that_are_no_class_and_takes_another_column(luce: Run, patients: Path) -> None:
+    frame = pl.read_csv("patients.csv", infer_schema=False)
+    frame.with_columns(pl.Series("diagnosis", ["flu"] * 9 + ["plague"] * 6)).write_csv("new.csv")
+    refused(luce("evaluate", "patients.luce", "new.csv"), "new.csv", "'plague'", "row 10", "no class of the model")
+    frame.rename({"diagnosis": "truth"}).write_csv("renamed.csv")
+    refused(luce("evaluate", "patients.luce", "renamed.csv"), "no column 'diagnosis'")
+    ran = good(luce("evaluate", "patients.luce", "renamed.csv", "--label", "truth", "--json"))
+    assert ran.out == good(luce("evaluate", "patients.luce", "patients.csv", "--json")).out
+    frame.with_columns(pl.Series("diagnosis", ["flu"] * 14 + [None])).write_csv("gap.csv")
+    refused(luce("evaluate", "patients.luce", "gap.csv"), "row 15")
+
+
+# ---- inspect
+
+
+def test_inspect_shows_what_the_model_holds(luce: Run, patients: Path) -> None:
+    text = good(luce("inspect", "patients.luce")).out
+    assert "3 classes of diagnosis, 15 training rows" in text
+    for line in ("  flu: 5 rows", "  age: number", "  cough: boolean", "  visit: date", "  ward: category"):
+        assert line in text.splitlines()
+    assert "held out 5 rows: accuracy" in text
+    assert re.search(r"  flu: temperature \+\d\.\d\d", text)
+
+
+def test_inspect_speaks_json(luce: Run, patients: Path) -> None:
+    found = json.loads(good(luce("inspect", "patients.luce", "--json")).out)
+    assert set(found) == {"label", "classes", "schema", "training", "features", "strongest"}
+    assert found["label"] == "diagnosis"
+    assert found["classes"] == ["cold", "flu", "healthy"]
+    assert found["training"]["class_counts"] == [5, 5, 5]
+    assert found["features"] == read_container("patients.luce")[0]["coef"].shape[1]
+    assert found["strongest"][1]["class"] == "flu"
+    assert found["strongest"][1]["features"][0]["feature"] == "temperature"
+
+
+def test_m08_hostile_names_reach_the_terminal_as_harmless_text(luce: Run, write: Callable[..., Path]) -> None:
+    names = ["\x1b[31mred\x1b[0m", "[bold]x[/bold]", "../../etc/passwd", "\u202eevil", "c" * 300]
+    classes = ["\x1b]0;title\x07", "[red]a[/red]", "../b"]
+    frame = pl.DataFrame({name: np.arange(30) * (k + 1.5) % 7 for k, name in enumerate(names)})
+    frame = frame.with_columns(pl.Series("y\x1b[1m", [classes[k % 3] for k in range(30)]))
+    frame.write_parquet("t.parquet")
+    texts = [luce("train", "t.parquet", "--label", "y\x1b[1m", "--out", "m.luce"), luce("inspect", "m.luce")]
+    texts.append(luce("evaluate", "m.luce", "t.parquet"))
+    for ran in texts:
+        good(ran)
+        for line in (ran.out + ran.err).splitlines():
+            assert line.isprintable(), line
+        assert "[red]a[/red]" in ran.out, "markup is shown, not obeyed"
+    assert "\\x1b[31mred" in texts[1].out
+    assert "[bold]x[/bold]" in texts[1].out
+
+
+# ---- the model argument
+
+
+@pytest.fixture
+def models(luce: Run, patients: Path) -> dict[str, str]:
+    """Names that are no model, by what they are."""
+    whole = Path("patients.luce").read_bytes()
+    Path("cut.luce").write_bytes(whole[:-1])
+    Path("short.luce").write_bytes(whole[:5])
+    Path("empty.luce").write_bytes(b"")
+    Path("flipped.luce").write_bytes(whole[:900] + bytes([whole[900] ^ 1]) + whole[901:])
+    Path("pickle.luce").write_bytes(b"\x80\x04\x95" + b"\0" * 60)
+    Path("zip.luce").write_bytes(b"PK\x03\x04" + b"\0" * 60)
+    Path("json.luce").write_text('{"classes": ["a", "b"]}')
+    Path("folder.luce").mkdir()
+    Path("loop.luce").symlink_to("loop.luce")
+    os.mkfifo("pipe.luce")
+    named = {name: f"{name}.luce" for name in ("cut", "short", "empty", "flipped", "pickle", "zip", "json", "folder")}
+    return named | {
+        "loop": "loop.luce", "pipe": "pipe.luce", "nothing": "no.luce", "table": "patients.csv", "device": "/dev/zero",
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("no_hang")
+@pytest.mark.parametrize("command", ["predict", "evaluate", "inspect"])
+def test_m01_m06_m10_what_is_no_model_is_refused_in_one_line(luce: Run, models: dict[str, str], command: str) -> None:
+    data = [] if command == "inspect" else ["patients.csv"]
+    for what, name in models.items():
+        line = refused(luce(command, name, *data), name)
+        assert {"pickle": "pickle", "zip": "ZIP", "folder": "irectory", "pipe": "pipe"}.get(what, "") in line
+
+
+# ---- softmax
+
+
+def steps(text: str) -> dict[str, list[str]]:
+    """The rows of the table of steps: class -> its cells, without the bar."""
+    return {line.split()[0]: re.sub("[█▏…]+", "", line).split()[1:] for line in text.splitlines() if line.strip()}
+
+
+def test_softmax_shows_the_steps(luce: Run) -> None:
+    out = good(luce("softmax", 0.25, 1.23, -0.8, "--classes", "물개,판다,오리")).out
+    rows = steps(out)
+    assert rows["물개"] == ["0.25", "1.2840", "0.2491", "0"]
+    assert rows["판다"] == ["1.23", "3.4212", "0.6637", "1"]
+    assert rows["오리"] == ["-0.8", "0.4493", "0.0872", "0"]
+    assert rows["sum"] == ["5.1546", "1"]
+    assert re.search(r"^answer: 판다 at 66\.4 ?%$", out, re.MULTILINE)
+    assert "sigmoid" not in out, "that is for two classes"
+
+
+def test_softmax_speaks_json(luce: Run) -> None:
+    found = json.loads(good(luce("softmax", 0.25, 1.23, -0.8, "--classes", "물개,판다,오리", "--json")).out)
+    assert np.round(found["probabilities"], 3).tolist() == [0.249, 0.664, 0.087]
+    assert found["logits"] == [0.25, 1.23, -0.8]
+    assert (found["answer"], found["one_hot"]) == ("판다", [0, 1, 0])
+    assert sum(found["probabilities"]) == pytest.approx(1, abs=1e-12)
+
+
+def test_two_logits_are_also_the_sigmoid_of_their_difference(luce: Run) -> None:
+    out = good(luce("softmax", 2, 0.5, "--classes", "yes,no")).out
+    share = 1 / (1 + np.exp(1.5))
+    assert steps(out)["no"][2] == f"{share:.4f}"
+    sentence = " ".join(out.split("sigmoid")[1].split())
+    assert f"1 / (1 + exp(-(0.5 - 2))) = {share:.4f}, the share of no" in sentence
+
+
+def test_temperature_divides_the_logits(luce: Run) -> None:
+    warm = json.loads(good(luce("softmax", 3, -1, 0, "--temperature", 2, "--json")).out)
+    plain = json.loads(good(luce("softmax", 1.5, -0.5, 0, "--json")).out)
+    assert warm["probabilities"] == plain["probabilities"]
+    assert warm["temperature"] == 2.0
+    assert "exp(z / 2)" in good(luce("softmax", 3, -1, 0, "--temperature", 2)).out
+
+
+def test_softmax_of_logits_far_from_zero_shows_the_shift(luce: Run) -> None:
+    out = good(luce("softmax", 1000, 1001, 999)).out
+    assert "exp(z - 1001)" in out
+    rows = [line for line in out.splitlines() if line.startswith("class ")]
+    assert [line.split()[4] for line in rows[1:]] == ["0.2447", "0.6652", "0.0900"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["1"], ["one logit"]),
+        (["a", "1"], ["'a' is not a number"]),
+        (["1,2,3"], ["'1,2,3' is not a number"]),
+        (["nan", "1"], ["'nan' is not a finite number"]),
+        (["inf", "1"], ["'inf' is not a finite number"]),
+        (["--", "-inf", "1"], ["'-inf' is not a finite number"]),
+        (["1e999", "1"], ["'1e999' is not a finite number"]),
+        (["1", "2", "--temperature", "0"], ["temperature", "0"]),
+        (["1", "2", "--temperature", "-1"], ["temperature", "-1"]),
+        (["1", "2", "--temperature", "nan"], ["temperature", "nan"]),
+        (["1", "2", "--temperature", "inf"], ["temperature", "inf"]),
+        (["1", "2", "--classes", "a"], ["--classes", "for 2 logits"]),
+        (["1", "2", "--classes", "a,b,c"], ["--classes", "3 classes for 2 logits"]),
+        (["1", "2", "--clases", "a,b"], ["--clases"]),
+    ],
+)
+def test_n21_bad_logits_and_temperatures_are_refused(luce: Run, arguments: list[str], parts: list[str]) -> None:
+    refused(luce("softmax", *arguments), *parts)
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+@pytest.mark.parametrize(("logits", "temperature"), [(["1e308", "-1e308"], 0.001), (["1", "2"], 1e-320)])
+def test_logits_that_overflow_once_divided_are_refused(
+    luce: Run, logits: list[str], temperature: float, flags: list[str]
+) -> None:
+    refused(luce("softmax", *logits, "--temperature", temperature, *flags), "temperature")
+
+
+# ---- help, demo
+
+
+COMMANDS = sorted(cli.commands)
+
+
+def test_the_commands_are_the_promised_ones() -> None:
+    assert COMMANDS == ["demo", "evaluate", "inspect", "predict", "softmax", "train"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_shows_an_example(luce: Run, command: str, flag: str) -> None:
+    ran = good(luce(command, flag))
+    assert f"Example: luce {command}" in " ".join(ran.out.split())
+    assert ran.err == ""
+    assert max(map(len, ran.out.splitlines())) <= 80
+
+
+def test_the_examples_of_the_help_run(luce: Run, tmp_path: Path) -> None:
+    shutil.copy(PATIENTS, tmp_path / "patients.csv")
+    shutil.copy(PATIENTS, tmp_path / "next-year.csv")
+    (tmp_path / "new.csv").write_text(NEW)
+    for name in ("train", "predict", "evaluate", "inspect", "softmax"):
+        example = re.search(r"Example: luce (.*)", cli.commands[name].help or "")
+        assert example is not None, name
+        good(luce(*shlex.split(example[1])))
+
+
+def test_the_bare_command_and_its_version(luce: Run) -> None:
+    text = good(luce("--help")).out
+    assert all(re.search(rf"^  {name} ", text, re.MULTILINE) for name in COMMANDS)
+    assert re.fullmatch(r"luce \d+\.\d+\.\d+\n", good(luce("--version")).out)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["train", "t.csv"], ["frobnicate"], ["predict"], ["train", "t.csv", "--label", "y", "--seed", "x"],
+                  ["train", "t.csv", "--label", "y", "--threads", "0"], ["inspect", "m", "--jsn"]],
+)  # fmt: skip
+def test_misuse_is_exit_code_two(luce: Run, arguments: list[str]) -> None:
+    ran = luce(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert "Traceback" not in ran.err
+    assert "Error: " in ran.err
+
+
+def test_the_demo_gives_three_results_in_ten_seconds(luce: Run) -> None:
+    started = time.monotonic()
+    out = good(luce("demo")).out
+    assert time.monotonic() - started < 10
+    accuracies = [float(share) for share in re.findall(r"accuracy (\d+\.\d) %", out)]
+    assert len(accuracies) == 2
+    assert min(accuracies) > 90  # both are easy; a majority guess has 63 % and 10 %
+    assert "answer: 판다 (panda) at 66.4" in out
+    assert [line.split(".")[0] for line in out.splitlines() if re.match(r"\d\. \w", line)] == ["1", "2", "3"]
+    assert max(map(len, out.splitlines())) <= 80
+
+
+# ---- stopped from outside
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "part"), [(KeyboardInterrupt(), 130, "stopped"), (MemoryError(), 1, "not enough memory")]
+)
+def test_an_interrupt_and_exhausted_memory_end_in_one_line(
+    luce: Run, patients: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, part: str
+) -> None:
+    before = Path("patients.luce").read_bytes()
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("luce.train", fail)
+    ran = luce("train", "patients.csv", "--label", "diagnosis", "--out", "patients.luce")
+    assert ran.code == code
+    assert ran.err.strip().startswith("luce: ")
+    assert part in ran.err
+    assert Path("patients.luce").read_bytes() == before
+
+
+def test_a_warning_of_the_library_is_a_note(luce: Run, patients: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import luce as package
+
+    true = package.train
+
+    def warned(*arguments: Any, **keywords: Any) -> Any:
+        warnings.warn(package.LuceWarning("something to know"), stacklevel=2)
+        return true(*arguments, **keywords)
+
+    monkeypatch.setattr("luce.train", warned)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        ran = good(luce("train", "patients.csv", "--label", "diagnosis"))
+    assert "note: something to know\n" in ran.err
+
+
+# ---- as a process
+
+
+def test_exit_codes_of_the_process(patients: Path) -> None:
+    fine = in_process_of_its_own("inspect", "patients.luce")
+    assert (fine.returncode, fine.stderr) == (0, b"")
+    wrong = in_process_of_its_own("train", "patients.csv", "--label", "nothing")
+    assert (wrong.returncode, wrong.stdout) == (1, b"")
+    assert re.fullmatch(rb"luce: .*'nothing'.*\n", wrong.stderr)
+    misuse = in_process_of_its_own("train")
+    assert misuse.returncode == 2
+    assert b"Traceback" not in misuse.stderr
+
+
+def test_a_table_through_a_pipe(patients: Path) -> None:
+    data = Path("patients.csv").read_bytes()
+    through = in_process_of_its_own("predict", "patients.luce", "-", input=data)
+    assert through.returncode == 0
+    assert through.stdout == in_process_of_its_own("predict", "patients.luce", "patients.csv").stdout
+    assert through.stdout.count(b"\n") == 16
+
+
+def test_d18_a_closed_standard_input_is_said(patients: Path) -> None:
+    def close() -> None:
+        os.close(0)
+
+    ran = in_process_of_its_own("train", "-", "--label", "y", preexec_fn=close)
+    assert ran.returncode == 1
+    assert re.fullmatch(rb"luce: standard input: is closed.*\n", ran.stderr)
+    empty = in_process_of_its_own("train", "-", "--label", "y", stdin=subprocess.DEVNULL)
+    assert empty.returncode == 1
+    assert re.fullmatch(rb"luce: standard input.* empty.*\n", empty.stderr)
+
+
+@pytest.mark.parametrize("command", ["predict", "inspect", "evaluate"])
+def test_a_reader_that_leaves_early_is_no_error(patients: Path, command: str) -> None:
+    head, *rows = PATIENTS.read_text(encoding="utf-8").splitlines()
+    Path("long.csv").write_text("\n".join([head, *rows * 400]), encoding="utf-8")  # answers of more than a pipe holds
+    arguments = ["patients.luce"] if command == "inspect" else ["patients.luce", "long.csv"]
+    line = shlex.join([sys.executable, "-m", "luce", command, *arguments])
+    ran = subprocess.run(
+        ["sh", "-c", f"{{ {line}; echo $? > code; }} | true"], capture_output=True, timeout=60, check=False
+    )
+    assert ran.stderr == b""
+    assert Path("code").read_text().strip() == "0"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("command", ["predict", "inspect", "evaluate"])
+def test_a_full_disk_behind_standard_output_is_one_line(patients: Path, command: str) -> None:
+    arguments = ["patients.luce"] if command == "inspect" else ["patients.luce", "patients.csv"]
+    with open("/dev/full", "wb") as full:
+        command_line = [sys.executable, "-m", "luce", command, *arguments]
+        ran = subprocess.run(command_line, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert ran.returncode == 1
+    assert re.fullmatch(rb"luce: .*No space left.*\n", ran.stderr)
+
+
+def test_a_closed_standard_output_is_one_line(patients: Path) -> None:
+    def close() -> None:
+        os.close(1)
+
+    command_line = [sys.executable, "-m", "luce", "predict", "patients.luce", "patients.csv"]
+    ran = subprocess.run(command_line, stderr=subprocess.PIPE, preexec_fn=close, timeout=60, check=False)
+    assert ran.returncode == 1
+    assert re.fullmatch(rb"luce: .*standard output.*\n", ran.stderr)
+
+
+def test_a_terminal_gets_a_bar_on_standard_error_alone(patients: Path) -> None:
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    command_line = [sys.executable, "-m", "luce", "train", "patients.csv", "--label", "diagnosis", "--out", "t.luce"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    ran = subprocess.run(command_line, stdout=subprocess.PIPE, stderr=theirs, env=environment, timeout=60, check=False)
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert ran.returncode == 0
+    assert b"\x1b" not in ran.stdout
+    assert "patients.csv: 15 rows" in shown
+    assert "fitting" in shown
+    assert Path("t.luce").read_bytes() != b""
