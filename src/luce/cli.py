@@ -204,9 +204,7 @@ def _say_unseen(fitted: Fitted, table: Any) -> None:
 
     ignore = {fitted.label} if fitted.label else set()
     for column, count, example in fitted.encoder.unseen(parse(table, fitted.schema, ignore=ignore)):
-        _say(
-            f"note: column {inert(column)}: {count:,} cells hold values new to the model, such as "{inert(example)}""
-        )
+        _say(f"note: column {inert(column)}: {count:,} cells hold values new to the model, such as '{inert(example)}'")
 
 
 def _write_frame(frame: pl.DataFrame, out: str | None) -> None:
