@@ -128,6 +128,28 @@ double sweep_tile(Scratch& s, int outputs, const Targets& y, Index tile, int row
     return total(w.loss);
 }
 
+// Fills s.residual with the probabilities at s.z, each exact to rounding, also beside a 1: the residual of the largest
+// class holds minus the sum of the others. With one output s.direction gets 1 - p.
+void probabilities(Scratch& s, int outputs) {
+    std::int32_t label[TILE];
+    double ones[TILE];
+    for (int r = 0; r < TILE; ++r) {
+        ones[r] = 1.0;
+        label[r] = outputs == 1 ? s.z[r] > 0.0 : 0;
+        for (int k = 1; k < outputs; ++k)
+            if (s.z[k * TILE + r] > s.z[label[r] * TILE + r]) label[r] = k;
+    }
+    Sweep w = sweep_of(s, outputs);
+    w.label = label;
+    w.weight = ones;
+    kernels().sweep(w);
+    for (int r = 0; r < TILE; ++r) {
+        double& largest = s.residual[(outputs == 1 ? 0 : label[r]) * TILE + r];
+        if (outputs == 1) s.direction[r] = label[r] ? -largest : 1.0 - largest;
+        if (outputs > 1 || label[r]) largest += 1.0;
+    }
+}
+
 // Sums of X'R over the tiles of one chunk: dense columns in LANES partial sums, sparse ones directly.
 class GradientSum {
 public:
@@ -286,32 +308,36 @@ void hessian_product(const Features& x, const double* logits, Index stride, cons
 
 void intercept_curvature(const double* logits, Index stride, Index rows, const Targets& y, double* hessian,
                          int threads) {
-    // The Hessian product of every unit vector of the intercepts: columns of the small matrix.
     const int outputs = y.outputs();
     const Index width = static_cast<Index>(outputs) * outputs;
     const Chunks chunks(rows, width);
     sum_over_chunks(chunks, width, worth(threads, 10.0 * rows * width), hessian, [&](Index c, double* part) {
         Scratch s(0, outputs);
-        Sweep w = sweep_of(s, outputs);
-        w.direction = s.direction.data();
         for (Index t = chunks.first_tile(c); t < chunks.end_tile(c); ++t) {
             const int n = chunks.rows_in(t);
             const TileTargets target(y, t, n);
-            w.label = target.label;
-            w.weight = target.weight;
             gather(logits, stride, t, n, outputs, s.z.data());
-            for (int a = 0; a < outputs; ++a) {
-                std::fill(s.direction.begin(), s.direction.end(), 0.0);
-                std::fill_n(s.direction.begin() + a * TILE, TILE, 1.0);
-                kernels().curvature(w);
-                for (int b = 0; b < outputs; ++b) {
-                    double lanes[LANES] = {};
-                    for (int r = 0; r < TILE; ++r) lanes[r % LANES] += s.residual[b * TILE + r];
-                    part[a * outputs + b] += total(lanes);
-                }
+            probabilities(s, outputs);
+            if (outputs == 1) {
+                for (int r = 0; r < TILE; ++r) s.direction[r] *= target.weight[r];
+                part[0] += kernels().dot(s.direction.data(), s.residual.data(), TILE);
+            }
+            for (int a = 1; a < outputs; ++a) {
+                double* weighted = &s.direction[a * TILE];
+                for (int r = 0; r < TILE; ++r) weighted[r] = target.weight[r] * s.residual[a * TILE + r];
+                for (int b = 0; b < a; ++b)
+                    part[a * outputs + b] -= kernels().dot(weighted, &s.residual[b * TILE], TILE);
             }
         }
     });
+    // Every row sums to 0: the diagonal from the others, not as p - p^2, which loses all digits where p is near 1.
+    for (int a = 0; a < outputs; ++a)
+        for (int b = 0; b < a; ++b) {
+            const double off = hessian[a * outputs + b];
+            hessian[b * outputs + a] = off;
+            hessian[a * outputs + a] -= off;
+            hessian[b * outputs + b] -= off;
+        }
 }
 
 }  // namespace luce

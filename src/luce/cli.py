@@ -257,7 +257,10 @@ def evaluate(
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 def inspect(model: str, as_json: bool) -> None:
-    """Show what MODEL holds: columns, classes, how it was trained, the strongest features of each class."""
+    """Show what MODEL holds: columns, classes, how it was trained, the strongest features of each class.
+
+    Example: luce inspect patients.luce
+    """
     import luce
 
     classifier = luce.load(model)
@@ -385,7 +388,10 @@ def _show_sigmoid(scaled: NDArray[np.float64], names: list[str], console: Consol
 
 @cli.command()
 def demo() -> None:
-    """Three small tasks on public data that comes with luce; takes a few seconds."""
+    """Three small tasks on public data that comes with luce; takes a few seconds.
+
+    Example: luce demo
+    """
     from importlib.resources import as_file, files
 
     import luce

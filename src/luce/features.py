@@ -61,29 +61,51 @@ class Features:
         _core.forward(self.design, weights, bias, out, threads)
         return out
 
-    def sparse_counts(self) -> NDArray[np.float64]:
-        """How many rows store something in each sparse column."""
-        if self.indices is None:
-            return np.zeros(0)
-        return np.bincount(self.indices, minlength=self.sparse_columns).astype(np.float64)
+    def frequent_columns(self, count: int) -> NDArray[np.int64]:
+        """The dense columns, then the sparse columns that most rows store something in: at most `count`, ascending."""
+        p = self.dense_columns
+        if p >= count or self.indices is None:
+            return np.arange(min(p, count))
+        stored = np.bincount(self.indices, minlength=self.sparse_columns)
+        order = np.argsort(-stored, kind="stable")[: count - p]
+        return np.concatenate([np.arange(p), p + np.sort(order)])
 
-    def submatrix(self, rows: NDArray[np.int64], sparse: NDArray[np.int64], padded: int) -> NDArray[np.float64]:
-        """The rows' dense columns, the named sparse columns and a column of ones, as (len(rows), padded) float64."""
+    def submatrix(self, rows: NDArray[np.int64], columns: NDArray[np.int64], padded: int) -> NDArray[np.float64]:
+        """Some rows and some ascending columns, then a column of ones, then zeros: (rows, padded) float64."""
         out = np.zeros((len(rows), padded))
         p = self.dense_columns
-        if self.dense is not None:
-            out[:, :p] = self.dense[rows]
-        out[:, p + len(sparse)] = 1.0
-        if self.starts is None or self.indices is None or len(sparse) == 0:
-            return out
-        place = np.full(self.sparse_columns, -1)
-        place[sparse] = np.arange(len(sparse))
-        counts = self.starts[rows + 1] - self.starts[rows]
-        row_of = np.repeat(np.arange(len(rows)), counts)
-        first = np.repeat(self.starts[rows] - (np.cumsum(counts) - counts), counts)
-        entry = first + np.arange(len(row_of))
-        column = place[self.indices[entry]]
-        value = np.ones(len(entry)) if self.values is None else self.values[entry].astype(np.float64)
-        known = column >= 0
-        np.add.at(out, (row_of[known], p + column[known]), value[known])
+        dense = columns[columns < p]
+        if self.dense is not None and len(dense):
+            out[:, : len(dense)] = self.dense[np.ix_(rows, dense)]
+        out[:, len(columns)] = 1.0
+        if len(dense) < len(columns):
+            row, column, value = self._entries(rows)
+            place = np.full(self.sparse_columns, -1)
+            place[columns[len(dense) :] - p] = np.arange(len(dense), len(columns))
+            known = place[column] >= 0
+            np.add.at(out, (row[known], place[column[known]]), value[known])
         return out
+
+    def weighted_squares(self, rows: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """sum_i w_mi x_ij^2 over some rows, for weights (m, rows): (m, columns)."""
+        p = self.dense_columns
+        out = np.zeros((len(weights), self.columns))
+        if self.dense is not None:
+            for first in range(0, len(rows), 1024):
+                part = slice(first, first + 1024)
+                squares = self.dense[rows[part]].astype(np.float64) ** 2
+                out[:, :p] += np.einsum("mi,ij->mj", weights[:, part], squares)
+        if self.sparse_columns:
+            row, column, value = self._entries(rows)
+            for m, w in enumerate(weights):
+                out[m, p:] = np.bincount(column, weights=w[row] * value**2, minlength=self.sparse_columns)
+        return out
+
+    def _entries(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+        """What the rows store in the sparse part: the place of the row among `rows`, the sparse column, the value."""
+        assert self.starts is not None and self.indices is not None
+        counts = self.starts[rows + 1] - self.starts[rows]
+        row = np.repeat(np.arange(len(rows)), counts)
+        entry = np.repeat(self.starts[rows] - (np.cumsum(counts) - counts), counts) + np.arange(len(row))
+        value = np.ones(len(entry)) if self.values is None else self.values[entry].astype(np.float64)
+        return row, self.indices[entry], value

@@ -109,14 +109,16 @@ class Objective:
         P(W) - D(alpha) = sum_i s_i KL(alpha_i || p_i) + |penalty W + X'S(alpha - Y)|^2 / (2 penalty).
         We take alpha = p - (diag p - p p') c with c = H_b^+ g_b, H_b and g_b the curvature and gradient of the
         intercepts: it meets the demand exactly, is in the simplex while |c| <= 1/2, and its KL term is at most
-        the chi-square distance c' g_b. If |c| is larger the gap is infinite (nothing proven yet).
+        the chi-square distance c' g_b. If |c| is larger, or no c
+        solves H_b c = g_b up to rounding, the gap is infinite (nothing proven yet).
         """
         value, gradient = self.gradient_at(point, logits)
         slope = gradient[-1]
         hessian = np.empty((self.outputs, self.outputs))
         _core.intercept_curvature(logits, self.labels, hessian, self.threads)
         correction = np.linalg.lstsq(hessian, slope, rcond=1e-13)[0]
-        if not np.all(np.abs(correction) <= 0.5) or self.penalty <= 0:
+        solved = np.abs(hessian @ correction - slope).max() <= 1e-12 * self.total
+        if not (solved and np.abs(correction).max() <= 0.5 and self.penalty > 0):
             return Gap(value, float("inf"))
         _, moved = self.gradient_at(point, logits, correction=correction)
         left = float(np.sum(moved[:-1] ** 2)) / (2 * self.penalty)

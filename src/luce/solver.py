@@ -66,45 +66,35 @@ class Metric:
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
-        features = objective.features
-        dense, counts = features.dense_columns, features.sparse_counts()
-        room = ALL_COLUMNS if features.columns < ALL_COLUMNS else max(BLOCK_COLUMNS - dense, 0)
-        order = np.argsort(-counts, kind="stable")[:room]
-        self.sparse = np.sort(order)
-        self.exact_dense = dense <= ALL_COLUMNS
-        chosen = np.concatenate([np.arange(dense), dense + self.sparse, [features.columns]])
-        self.columns = chosen if self.exact_dense else chosen[dense:]
-        self.size = len(self.columns)
-        self.rest = np.setdiff1d(np.arange(features.columns), self.columns)
-        self.padded = (self.size + 7) // 8 * 8
+        total = objective.features.columns
+        exact = objective.features.frequent_columns(ALL_COLUMNS if total <= ALL_COLUMNS else BLOCK_COLUMNS)
+        self.columns = np.append(exact, total)  # the last one is the intercept
+        self.rest = np.setdiff1d(np.arange(total), exact)
+        self.basis = np.empty((0, 0))
         self.factors = np.empty((0, 0, 0))
         self.diagonal = np.empty((0, 0))
 
     def refresh(self, logits: Array) -> None:
         """Takes the curvature at the point that has these logits."""
-        o = self.objective
+        o, size = self.objective, len(self.columns)
         rows, scale = self._sample(logits)
         p = _probabilities(logits[:, rows])
         self.basis = _class_basis(p, scale)
         weights = _curvature_along(self.basis, p) * scale
-        x = o.features.submatrix(rows, self.sparse, self.padded) if self.exact_dense else self._sparse_only(rows)
+        x = o.features.submatrix(rows, self.columns[:-1], (size + 7) // 8 * 8)
         blocks = weights if self._affordable(len(rows)) else weights.max(axis=0, keepdims=True)
-        ridge = np.full(self.size, o.penalty)
+        ridge = np.full(size, o.penalty)
         ridge[-1] = 1e-8 * o.total
-        self.factors = np.empty((len(blocks), self.size, self.size))
-        _core.curvature_factors(x, self.size, np.ascontiguousarray(blocks), ridge, self.factors, o.threads)
+        self.factors = np.empty((len(blocks), size, size))
+        _core.curvature_factors(x, size, np.ascontiguousarray(blocks), ridge, self.factors, o.threads)
         if len(self.rest):
-            self.diagonal = self._diagonal(rows, weights)
-
-    def _sparse_only(self, rows: NDArray[np.int64]) -> Array:
-        x = self.objective.features.submatrix(rows, self.sparse, self.objective.features.dense_columns + self.padded)
-        return np.ascontiguousarray(x[:, self.objective.features.dense_columns :])
+            self.diagonal = o.features.weighted_squares(rows, weights)[:, self.rest] + o.penalty
 
     def _affordable(self, rows: int) -> bool:
-        """A block for each class, if that costs at most some forty passes over the data."""
-        o = self.objective
+        """A block for each direction, if that costs at most some forty passes over the data and half a GiB."""
+        o, size = self.objective, len(self.columns)
         a_pass = 4.0 * o.features.stored * o.outputs + 4e6
-        return o.outputs * (rows * self.size**2 + self.size**3 / 3) <= 40 * a_pass
+        return o.outputs * (rows * size**2 + size**3 / 3) <= 40 * a_pass and o.outputs * size**2 <= 1 << 26
 
     def _sample(self, logits: Array) -> tuple[NDArray[np.int64], Array]:
         """Rows and their scales: all, or a systematic sample with chances in proportion to their curvature."""
@@ -127,27 +117,8 @@ class Metric:
         rows = np.flatnonzero(np.floor(upto + 0.5) > np.floor(np.concatenate([[0.0], upto[:-1]]) + 0.5))
         return rows, every[rows] / chance[rows]
 
-    def _diagonal(self, rows: NDArray[np.int64], weights: Array) -> Array:
-        """sum_i w_ik x_ij^2 + penalty for the columns outside the blocks: (outputs, rest)."""
-        f = self.objective.features
-        out = np.zeros((len(weights), f.columns))
-        if f.dense is not None and not self.exact_dense:
-            out[:, : f.dense_columns] = np.stack([(f.dense[rows].astype(np.float64).T ** 2) @ w for w in weights])
-        if f.starts is not None and f.indices is not None:
-            width = f.starts[rows + 1] - f.starts[rows]
-            entry = (
-                np.concatenate([np.arange(f.starts[r], f.starts[r + 1]) for r in rows])
-                if width.min() != width.max()
-                else (f.starts[rows][:, None] + np.arange(width[0])).ravel()
-            )
-            squares = 1.0 if f.values is None else f.values[entry].astype(np.float64) ** 2
-            for k, w in enumerate(weights):
-                out[k, f.dense_columns :] = np.bincount(
-                    f.indices[entry], weights=np.repeat(w, width) * squares, minlength=f.sparse_columns
-                )
-        return out[:, self.rest] + self.objective.penalty
-
     def solve(self, gradient: Array) -> Array:
+        """The inverse of the metric times a gradient."""
         turned = np.einsum("jk,km->mj", gradient, self.basis)
         right = np.ascontiguousarray(turned[:, self.columns])
         _core.solve_factors(self.factors, right, self.objective.threads)
