@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 import luce
-from luce.classifier import Classifier, class_shares
+from luce.classifier import Classifier
 from luce.errors import InputError, NotFittedError
 from luce.splits import holdout
 
@@ -386,7 +386,7 @@ def test_evaluate_takes_the_column_of_the_fit_another_one_or_labels() -> None:
 def test_the_baseline_of_evaluate_is_what_training_knew() -> None:
     x, y = numbers(300)
     model = fitted(x, y)
-    shares = class_shares(model.fitted)
+    shares = model.fitted.class_shares
     names, counts = np.unique(y, return_counts=True)
     assert shares.tolist() == (counts / counts.sum()).tolist()
     report = model.evaluate(x[:50], y[:50])

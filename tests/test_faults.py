@@ -15,6 +15,7 @@ import reference
 from claims import CASES, CLAIMS, Case
 
 import luce.classifier
+import luce.fitted
 import luce.linear
 from luce.encoder import CategoryPlan, NumberPlan
 from luce.features import Features
@@ -47,8 +48,9 @@ def replaced(name: str, change: Callable[..., Any]) -> Fault:
 
     def put(patch: pytest.MonkeyPatch) -> None:
         true = getattr(luce.linear, name)
-        for module in (luce.linear, luce.classifier):
-            patch.setattr(module, name, lambda *args, **named: change(true, *args, **named))
+        for module in (luce.linear, luce.fitted, luce.classifier):
+            if hasattr(module, name):
+                patch.setattr(module, name, lambda *args, **named: change(true, *args, **named))
 
     return put
 

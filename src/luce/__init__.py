@@ -1,11 +1,10 @@
 """luce: softmax classifiers whose fit is proven and whose probabilities can be trusted."""
 
 from luce import metrics
-from luce.classifier import Classifier, train
+from luce.classifier import Classifier, load, train
 from luce.errors import FileError, InputError, LimitError, LuceError, LuceWarning, ModelFileError, NotFittedError
 from luce.functional import cross_entropy, log_softmax, logsumexp, one_hot, sigmoid, softmax
 from luce.linear import SoftmaxRegression
-from luce.model_file import load
 from luce.reader import read_file
 
 __version__ = "0.1.0"

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from luce.encoder import Encoder
 from luce.errors import InputError, NotFittedError
+from luce.fitted import Fitted, Label
 from luce.functional import available_threads
 from luce.labels import Labels, encode_labels, labels, labels_of
-from luce.linear import fit_linear, linear_logits, probabilities_of
+from luce.linear import fit_linear, probabilities_of
+from luce.model_file import load_fitted, save_fitted
 from luce.report import Report, evaluate
 from luce.solver import Progress
 from luce.splits import holdout
@@ -22,26 +24,6 @@ from luce.table import Schema, Table, infer_schema, parse
 
 if TYPE_CHECKING:
     import polars as pl
-
-Label = str | int | bool
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What a fit leaves behind: frozen, and all that a model file holds. `facts` tells how it came about."""
-
-    schema: Schema
-    encoder: Encoder
-    coef: NDArray[np.float64]  # (outputs, features); two classes have one output
-    intercept: NDArray[np.float64]
-    classes: tuple[Label, ...]
-    label: str
-    facts: Mapping[str, Any]
-
-    def logits(self, table: Table, threads: int) -> NDArray[np.float64]:
-        """(n, outputs) for rows that fit the schema; a column named as the label may be there and is not read."""
-        features = self.encoder.transform(parse(table, self.schema, ignore={self.label} if self.label else set()))
-        return linear_logits(features, self.coef, self.intercept, threads)
 
 
 class Classifier:
@@ -125,13 +107,11 @@ class Classifier:
                 f"{table.source}: label {shown} (first in row {row}) is no class of the model; drop or retrain"
             )
         truth = self.classes_[codes].tolist()
-        return evaluate(truth, self.predict_proba(table), list(fitted.classes), class_shares=class_shares(fitted))
+        return evaluate(truth, self.predict_proba(table), list(fitted.classes), class_shares=fitted.class_shares)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model as one file of arrays and JSON, whole or not at all (docs/model-file.md)."""
-        from luce.model_file import save
-
-        save(self.fitted, path)
+        save_fitted(self.fitted, path)
 
     def strongest(self, count: int = 5) -> dict[Label, list[tuple[str, float]]]:
         """For each class the features with the largest weights, by size: (feature, weight on the logit).
@@ -148,6 +128,16 @@ class Classifier:
             order = np.argsort(-np.abs(row), kind="stable")[:count]
             out[label] = [(names[j], float(row[j])) for j in order if row[j] != 0]
         return out
+
+
+def load(path: str | os.PathLike[str]) -> Classifier:
+    """A classifier from its file, which is checked whole before it is believed and can hold data only.
+
+    Raises ModelFileError if it is not a luce model, is damaged, or was made by a newer format.
+    """
+    model = Classifier()
+    model._fitted = load_fitted(path)
+    return model
 
 
 @dataclass(frozen=True)
@@ -199,18 +189,12 @@ def _measure(
     logits = part.logits(take(table, rest), threads)
     probabilities = probabilities_of(logits[:, 0] if logits.shape[1] == 1 else logits)
     truth = _array_of(target.classes)[target.codes[rest]].tolist()
-    return evaluate(truth, probabilities, list(target.classes), class_shares=class_shares(part))
+    return evaluate(truth, probabilities, list(target.classes), class_shares=part.class_shares)
 
 
 def _held_out_facts(report: Report, share: float, seed: int) -> dict[str, Any]:
     loss = report.log_loss if np.isfinite(report.log_loss) else None
     return {"share": share, "seed": seed, "rows": report.rows, "accuracy": report.accuracy, "log_loss": loss}
-
-
-def class_shares(fitted: Fitted) -> NDArray[np.float64]:
-    """The share of each class among the training rows, (K,)."""
-    counts = np.asarray(fitted.facts["class_counts"], dtype=np.float64)
-    return np.asarray(counts / counts.sum())
 
 
 def take(table: Table, rows: NDArray[np.int64]) -> Table:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from luce.classifier import Fitted
+    from luce.fitted import Fitted
     from luce.solver import Progress
     from luce.table import Schema
 

@@ -1,4 +1,4 @@
-"""save and load: a fitted classifier as one file of arrays and JSON (docs/model-file.md); never pickle."""
+"""A fitted classifier as one file of arrays and JSON (docs/model-file.md); never pickle."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from luce.classifier import Classifier, Fitted, Label
 from luce.container import read_container, write_container
 from luce.encoder import Encoder
-from luce.errors import ModelFileError
+from luce.errors import ModelFileError, inert
+from luce.fitted import Fitted, Label
 from luce.table import Schema
 
 KIND = "linear classifier"
 
 
-def save(fitted: Fitted, path: str | os.PathLike[str]) -> None:
+def save_fitted(fitted: Fitted, path: str | os.PathLike[str]) -> None:
     """Writes the model beside `path` and renames it into place once it is safely on the disk.
 
     The same model gives the same bytes. Raises ModelFileError, with an older file left as it was.
@@ -35,20 +35,16 @@ def save(fitted: Fitted, path: str | os.PathLike[str]) -> None:
     write_container(path, {"coef": fitted.coef, "intercept": fitted.intercept}, facts)
 
 
-def load(path: str | os.PathLike[str]) -> Classifier:
-    """A classifier from its file. The file is checked whole before it is believed, and can hold data only.
-
-    Raises ModelFileError if it is not a luce model, is damaged, or was made by a newer format.
-    """
+def load_fitted(path: str | os.PathLike[str]) -> Fitted:
+    """The model in a file; raises ModelFileError if that is not a luce model, is damaged, or of a newer format."""
     arrays, facts = read_container(path)
     try:
-        fitted = _fitted(arrays, facts)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        return _fitted(arrays, facts)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         detail = str(error) if isinstance(error, ModelFileError) else f"a part is missing or wrong ({error})"
-        raise ModelFileError(f"{os.fspath(path)} is not a usable luce model: {detail}") from None
-    model = Classifier()
-    model._fitted = fitted
-    return model
+        raise ModelFileError(
+            f"{inert(os.fspath(path), 4096)} is not a usable luce model: {inert(detail, 400)}"
+        ) from None
 
 
 def _fitted(arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Fitted:

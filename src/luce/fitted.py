@@ -1,0 +1,40 @@
+"""Fitted: what a fit leaves behind, frozen; all that a model file holds and all that a prediction needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luce.encoder import Encoder
+from luce.linear import linear_logits
+from luce.table import Schema, Table, parse
+
+Label = str | int | bool
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Schema, encoder, weights and classes of a linear softmax classifier; `facts` tells how the fit came about."""
+
+    schema: Schema
+    encoder: Encoder
+    coef: NDArray[np.float64]  # (outputs, features); two classes have one output
+    intercept: NDArray[np.float64]
+    classes: tuple[Label, ...]
+    label: str
+    facts: Mapping[str, Any]
+
+    def logits(self, table: Table, threads: int) -> NDArray[np.float64]:
+        """(n, outputs) for rows that fit the schema; a column named as the label may be there and is not read."""
+        features = self.encoder.transform(parse(table, self.schema, ignore={self.label} if self.label else set()))
+        return linear_logits(features, self.coef, self.intercept, threads)
+
+    @property
+    def class_shares(self) -> NDArray[np.float64]:
+        """The share of each class among the training rows, (K,)."""
+        counts = np.asarray(self.facts["class_counts"], dtype=np.float64)
+        return np.asarray(counts / counts.sum())
