@@ -54,6 +54,11 @@ def sigmoid(z: float) -> Exact:
     return 1 / (1 + mpmath.exp(-mpmath.mpf(float(z))))
 
 
+def distances(got: ArrayLike, wanted: Sequence[Exact]) -> Array:
+    """got - wanted, exactly subtracted."""
+    return np.array([float(g - w) for g, w in zip(np.asarray(got, dtype=np.float64).tolist(), wanted, strict=True)])
+
+
 def roundings(got: ArrayLike, wanted: Sequence[Exact]) -> Array:
     """Relative errors in units of 2^-53, half the distance of two doubles at 1."""
     pairs = zip(np.asarray(got, dtype=np.float64).tolist(), wanted, strict=True)

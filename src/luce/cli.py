@@ -324,6 +324,8 @@ def softmax(logits: tuple[str, ...], classes: str | None, temperature: float, as
     if len(names) != len(z):
         raise InputError(f"--classes names {len(names)} classes for {len(z)} logits: give one name for each")
     p = luce.softmax(z, temperature=temperature)
+    if not np.isfinite(p).all():
+        raise InputError(f"--temperature {temperature:g} is too small: the logits divided by it are beyond all numbers")
     best = int(np.argmax(p))
     if as_json:
         answer = {"classes": names, "logits": z.tolist(), "temperature": temperature, "probabilities": p.tolist()}
@@ -427,8 +429,12 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def main() -> None:
     """Runs a command; an error of the user's is one line on standard error and exit code 1, misuse is exit code 2."""
     warnings.showwarning = _show_warning
+    if sys.stdout is None:
+        _say("luce: standard output is closed; send it to a file, or to /dev/null")
+        sys.exit(1)
     try:
-        code = cli(standalone_mode=False)
+        code = cli(standalone_mode=False) or 0
+        sys.stdout.flush()
     except click.exceptions.Abort:
         _say("luce: stopped; nothing was saved")
         code = 130
@@ -439,9 +445,18 @@ def main() -> None:
         _say(f"luce: {' '.join(str(error).split())}")
         code = 1
     except BrokenPipeError:  # the reader of our output has gone, as in `luce predict ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = 0
+    except OSError as error:  # files raise errors of ours; what is left is the terminal or what it was sent to
+        _drop_output()
+        _say(f"luce: the output could not be written: {error.strerror or error}")
+        code = 1
     except MemoryError:
         _say("luce: not enough memory for this data; try fewer rows or columns")
         code = 1
     sys.exit(code)
+
+
+def _drop_output() -> None:
+    """What is still buffered goes nowhere, or the interpreter would complain about it once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
