@@ -24,7 +24,7 @@ from luce.encoder import (
     ValuesPlan,
 )
 from luce.features import Features
-from luce.table import Schema, Table, infer_schema, parse
+from luce.table import Column, Schema, Table, infer_schema, parse
 
 NAN = np.nan
 FLOAT32 = 2.0**-23
@@ -252,7 +252,7 @@ def test_every_kind_of_column_has_its_place_and_name() -> None:
 def test_to_json_and_back_gives_the_same_features() -> None:
     """Through text, as in a model file."""
     encoder, schema = fitted(MIXED)
-    again = Encoder.from_json(json.loads(json.dumps(encoder.to_json(), allow_nan=False)))
+    again = Encoder.from_json(json.loads(json.dumps(encoder.to_json(), allow_nan=False)), schema)
     assert again == encoder
     assert again.names == encoder.names
     cells = parse(Table.of(MIXED), schema)
@@ -262,7 +262,8 @@ def test_to_json_and_back_gives_the_same_features() -> None:
 def test_a_scale_without_end_survives_json() -> None:
     plan = NumberPlan.fit("x", np.array([1e16, 1e16 + 2, 1e16, 1e16]))
     assert plan.scale == np.inf
-    again = Encoder.from_json(json.loads(json.dumps(Encoder((plan,), (), (), ()).to_json(), allow_nan=False)))
+    facts = json.loads(json.dumps(Encoder((plan,), (), (), ()).to_json(), allow_nan=False))
+    again = Encoder.from_json(facts, Schema((Column("x", "number"),)))
     assert again.numbers == (plan,)
 
 

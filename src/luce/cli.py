@@ -169,6 +169,12 @@ def _some(names: list[str]) -> str:
     return ", ".join(map(inert, names[:SHOWN_COLUMNS])) + more
 
 
+def _json(value: Any) -> str:
+    """One line of JSON in which every character can be shown: names are data, and a terminal may be looking."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # predict, evaluate, inspect
 
@@ -209,7 +215,7 @@ def _say_unseen(fitted: Fitted, table: Any) -> None:
 
 def _write_frame(frame: pl.DataFrame, out: str | None) -> None:
     if out is None:
-        frame.write_csv(sys.stdout.buffer)
+        sys.stdout.buffer.write(frame.write_csv().encode())  # by Python, as polars hides why a write failed
         sys.stdout.flush()
         return
     import io
@@ -248,7 +254,7 @@ def evaluate(
     classifier.threads = threads
     report = classifier.evaluate(_read(data, encoding), label)
     if as_json:
-        click.echo(json.dumps(to_json(report), ensure_ascii=False, allow_nan=False))
+        click.echo(_json(to_json(report)))
     else:
         render(report, _console())
 
@@ -266,7 +272,7 @@ def inspect(model: str, as_json: bool) -> None:
     classifier = luce.load(model)
     fitted, strongest = classifier.fitted, classifier.strongest()
     if as_json:
-        click.echo(json.dumps(_inspection(fitted, strongest), ensure_ascii=False, allow_nan=False))
+        click.echo(_json(_inspection(fitted, strongest)))
         return
     facts = fitted.facts
     label = inert(fitted.label) or "labels without a name"
@@ -330,7 +336,7 @@ def softmax(logits: tuple[str, ...], classes: str | None, temperature: float, as
     if as_json:
         answer = {"classes": names, "logits": z.tolist(), "temperature": temperature, "probabilities": p.tolist()}
         answer |= {"answer": names[best], "one_hot": [int(k == best) for k in range(len(p))]}
-        click.echo(json.dumps(answer, ensure_ascii=False))
+        click.echo(_json(answer))
         return
     _show_softmax(z, names, p, best, temperature)
 
@@ -444,8 +450,8 @@ def main() -> None:
     except LuceError as error:
         _say(f"luce: {' '.join(str(error).split())}")
         code = 1
-    except BrokenPipeError:  # the reader of our output has gone, as in `luce predict ... | head`
-        _drop_output()
+    except (BrokenPipeError, SystemExit):  # the reader of our output has gone, as in `luce predict ... | head`
+        _drop_output()  # click and rich turn a broken pipe, and nothing else, into SystemExit
         code = 0
     except OSError as error:  # files raise errors of ours; what is left is the terminal or what it was sent to
         _drop_output()

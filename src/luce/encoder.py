@@ -8,18 +8,23 @@ A date becomes the standardised year and time of day, and the month and the week
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from luce.errors import ModelFileError
 from luce.features import Features
 from luce.table import Schema
 
 if TYPE_CHECKING:
     import polars as pl
+
+T = TypeVar("T", float, str)
 
 LINEAR_TO = 1.5  # standard deviations; farther out a number counts by its logarithm
 LEAST_COUNT = 2  # a level seen less often is rare: it shares the column of unseen levels
@@ -33,7 +38,8 @@ def _compressed(z: NDArray[np.float64]) -> NDArray[np.float64]:
     beyond = np.abs(z) - LINEAR_TO
     if not (beyond > 0).any():
         return z
-    return np.asarray(np.where(beyond > 0, np.copysign(LINEAR_TO + np.log1p(np.maximum(beyond, 0.0)), z), z))
+    farther = np.log1p(np.clip(beyond, 0.0, sys.float_info.max))
+    return np.asarray(np.where(beyond > 0, np.copysign(LINEAR_TO + farther, z), z))
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,8 @@ class NumberPlan:
 
     def fill(self, x: NDArray[np.float64], out: NDArray[np.float32]) -> None:
         """out (n, 1 or 2) gets the columns."""
-        z = _compressed((x - self.mean) / self.scale)
+        with np.errstate(over="ignore"):
+            z = _compressed((x - self.mean) / self.scale)
         gone = np.isnan(z)
         if gone.any():
             z = np.where(gone, 0.0, z)
@@ -266,15 +273,51 @@ class Encoder:
         }
 
     @staticmethod
-    def from_json(facts: Mapping[str, Any]) -> Encoder:
-        return Encoder(
-            tuple(_number(p) for p in facts["numbers"]),
-            tuple(ValuesPlan(str(name), tuple(map(float, values))) for name, values in facts["values"]),
-            tuple(DatePlan(str(name), _number(year), _number(time)) for name, year, time in facts["dates"]),
-            tuple(CategoryPlan(str(name), tuple(map(str, levels))) for name, levels in facts["categories"]),
+    def from_json(facts: Mapping[str, Any], schema: Schema) -> Encoder:
+        """The plan that `to_json` wrote; raises ModelFileError if a part is wrong or does not belong to the schema."""
+        encoder = Encoder(
+            tuple(_number(*entry) for entry in facts["numbers"]),
+            tuple(ValuesPlan(_text(name), _ascending(values, _finite)) for name, values in facts["values"]),
+            tuple(DatePlan(_text(name), _number(*year), _number(*time)) for name, year, time in facts["dates"]),
+            tuple(CategoryPlan(_text(name), _ascending(levels, _text)) for name, levels in facts["categories"]),
         )
+        kind = {c.name: c.kind for c in schema.columns}
+        numbers = [n for n in kind if kind[n] in ("number", "boolean")]
+        few = [v.name for v in encoder.values]
+        fits = (
+            [p.name for p in encoder.numbers] == numbers
+            and [d.name for d in encoder.dates] == [n for n in kind if kind[n] == "date"]
+            and [c.name for c in encoder.categories] == [n for n in kind if kind[n] == "category"]
+            and few == [n for n in numbers if n in few]
+            and all(v.values for v in encoder.values)
+        )
+        if not fits:
+            raise ModelFileError("its encoder does not belong to its columns")
+        return encoder
 
 
-def _number(entry: list[Any]) -> NumberPlan:
-    name, mean, scale, missing = entry
-    return NumberPlan(str(name), float(mean), np.inf if scale is None else float(scale), bool(missing))
+def _number(name: Any, mean: Any, scale: Any, missing: Any) -> NumberPlan:
+    if not isinstance(missing, bool) or (scale is not None and not _finite(scale) > 0):
+        raise ModelFileError("the scale of a number is broken")
+    return NumberPlan(_text(name), _finite(mean), np.inf if scale is None else float(scale), missing)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ModelFileError("a name is no text")
+    return value
+
+
+def _finite(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
+        raise ModelFileError("a number is missing or not finite")
+    return float(value)
+
+
+def _ascending(values: Any, checked: Callable[[Any], T]) -> tuple[T, ...]:
+    if not isinstance(values, list):
+        raise ModelFileError("the values of a column are no list")
+    out = tuple(checked(value) for value in values)
+    if any(not a < b for a, b in pairwise(out)):
+        raise ModelFileError("the values of a column are doubled or out of order")
+    return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -16,6 +17,9 @@ from luce.fitted import Fitted, Label
 from luce.table import Schema
 
 KIND = "linear classifier"
+TRAINING = {
+    "rows", "class_counts", "l2", "objective", "gap", "passes", "certificate", "notes", "held_out",
+}  # fmt: skip
 
 
 def save_fitted(fitted: Fitted, path: str | os.PathLike[str]) -> None:
@@ -51,22 +55,44 @@ def _fitted(arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Fitted:
     if facts["kind"] != KIND:
         raise ModelFileError(f"it holds a {facts['kind']!r}, which this version of luce does not know")
     classes = _classes(facts["classes"])
-    encoder = Encoder.from_json(facts["encoder"])
+    schema = Schema.from_json(facts["schema"])
+    encoder = Encoder.from_json(facts["encoder"], schema)
     coef, intercept = arrays["coef"], arrays["intercept"]
     outputs = 1 if len(classes) == 2 else len(classes)
     if coef.dtype != np.float64 or coef.shape != (outputs, len(encoder.names)):
-        raise ModelFileError(
-            f"its weights are {coef.dtype} {coef.shape}, its schema needs float64 ({outputs}, {len(encoder.names)})"
-        )
+        needed = f"float64 ({outputs}, {len(encoder.names)})"
+        raise ModelFileError(f"its weights are {coef.dtype} {coef.shape}, its schema needs {needed}")
     if intercept.dtype != np.float64 or intercept.shape != (outputs,):
         raise ModelFileError(f"its intercepts have shape {intercept.shape}, its classes need ({outputs},)")
-    training = facts["training"]
-    counts = training["class_counts"]
-    if len(counts) != len(classes) or not all(isinstance(c, int) and c >= 0 for c in counts) or sum(counts) < 1:
-        raise ModelFileError("its class counts do not belong to its classes")
     if not isinstance(facts["label"], str):
         raise ModelFileError("its label name is no text")
-    return Fitted(Schema.from_json(facts["schema"]), encoder, coef, intercept, classes, facts["label"], training)
+    return Fitted(schema, encoder, coef, intercept, classes, facts["label"], _training(facts["training"], classes))
+
+
+def _training(facts: Any, classes: tuple[Label, ...]) -> dict[str, Any]:
+    """How the fit came about: nothing is computed from it but the class shares, but it is shown."""
+    counts, held_out = facts["class_counts"], facts.get("held_out", {})
+    if len(counts) != len(classes) or not all(_is_count(c) for c in counts) or sum(counts) != facts["rows"]:
+        raise ModelFileError("its class counts do not belong to its classes and rows")
+    numbers = [facts["l2"], facts["objective"], facts["passes"]] + [facts["gap"]] * (facts["gap"] is not None)
+    if held_out:
+        loss = held_out["log_loss"]
+        numbers += [held_out["accuracy"], held_out["rows"], held_out["share"], held_out["seed"]]
+        numbers += [loss] * (loss is not None)
+    texts = [facts["certificate"], *facts["notes"]]
+    if not all(_is_number(n) for n in numbers) or not all(isinstance(t, str) and t.isprintable() for t in texts):
+        raise ModelFileError("its training facts are broken")
+    if set(facts) - TRAINING or len(facts["certificate"]) > 1000:
+        raise ModelFileError("its training facts hold what this version of luce does not know")
+    return dict(facts)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _classes(values: Any) -> tuple[Label, ...]:
@@ -75,4 +101,6 @@ def _classes(values: Any) -> tuple[Label, ...]:
     kind = type(values[0])
     if kind not in (str, int, bool) or any(type(v) is not kind for v in values) or len(set(values)) != len(values):
         raise ModelFileError("its classes are not different labels of one kind")
+    if kind is int and not all(-(1 << 63) <= v < 1 << 63 for v in values):
+        raise ModelFileError("its classes are beyond 64-bit numbers")
     return tuple(values)
