@@ -473,7 +473,7 @@ def test_d15_a_single_row_of_a_class_is_kept_in_training_and_said() -> None:
     assert sum(support.values()) == 40
     notes = trained.classifier.fitted.facts["notes"]
     assert [note for note in notes if "single row" in note] == [
-        "class 'lone' has a single row: it is learnt from, but cannot be held out to be measured"
+        "classes with a single row: 'lone'; learnt from, but never held out to be measured"
     ]
     assert not any("single row" in note for note in fitted().fitted.facts["notes"])
 

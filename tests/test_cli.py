@@ -154,7 +154,7 @@ def reference(luce: Run) -> str:
 def test_every_form_of_the_same_rows_gives_the_same_predictions(luce: Run, reference: str, form: str) -> None:
     data = written(orders(), form, "same")
     ran = good(luce("train", data, "--label", "label", "--out", "m.luce"))
-    assert ran.err.startswith(f"{data}: 240 rows\n  2 numbers: price, count\n  1 yes/no: member\n")
+    assert ran.err.startswith(f"{data}: 240 rows\n  numbers (2): price, count\n  yes/no (1): member\n")
     new = written(orders(40, seed=1).drop("label"), form, "new")
     assert good(luce("predict", "m.luce", new)).out == reference
     assert len(answers(reference)) == 40
@@ -178,10 +178,10 @@ def test_training_shows_the_schema_then_the_held_out_rows_then_the_proof(luce: R
     ran = good(luce("train", "patients.csv", "--label", "diagnosis", "--holdout", 0.33, "--out", "again.luce"))
     assert ran.err.splitlines() == [
         "patients.csv: 15 rows",
-        "  4 numbers: age, temperature, blood pressure, visits before",
-        "  1 yes/no: cough",
-        "  1 dates: visit",
-        "  1 categories: ward",
+        "  numbers (4): age, temperature, blood pressure, visits before",
+        "  yes/no (1): cough",
+        "  dates (1): visit",
+        "  categories (1): ward",
         "note: column 'temperature': the comma is a decimal comma, so '36,5' is 36.5",
     ]
     assert "held out: 5 rows" in ran.out
@@ -197,7 +197,7 @@ def test_left_out_columns_are_shown_with_the_reason(luce: Run, write: Callable[.
     lines = [f"id{k},,same,{k % 7}.5,{'ab'[k % 2]}" for k in range(30)]
     data = write("name,empty,constant,x,y\n" + "\n".join(lines))
     err = good(luce("train", data, "--label", "y")).err
-    assert "  1 numbers: x\n" in err
+    assert "  numbers (1): x\n" in err
     assert "left out: name (identifier: 30 different values in 30 rows)" in err
     assert "left out: empty (all cells are missing)" in err
     assert "left out: constant (constant: always 'same')" in err
@@ -253,7 +253,7 @@ def test_d13_numbers_with_leading_zeros_stay_text(luce: Run, write: Callable[...
 
 def test_d15_a_class_with_one_row_is_kept_out_of_the_split_and_said(luce: Run, write: Callable[..., Path]) -> None:
     ran = good(luce("train", write(FLOWERS + "3.5,red,orchid\n"), "--label", "kind"))
-    assert "note: class 'orchid' has a single row" in ran.err
+    assert "note: classes with a single row: 'orchid'" in ran.err
     assert re.search(r"^orchid .* 0$", ran.out, re.MULTILINE), "no held-out row of it"
     held = json.loads(good(luce("inspect", "model.luce", "--json")).out)["training"]["held_out"]
     assert held["rows"] == 4
@@ -430,7 +430,7 @@ def test_d16_unseen_categories_are_counted_in_a_note(luce: Run, patients: Path) 
     text = NEW + '40,"37,0",yes,120,2024-02-03,cellar,1\n41,"37,0",yes,120,2024-02-03,cellar,1\n'
     (patients / "new.csv").write_text(text)
     ran = good(luce("predict", "patients.luce", "new.csv"))
-    assert re.fullmatch(r"note: column ward: 2 cells hold values new to the model, such as 'cellar'\n", ran.err)
+    assert re.fullmatch(r"note: column ward: 2 cell\(s\) new to the model, such as 'cellar'\n", ran.err)
     assert len(answers(ran.out)) == 4
 
 
@@ -657,7 +657,9 @@ def test_temperature_divides_the_logits(luce: Run) -> None:
     plain = json.loads(good(luce("softmax", 1.5, -0.5, 0, "--json")).out)
     assert warm["probabilities"] == plain["probabilities"]
     assert warm["temperature"] == 2.0
-    assert "exp(z / 2)" in good(luce("softmax", 3, -1, 0, "--temperature", 2)).out
+    out = good(luce("softmax", 3, -1, 0, "--temperature", 2, "--classes", "a,b,c")).out
+    assert "exp(z / 2)" in out
+    assert [steps(out)[name][1] for name in "abc"] == [f"{np.exp(z):.4f}" for z in (1.5, -0.5, 0)]
 
 
 def test_softmax_of_logits_far_from_zero_shows_the_shift(luce: Run) -> None:

@@ -236,7 +236,7 @@ def _few(counts: NDArray[np.int64], target: Labels) -> list[str]:
     if not single:
         return []
     which = ", ".join(single[:5]) + (", ..." if len(single) > 5 else "")
-    return [f"class {which} has a single row: it is learnt from, but cannot be held out to be measured"]
+    return [f"classes with a single row: {which}; learnt from, but never held out to be measured"]
 
 
 def _rows_and_labels(data: object, label: str | Sequence[Any] | NDArray[Any]) -> tuple[Table, str, Labels]:

@@ -156,7 +156,7 @@ def _show_schema(schema: Schema, rows: int, data: str) -> None:
     for kind, title in titles.items():
         names = [c.name for c in schema.columns if c.kind == kind]
         if names:
-            _say(f"  {len(names)} {title}: {_some(names)}")
+            _say(f"  {title} ({len(names)}): {_some(names)}")
     left = [c for c in schema.columns if c.kind == "left out"]
     for column in left[:SHOWN_COLUMNS]:
         _say(f"  left out: {inert(column.name)} ({inert(column.why)})")
@@ -210,7 +210,7 @@ def _say_unseen(fitted: Fitted, table: Any) -> None:
 
     ignore = {fitted.label} if fitted.label else set()
     for column, count, example in fitted.encoder.unseen(parse(table, fitted.schema, ignore=ignore)):
-        _say(f"note: column {inert(column)}: {count:,} cells hold values new to the model, such as '{inert(example)}'")
+        _say(f"note: column {inert(column)}: {count:,} cell(s) new to the model, such as '{inert(example)}'")
 
 
 def _write_frame(frame: pl.DataFrame, out: str | None) -> None:

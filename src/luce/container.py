@@ -16,7 +16,6 @@ import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from io import FileIO
 from typing import Any
 
@@ -395,6 +394,8 @@ def _check_version(metadata: dict[str, str]) -> None:
 
 
 def _running_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # 20 ms that `import luce` need not wait for
+
     try:
         return version("luce")
     except PackageNotFoundError:

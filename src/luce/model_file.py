@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,8 @@ def save_fitted(fitted: Fitted, path: str | os.PathLike[str]) -> None:
 
     The same model gives the same bytes. Raises ModelFileError, with an older file left as it was.
     """
+    from importlib.metadata import version  # 20 ms that `import luce` need not wait for
+
     facts = {
         "kind": KIND,
         "luce_version": version("luce"),

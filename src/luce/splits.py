@@ -62,7 +62,7 @@ def holdout(codes: NDArray[np.integer], fraction: float, seed: int) -> Split:
     if counts.max() == 1:
         raise InputError(
             "no row can be held out: no class has more than one row, and a class's only row stays in training; "
-            "add rows, or evaluate on a separate file"
+            "add rows, or hold out none (--holdout 0)"
         )
     quotas = _quotas(counts, float(fraction), first_keys)
     held_out = np.empty(len(order), dtype=np.bool_)
