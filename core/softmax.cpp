@@ -1,5 +1,6 @@
 #include "softmax.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "kernels.h"
@@ -9,6 +10,12 @@ namespace luce {
 namespace {
 
 constexpr Index BLOCK = 1 << 15;  // numbers a thread takes at a time
+
+// Shifted by the largest first: a small temperature must not overflow. Softmax does not see the shift.
+void divide(std::vector<double>& row, double temperature) {
+    const double top = *std::max_element(row.begin(), row.end());
+    for (double& z : row) z = (z - top) / temperature;
+}
 
 }  // namespace
 
@@ -20,7 +27,8 @@ void softmax(const T* z, Index rows, Index columns, double temperature, Softmax 
         std::vector<double> row(columns), result(out ? columns : 0);
         const Index end = rows < (block + 1) * each ? rows : (block + 1) * each;
         for (Index i = block * each; i < end; ++i) {
-            for (Index k = 0; k < columns; ++k) row[k] = static_cast<double>(z[i * columns + k]) / temperature;
+            for (Index k = 0; k < columns; ++k) row[k] = static_cast<double>(z[i * columns + k]);
+            if (temperature != 1.0) divide(row, temperature);
             const double total =
                 kernels().softmax_row(row.data(), columns, static_cast<int>(kind), out ? result.data() : nullptr);
             if (totals) totals[i] = total;

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("container_bytes", "parsing", "reading")
+pytest.register_assert_rewrite("commands", "container_bytes", "parsing", "reading")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -250,7 +250,10 @@ def test_the_container_and_layout_of_the_rows_mean_nothing() -> None:
     frozen.flags.writeable = False
     wide = np.zeros((240, 8))
     wide[::2, ::2] = x
-    for rows in (x.tolist(), np.asfortranarray(x), frozen, wide[::2, ::2], pd.DataFrame(x), pl.DataFrame(x)):
+    records = np.zeros(120, dtype=[("name", "S1"), ("x", "f8", (4,))])  # 33 bytes a record, no whole number of doubles
+    records["x"] = x
+    layouts = (np.asfortranarray(x), frozen, wide[::2, ::2], records["x"], x[::-1, ::-1].copy()[::-1, ::-1])
+    for rows in (x.tolist(), pd.DataFrame(x), pl.DataFrame(x), *layouts):
         assert SoftmaxRegression().fit(rows, y).coef_.tobytes() == wanted
     for labels in (y.tolist(), pd.Series(y), pl.Series(y), y.astype(object), pd.Series(y, dtype="category")):
         assert SoftmaxRegression().fit(x, labels).coef_.tobytes() == wanted

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import claims
 import numpy as np
@@ -342,6 +343,45 @@ def test_e13_the_gap_is_at_least_what_is_left(classes: int, penalty: float) -> N
             seen.append(claims.gap_covers_what_is_left(p.objective, point, p.exactly, least))
     assert min(left for left, _ in seen) < 1e-9, "no point was near the optimum"
     assert sum(np.isfinite(gap) for _, gap in seen) >= 6, "too little was proven"
+
+
+@every_k
+def test_e13_the_gap_where_the_weights_make_up_for_the_intercepts(classes: int) -> None:
+    """Columns far from 0 can stand in for intercepts: at the best weights for wrong intercepts the gradient of the
+    weights is 0, and only its part that moves with the intercepts shows what is left."""
+    p = Problem("float64", 60, classes, weighted=False, penalty=1.0)
+    x = p.x + 5
+    codes, ones = p.codes, np.ones(60)
+    best = reference.optimum(x, codes, classes, 1.0, ones)
+    point, size = best.copy(), best[:-1].size
+    point[-1] += 0.05 * p.direction[-1]
+    for _ in range(20):
+        slope = reference.gradient(x, codes, 1.0, ones, point)[:-1]
+        inner = reference.hessian(x, 1.0, ones, point)[:size, :size]
+        point[:-1] -= np.linalg.solve(inner, slope.ravel()).reshape(slope.shape)
+    assert np.abs(slope).max() < 1e-9
+    exactly = partial(reference.exact_objective, x, codes, 1.0, ones)
+    objective = Objective(Features(60, dense=x), codes, classes, 1.0)
+    left, gap = claims.gap_covers_what_is_left(objective, point, exactly, exactly(best))
+    assert left > 1e-5
+    assert np.isfinite(gap)
+
+
+@every_k
+def test_nothing_is_proven_outside_the_simplex(classes: int) -> None:
+    """The proof needs p moved by the intercepts' Newton step c to be probabilities, which |c| <= 1/2 makes sure."""
+    p = Problem("float64", 60, classes)
+    sides = set()
+    for size in (0.02, 0.1, 0.5, 1.0, 2.0, 4.0):
+        point = p.best()
+        point[-1] += size * p.direction[-1]
+        slope = reference.gradient(*p.plain, point)[-1]
+        curvature = reference.hessian(p.x, 0.0, p.weights, point)[-len(slope) :, -len(slope) :]
+        step = np.abs(np.linalg.lstsq(curvature, slope, rcond=1e-13)[0]).max()
+        proven = p.objective.certify(point, p.objective.logits(point))
+        assert np.isfinite(proven.gap) == (step <= 0.5), f"a step of {step}"
+        sides.add(bool(step <= 0.5))
+    assert sides == {True, False}
 
 
 @every_k

@@ -330,7 +330,9 @@ def softmax(logits: tuple[str, ...], classes: str | None, temperature: float, as
     if len(names) != len(z):
         raise InputError(f"--classes names {len(names)} classes for {len(z)} logits: give one name for each")
     p = luce.softmax(z, temperature=temperature)
-    if not np.isfinite(p).all():
+    with np.errstate(over="ignore"):
+        usable = np.isfinite(z / temperature).all()
+    if not usable:
         raise InputError(f"--temperature {temperature:g} is too small: the logits divided by it are beyond all numbers")
     best = int(np.argmax(p))
     if as_json:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from luce import _core
-from luce.errors import InputError
+from luce.errors import InputError, LimitError
 
 Floats = NDArray[np.floating]
+
+MOST_CELLS = 1 << 33  # of a one-hot matrix
 
 
 def available_threads(threads: int | None = None) -> int:
@@ -23,13 +26,21 @@ def available_threads(threads: int | None = None) -> int:
         if not text.isdecimal() or int(text) < 1:
             raise InputError(f"LUCE_NUM_THREADS is {text!r}: set it to a whole number from 1 on, or unset it")
         threads = int(text)
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
         raise InputError(f"threads is {threads!r}: give a whole number from 1 on, or None for all processors")
-    return threads
+    return int(threads)
+
+
+def array_of(values: ArrayLike, what: str) -> NDArray[Any]:
+    """NumPy's array of the values; rows of different lengths raise InputError."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise InputError(f"{what} cannot be made an array: its rows have different lengths or kinds") from None
 
 
 def _floats(values: ArrayLike, what: str) -> Floats:
-    array = np.asarray(values)
+    array = array_of(values, what)
     if array.dtype == np.float32 or array.dtype == np.float64:
         return array
     if array.dtype.kind not in "biuf":
@@ -51,8 +62,9 @@ def _rows(logits: ArrayLike, axis: int) -> tuple[Floats, tuple[int, ...]]:
 
 
 def _temperature(value: float) -> float:
-    if not (np.isfinite(value) and value > 0):
-        raise InputError(f"temperature is {value}: give a number above 0")
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not (number and np.isfinite(value) and value > 0):
+        raise InputError(f"temperature is {value!r}: give a number above 0")
     return float(value)
 
 
@@ -107,7 +119,7 @@ def sigmoid(logits: ArrayLike) -> Floats:
 
 
 def _class_codes(labels: ArrayLike, classes: int) -> NDArray[np.int64]:
-    codes = np.asarray(labels)
+    codes = array_of(labels, "labels")
     if codes.dtype.kind not in "iu":
         raise InputError(f"labels must be class numbers 0 to {classes - 1}, not {codes.dtype}")
     wrong = np.flatnonzero((codes.reshape(-1) < 0) | (codes.reshape(-1) >= classes))
@@ -132,6 +144,13 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike) -> float:
     return float(-logs[np.arange(len(z)), codes].mean())
 
 
+def _one_list(labels: ArrayLike) -> NDArray[Any]:
+    array = array_of(labels, "labels")
+    if array.ndim != 1:
+        raise InputError(f"labels must be one list, not of shape {array.shape}")
+    return array
+
+
 def one_hot(labels: ArrayLike, classes: int | Sequence[object] | None = None) -> NDArray[np.float64]:
     """Rows with a 1 at the label's class and 0 elsewhere: (n, K) float64.
 
@@ -140,17 +159,19 @@ def one_hot(labels: ArrayLike, classes: int | Sequence[object] | None = None) ->
     """
     if classes is not None and not isinstance(classes, int):
         place = {c: i for i, c in enumerate(classes)}
-        values = np.asarray(labels).tolist()
+        values = _one_list(labels).tolist()
         unknown = [v for v in values if v not in place]
         if unknown:
             raise InputError(f"label {unknown[0]!r} is not one of the {len(place)} classes")
         labels, classes = np.array([place[v] for v in values], dtype=np.int64), len(place)
-    array = np.asarray(labels)
-    if array.ndim != 1:
-        raise InputError(f"labels must be one list, not of shape {array.shape}")
+    array = _one_list(labels)
     if classes is None:
-        classes = int(array.max()) + 1 if array.size else 0
-    codes = _class_codes(array, classes) if array.size else array.astype(np.int64)
+        classes = int(array.max()) + 1 if array.size and array.dtype.kind in "iu" else 0
+    if classes < 0:
+        raise InputError(f"classes is {classes}: give how many there are")
+    codes = _class_codes(array, classes) if array.size else np.zeros(0, dtype=np.int64)
+    if len(codes) * classes > MOST_CELLS:
+        raise LimitError(f"{len(codes)} labels of {classes} classes are more than {MOST_CELLS} cells (MOST_CELLS)")
     out = np.zeros((len(codes), classes))
     out[np.arange(len(codes)), codes] = 1.0
     return out

@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from luce.errors import InputError, LuceWarning, NotFittedError
 from luce.features import Features
-from luce.functional import available_threads, sigmoid, softmax
+from luce.functional import array_of, available_threads, sigmoid, softmax
 from luce.objective import Objective
 from luce.solver import Certificate, Progress, minimise
 
+LARGEST = 1e100  # numbers farther out would overflow when squared and summed
 SMALLEST_L2 = 1e-9  # stands in for l2=0: without any penalty the optimum may lie at infinity
 
 
@@ -24,7 +25,7 @@ class SoftmaxRegression:
 
     Minimises  mean_i s_i cross-entropy(y_i, z_i) + l2/2 |W|^2  (weights s_i scaled to mean 1); b is not penalised.
 
-    l2: strength of the penalty; None means 1/n, n the total weight of the rows (scikit-learn's C is 1/(n l2), so this
+    l2: strength of the penalty; None means 1/n, n the rows of weight above 0 (scikit-learn's C is 1/(n l2), so this
     is its C=1). 0 means the smallest penalty that still has an optimum (1e-9).
     tol: the fit stops when its proven relative distance from the best objective is at most this.
     threads: None means all processors. The fitted numbers are the same for every number of threads.
@@ -105,13 +106,15 @@ class SoftmaxRegression:
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The most probable class of each row, (n,)."""
-        logits = self.decision_function(X)
-        best = (logits > 0).astype(np.int64) if logits.ndim == 1 else logits.argmax(axis=1)
+        best = self.predict_proba(X).argmax(axis=1)
         return np.asarray(self.classes_[best])
 
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """The share of rows whose predicted class is y."""
-        return float(np.mean(self.predict(X) == np.asarray(y)))
+        predicted, truth = self.predict(X), array_of(y, "y")
+        if truth.shape != predicted.shape:
+            raise InputError(f"y has shape {truth.shape}: give one label for each of the {len(predicted)} rows of X")
+        return float(np.mean(predicted == truth))
 
 
 def fit_linear(
@@ -126,9 +129,11 @@ def fit_linear(
     progress: Progress | None = None,
 ) -> tuple[NDArray[np.float64], Certificate, float]:
     """The fitted point (columns + 1, outputs), its certificate and the strength used; for the models of this house."""
-    total = float(features.rows if weights is None else weights.sum())
-    strength = _strength(l2, total)
-    objective = Objective(features, codes, classes, strength * total, weights, threads)
+    strength = _strength(l2, features.rows if weights is None else int(np.count_nonzero(weights)))
+    if weights is not None:  # to mean 1, so that only their ratios matter
+        weights = weights / weights.max()
+        weights /= weights.mean()
+    objective = Objective(features, codes, classes, strength * features.rows, weights, threads)
     solution = minimise(objective, _tolerance(tol), progress=progress)
     point = solution.point
     if objective.outputs > 1:
@@ -164,22 +169,26 @@ def _warn(certificate: Certificate, l2: float | None) -> None:
         warnings.warn(LuceWarning("the fit " + certificate.sentence()), stacklevel=4)
 
 
-def _strength(l2: float | None, total: float) -> float:
+def _strength(l2: float | None, rows: int) -> float:
     if l2 is None:
-        return 1.0 / total
-    if isinstance(l2, bool) or not isinstance(l2, (int, float)) or not math.isfinite(l2) or l2 < 0:
+        return 1.0 / rows
+    if not _is_real(l2) or not math.isfinite(l2) or l2 < 0:
         raise InputError(f"l2 is {l2!r}: give a number from 0 on, or None for 1/n")
     return max(float(l2), SMALLEST_L2)
 
 
 def _tolerance(tol: float) -> float:
-    if isinstance(tol, bool) or not isinstance(tol, (int, float)) or not (math.isfinite(tol) and tol > 0):
+    if not _is_real(tol) or not (math.isfinite(tol) and tol > 0):
         raise InputError(f"tol is {tol!r}: give a number above 0, such as 1e-6")
     return float(tol)
 
 
+def _is_real(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
 def _matrix(X: ArrayLike) -> NDArray[np.floating]:
-    x = np.asarray(X)
+    x = array_of(X, "X")
     if x.dtype.kind not in "biuf":
         raise InputError(f"X holds {x.dtype}, not numbers: use luce.Classifier for tables with text or categories")
     if x.ndim != 2:
@@ -190,29 +199,20 @@ def _matrix(X: ArrayLike) -> NDArray[np.floating]:
         x = x.astype(np.float64)
     if x.strides[0] % x.itemsize or x.strides[1] % x.itemsize:
         x = x.copy()
-    if not np.isfinite(x.sum(dtype=np.float64)):
-        bad = np.argwhere(~np.isfinite(x))
-        if len(bad):
-            row, column = bad[0]
-            raise InputError(
-                f"X has {x[row, column]} in row {row}, column {column}: fill or drop it, or use Classifier"
-            )
+    largest = max(float(x.max()), -float(x.min()))  # NaN if any number is
+    if not largest <= LARGEST:
+        row, column = np.argwhere(~(np.abs(x) <= LARGEST))[0]
+        remedy = "fill or drop it, or use Classifier" if not np.isfinite(x[row, column]) else "rescale the column"
+        raise InputError(f"X has {x[row, column]} in row {row}, column {column}: {remedy}")
     return x
 
 
 def _classes(y: ArrayLike, rows: int) -> tuple[NDArray[Any], NDArray[np.int32]]:
-    labels = np.asarray(y)
+    labels = array_of(np.array(y, dtype=object) if isinstance(y, (list, tuple)) else y, "y")
     if labels.ndim != 1 or len(labels) != rows:
         raise InputError(f"y has shape {labels.shape}: give one label for each of the {rows} rows of X")
     if labels.dtype.kind == "O":
-        kinds = {type(v) for v in labels.tolist()}
-        if kinds != {str}:
-            first = labels.tolist()[0]
-            odd = next((i for i, v in enumerate(labels.tolist()) if type(v) is not type(first)), 0)
-            raise InputError(
-                f"y mixes kinds of labels: row {odd} is {labels[odd]!r}, row 0 is {first!r}; make them of one kind"
-            )
-        labels = labels.astype(str)
+        labels = _of_one_kind(labels)
     if labels.dtype.kind == "f":
         whole = np.isfinite(labels) & (labels == np.floor(labels))
         if not whole.all():
@@ -226,10 +226,26 @@ def _classes(y: ArrayLike, rows: int) -> tuple[NDArray[Any], NDArray[np.int32]]:
     return classes, codes.astype(np.int32)
 
 
+def _of_one_kind(labels: NDArray[Any]) -> NDArray[Any]:
+    """Python objects as an array of strings, ints, bools or floats; a mixture, or anything else, raises InputError."""
+    values = labels.tolist()
+    kinds = {str: "text", bool: "bool", int: "number", float: "number"}
+    first = kinds.get(type(values[0]))
+    if first is None:
+        raise InputError(f"y has {values[0]!r} in row 0: labels must be whole numbers, bools or strings")
+    odd = next((i for i, v in enumerate(values) if kinds.get(type(v)) != first), None)
+    if odd is not None:
+        raise InputError(f"y mixes kinds of labels: row {odd} is {values[odd]!r}, row 0 is {values[0]!r}")
+    return np.array(values)
+
+
 def _weights(sample_weight: ArrayLike | None, rows: int) -> NDArray[np.float64] | None:
     if sample_weight is None:
         return None
-    weights = np.array(sample_weight, dtype=np.float64)
+    given = array_of(sample_weight, "sample_weight")
+    if given.dtype.kind not in "biuf":
+        raise InputError(f"sample_weight holds {given.dtype}: give numbers of at least 0")
+    weights = given.astype(np.float64)
     if weights.shape != (rows,):
         raise InputError(f"sample_weight has shape {weights.shape}: give one number for each of the {rows} rows of X")
     bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))

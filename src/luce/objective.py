@@ -41,7 +41,7 @@ class Objective:
         self.features = features
         self.classes = classes
         self.outputs = 1 if classes == 2 else classes
-        self.penalty = penalty
+        self.penalty = float(penalty)
         self.threads = threads
         self.weights = weights
         self.total = float(features.rows if weights is None else weights.sum())
@@ -116,6 +116,8 @@ class Objective:
         slope = gradient[-1]
         hessian = np.empty((self.outputs, self.outputs))
         _core.intercept_curvature(logits, self.labels, hessian, self.threads)
+        if not (np.isfinite(hessian).all() and np.isfinite(slope).all()):
+            return Gap(value, float("inf"))
         correction = np.linalg.lstsq(hessian, slope, rcond=1e-13)[0]
         solved = np.abs(hessian @ correction - slope).max() <= 1e-12 * self.total
         if not (solved and np.abs(correction).max() <= 0.5 and self.penalty > 0):
