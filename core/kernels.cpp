@@ -107,6 +107,15 @@ static void forward(const double* tile, Index columns, const double* weights, co
 
 static void forward_sparse(const Csr& x, Index first, int rows, const double* weights, int outputs, double* z,
                            double* scratch) {
+    if (outputs == 1) {  // two classes: one number a column, no inner loop
+        for (int r = 0; r < rows; ++r) {
+            double sum = 0.0;
+            for (Index e = x.starts[first + r]; e < x.starts[first + r + 1]; ++e)
+                sum += (x.values ? static_cast<double>(x.values[e]) : 1.0) * weights[x.indices[e]];
+            z[r] += sum;
+        }
+        return;
+    }
     for (int r = 0; r < rows; ++r) {
         for (int k = 0; k < outputs; ++k) scratch[k] = 0.0;
         for (Index e = x.starts[first + r]; e < x.starts[first + r + 1]; ++e) {
@@ -354,6 +363,12 @@ static void backward(const double* tile, Index columns, const double* residual, 
 
 static void backward_sparse(const Csr& x, Index first, int rows, const double* residual, int outputs, double* gradient,
                             double* scratch) {
+    if (outputs == 1) {
+        for (int r = 0; r < rows; ++r)
+            for (Index e = x.starts[first + r]; e < x.starts[first + r + 1]; ++e)
+                gradient[x.indices[e]] += (x.values ? static_cast<double>(x.values[e]) : 1.0) * residual[r];
+        return;
+    }
     for (int r = 0; r < rows; ++r) {
         for (int k = 0; k < outputs; ++k) scratch[k] = residual[k * TILE + r];
         for (Index e = x.starts[first + r]; e < x.starts[first + r + 1]; ++e) {
@@ -365,34 +380,79 @@ static void backward_sparse(const Csr& x, Index first, int rows, const double* r
     }
 }
 
-static void gram_block(const double* x, Index rows, Index columns, const double* w, Index i, Index j, double* block) {
-    constexpr int HALF = 4;
+// left holds, row by row, LANES numbers already weighted; right the columns they are multiplied with.
+template <int GROUPS>
+static inline void gram_groups(const double* left, const double* right, Index rows, Index stride, double* block) {
+    constexpr int HALF = WIDTH == 8 ? LANES : LANES / 2;  // what fits into the registers
     for (int a0 = 0; a0 < LANES; a0 += HALF) {
-        Vec acc[HALF][PARTS];
+        Vec acc[HALF][GROUPS * PARTS];
 #pragma GCC unroll 8
         for (int a = 0; a < HALF; ++a)
 #pragma GCC unroll 8
-            for (int p = 0; p < PARTS; ++p) acc[a][p] = Vec{};
+            for (int p = 0; p < GROUPS * PARTS; ++p) acc[a][p] = Vec{};
         for (Index r = 0; r < rows; ++r) {
-            const double* row = x + r * columns;
-            Vec right[PARTS];
+            Vec x[GROUPS * PARTS];
 #pragma GCC unroll 8
-            for (int p = 0; p < PARTS; ++p) right[p] = load(row + j + p * WIDTH);
+            for (int p = 0; p < GROUPS * PARTS; ++p) x[p] = load(right + r * stride + p * WIDTH);
 #pragma GCC unroll 8
             for (int a = 0; a < HALF; ++a) {
-                const Vec left = broadcast(w[r] * row[i + a0 + a]);
+                const Vec w = broadcast(left[r * LANES + a0 + a]);
 #pragma GCC unroll 8
-                for (int p = 0; p < PARTS; ++p) acc[a][p] += left * right[p];
+                for (int p = 0; p < GROUPS * PARTS; ++p) acc[a][p] += w * x[p];
             }
         }
 #pragma GCC unroll 8
         for (int a = 0; a < HALF; ++a)
 #pragma GCC unroll 8
-            for (int p = 0; p < PARTS; ++p) {
-                double* out = block + (a0 + a) * LANES + p * WIDTH;
+            for (int p = 0; p < GROUPS * PARTS; ++p) {
+                double* out = block + (p / PARTS) * LANES * LANES + (a0 + a) * LANES + (p % PARTS) * WIDTH;
                 store(out, load(out) + acc[a][p]);
             }
     }
+}
+
+static void gram_blocks(const double* left, const double* right, Index rows, Index stride, Index count,
+                        double* blocks) {
+    constexpr int GROUPS = WIDTH == 8 ? 2 : 1;
+    Index b = 0;
+    for (; b + GROUPS <= count; b += GROUPS)
+        gram_groups<GROUPS>(left, right + b * LANES, rows, stride, blocks + b * LANES * LANES);
+    for (; b < count; ++b) gram_groups<1>(left, right + b * LANES, rows, stride, blocks + b * LANES * LANES);
+}
+
+static double add_up(Vec v) {
+    double lanes[WIDTH];
+    store(lanes, v);
+    double sum = 0.0;
+    for (int l = 0; l < WIDTH; ++l) sum += lanes[l];
+    return sum;
+}
+
+// out[i * 4 + j] = a_i . b_j for 4 rows of a and 4 of b
+static void dots(const double* a, Index a_stride, const double* b, Index b_stride, Index n, double* out) {
+    Vec acc[4][4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i)
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; ++j) acc[i][j] = Vec{};
+    Index k = 0;
+    for (; k + WIDTH <= n; k += WIDTH) {
+        Vec x[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) x[i] = load(a + i * a_stride + k);
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; ++j) {
+            const Vec y = load(b + j * b_stride + k);
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; ++i) acc[i][j] += x[i] * y;
+        }
+    }
+    for (int i = 0; i < 4; ++i)
+        for (int j = 0; j < 4; ++j) {
+            double sum = add_up(acc[i][j]);
+            for (Index t = k; t < n; ++t) sum += a[i * a_stride + t] * b[j * b_stride + t];
+            out[i * 4 + j] = sum;
+        }
 }
 
 static double dot(const double* a, const double* b, Index n) {
@@ -481,20 +541,9 @@ static void sigmoid(const double* z, Index n, double* out) {
 
 extern const Kernels table;
 const Kernels table = {
-    LUCE_TEXT(LUCE_ISA),
-    load_rows<float>,
-    load_rows<double>,
-    forward,
-    forward_sparse,
-    sweep,
-    curvature,
-    backward,
-    backward_sparse,
-    gram_block,
-    dot,
-    subtract_scaled,
-    softmax_row,
-    sigmoid,
+    LUCE_TEXT(LUCE_ISA), load_rows<float>, load_rows<double>, forward,     forward_sparse, sweep,
+    curvature,           backward,         backward_sparse,   gram_blocks, dots,           dot,
+    subtract_scaled,     softmax_row,      sigmoid,
 };
 
 }  // namespace LUCE_ISA

@@ -46,8 +46,10 @@ struct Kernels {
     // gradient[index * outputs + k] += value * residual[k] for the stored values of the sparse rows
     void (*backward_sparse)(const Csr& x, Index first, int rows, const double* residual, int outputs, double* gradient,
                             double* scratch);
-    // block[a * stride + b] += sum over rows of w[r] * x[r * columns + i + a] * x[r * columns + j + b], a, b < 8
-    void (*gram_block)(const double* x, Index rows, Index columns, const double* w, Index i, Index j, double* block);
+    // blocks[b][i * LANES + j] += sum over rows of left[r * LANES + i] * right[r * stride + b * LANES + j], b < count
+    void (*gram_blocks)(const double* left, const double* right, Index rows, Index stride, Index count, double* blocks);
+    // out[i * 4 + j] = a_i . b_j for 4 rows of a and 4 rows of b, n numbers each
+    void (*dots)(const double* a, Index a_stride, const double* b, Index b_stride, Index n, double* out);
     double (*dot)(const double* a, const double* b, Index n);
     void (*subtract_scaled)(double* a, const double* b, double factor, Index n);
     // one row of n logits, in double: mode 0 softmax, 1 log-softmax; returns logsumexp

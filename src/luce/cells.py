@@ -357,9 +357,18 @@ def truth_cells(columns: Sequence[pl.Series]) -> list[tuple[NDArray[np.float64],
     cleaned = clean(raw)
     truths = cleaned.str.to_lowercase().replace_strict(TRUTHS, default=None, return_dtype=pl.Float64)
     bad = (truths.is_null() & cleaned.is_not_null()).to_numpy()
-    values = truths.to_numpy()
-    at = [places(column, raw[here]) for column, here in zip(columns, parts, strict=True)]
-    return [(np.append(values[h], np.nan)[k], np.append(bad[h], False)[k]) for k, h in zip(at, parts, strict=True)]
+    read = pl.DataFrame(list(columns)).select(
+        pl.col(column.name).replace_strict(raw[here], truths[here], default=None, return_dtype=pl.Float64)
+        for column, here in zip(columns, parts, strict=True)
+    )
+    none = np.zeros(len(columns[0]), dtype=np.bool_)
+    wrong = [
+        column.is_in(raw[here].filter(pl.Series(bad[here])).to_list()).fill_null(False).to_numpy()
+        if bad[here].any()
+        else none
+        for column, here in zip(columns, parts, strict=True)
+    ]
+    return [(read[column.name].to_numpy(), w) for column, w in zip(columns, wrong, strict=True)]
 
 
 def places(column: pl.Series, levels: pl.Series) -> NDArray[np.intp]:

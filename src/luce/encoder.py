@@ -123,11 +123,12 @@ class CategoryPlan:
 
     @staticmethod
     def fit(name: str, cells: pl.Series) -> CategoryPlan:
-        counts = cells.drop_nulls().value_counts(name="count of cells")
-        kept = counts.filter(counts["count of cells"] >= LEAST_COUNT)
-        if kept.height > MOST_LEVELS:
-            kept = kept.sort(["count of cells", cells.name], descending=[True, False]).head(MOST_LEVELS)
-        return CategoryPlan(name, tuple(sorted(kept[cells.name].to_list())))
+        found = cells.value_counts(name="count of cells")
+        counts = found["count of cells"].to_numpy()
+        pairs = zip(found[cells.name].to_list(), counts.tolist(), strict=True)
+        kept = [(-count, level) for level, count in pairs if level is not None and count >= LEAST_COUNT]
+        levels = [level for _, level in (sorted(kept)[:MOST_LEVELS] if len(kept) > MOST_LEVELS else kept)]
+        return CategoryPlan(name, tuple(sorted(levels)))
 
     @property
     def names(self) -> list[str]:
@@ -136,17 +137,15 @@ class CategoryPlan:
             f"{self.name} is missing",
         ]
 
-    def codes(self, cells: pl.Series) -> NDArray[np.int32]:
+    @property
+    def code(self) -> pl.Expr:
+        """The column's place in the block of each cell, 0 to len(levels) + 1, int32."""
         import polars as pl
 
-        other, missing = len(self.levels), len(self.levels) + 1
-        known = pl.Series(list(self.levels), dtype=pl.String)
-        numbers = pl.Series(np.arange(other, dtype=np.int32))
-        gone = cells.is_null().to_numpy()
-        if other == 0:
-            return np.where(gone, missing, other).astype(np.int32)
-        coded = cells.replace_strict(known, numbers, default=other, return_dtype=pl.Int32)
-        return np.where(gone, missing, coded.fill_null(missing).to_numpy()).astype(np.int32)
+        other, cells = len(self.levels), pl.col(self.name)
+        numbers = list(range(other))
+        known = cells.replace_strict(self.levels, numbers, default=other, return_dtype=pl.Int32) if other else other
+        return pl.when(cells.is_null()).then(other + 1).otherwise(known).cast(pl.Int32)
 
 
 @dataclass(frozen=True)
@@ -232,9 +231,14 @@ class Encoder:
 
     def _codes(self, parsed: Mapping[str, Any]) -> list[tuple[int, list[NDArray[np.int32]]]]:
         """Per block of sparse columns: its width, and the codes within it (each row has one of each)."""
+        import polars as pl
+
         blocks = [(len(v.values) + 1, [v.codes(parsed[v.name])]) for v in self.values]
         blocks += [(20, [d.month_codes(parsed[d.name]), d.weekday_codes(parsed[d.name])]) for d in self.dates]
-        blocks += [(len(c.levels) + 2, [c.codes(parsed[c.name])]) for c in self.categories]
+        if self.categories:  # one query for all of them: each costs more than its work on a small table
+            cells = pl.DataFrame([parsed[c.name] for c in self.categories])
+            coded = cells.select([c.code.alias(c.name) for c in self.categories])
+            blocks += [(len(c.levels) + 2, [coded[c.name].to_numpy()]) for c in self.categories]
         return blocks
 
     def unseen(self, parsed: Mapping[str, Any]) -> list[tuple[str, int, str]]:

@@ -83,7 +83,7 @@ class Features:
             place = np.full(self.sparse_columns, -1)
             place[columns[len(dense) :] - p] = np.arange(len(dense), len(columns))
             known = place[column] >= 0
-            np.add.at(out, (row[known], place[column[known]]), value[known])
+            np.add.at(out.reshape(-1), row[known] * padded + place[column[known]], value[known])
         return out
 
     def weighted_squares(self, rows: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:

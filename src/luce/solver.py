@@ -25,7 +25,7 @@ BLOCK_COLUMNS = 512  # columns with exact curvature when there are too many for 
 ALL_COLUMNS = 1200  # up to so many, all columns have exact curvature
 
 LINE_SLOPE = 0.3  # how exact the step along a direction is
-SAMPLE_ROWS = 16_384  # rows that the metric is made from; more are sampled by their curvature
+SAMPLE_ROWS = 8_192  # rows that the metric is made from, or 16 a column; of more than twice that, a sample
 
 Progress = Callable[[int, float], None]
 
@@ -91,27 +91,28 @@ class Metric:
             self.diagonal = o.features.weighted_squares(rows, weights)[:, self.rest] + o.penalty
 
     def _affordable(self, rows: int) -> bool:
-        """A block for each direction, if that costs at most some forty passes over the data and half a GiB."""
+        """A block for each direction, if that costs at most some 25 passes over the data and half a GiB."""
         o, size = self.objective, len(self.columns)
         a_pass = 4.0 * o.features.stored * o.outputs + 4e6
-        return o.outputs * (rows * size**2 + size**3 / 3) <= 40 * a_pass and o.outputs * size**2 <= 1 << 26
+        return o.outputs * (rows * size**2 + size**3 / 3) <= 25 * a_pass and o.outputs * size**2 <= 1 << 26
 
     def _sample(self, logits: Array) -> tuple[NDArray[np.int64], Array]:
         """Rows and their scales: all, or a systematic sample with chances in proportion to their curvature."""
         n, weight = logits.shape[1], self.objective.weights
         every = np.ones(n) if weight is None else weight
-        if n <= SAMPLE_ROWS:
+        wanted = max(SAMPLE_ROWS, 16 * len(self.columns))
+        if n <= 2 * wanted:
             return np.arange(n), every
         p = _probabilities(logits)
         curvature = every * (p * (1 - p)).sum(axis=0)
-        chance = curvature * (SAMPLE_ROWS / max(curvature.sum(), 1e-300))
+        chance = curvature * (wanted / max(curvature.sum(), 1e-300))
         for _ in range(5):  # rows with chance above 1 are taken for sure; the others share what is left
             chance = np.minimum(chance, 1.0)
             sure = chance >= 1.0
             left = chance[~sure].sum()
             if left <= 0:
                 break
-            chance[~sure] *= max(SAMPLE_ROWS - int(sure.sum()), 1) / left
+            chance[~sure] *= max(wanted - int(sure.sum()), 1) / left
         chance = np.clip(chance, 1e-12, 1.0)
         upto = np.cumsum(chance)
         rows = np.flatnonzero(np.floor(upto + 0.5) > np.floor(np.concatenate([[0.0], upto[:-1]]) + 0.5))
