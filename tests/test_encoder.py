@@ -175,8 +175,8 @@ def test_d16_unseen_levels_share_the_column_of_rare_ones_and_are_told() -> None:
 def test_a_category_of_rare_levels_alone() -> None:
     plan = CategoryPlan.fit("c", pl.Series("c", ["a", "b", None]))
     assert plan.levels == ()
-    assert plan.codes(pl.Series("c", ["a", None, "z"])).tolist() == [0, 1, 0]
-    assert plan.codes(pl.Series("c", [], dtype=pl.String)).tolist() == []
+    assert pl.DataFrame({"c": ["a", None, "z"]}).select(plan.code).to_series().to_list() == [0, 1, 0]
+    assert pl.DataFrame({"c": []}, {"c": pl.String}).select(plan.code).to_series().to_list() == []
 
 
 def test_every_row_has_one_level(monkeypatch: pytest.MonkeyPatch) -> None:

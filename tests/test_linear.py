@@ -85,7 +85,7 @@ def test_no_l2_is_one_over_n_is_c_of_1() -> None:
 
 def test_e14_a_tolerance_out_of_reach_warns_with_the_gap_and_leaves_a_usable_model() -> None:
     x, y = drawn(3)
-    with pytest.warns(LuceWarning, match="stopped early: at most .* nats"):
+    with pytest.warns(LuceWarning, match="stopped early, but proven .* nats"):
         model = SoftmaxRegression(tol=1e-60).fit(x, y)
     assert not model.certificate_.converged
     assert model.certificate_.relative_gap < 1e-20
@@ -465,6 +465,6 @@ def test_the_decision_function_is_the_logit() -> None:
 def test_the_certificate_says_what_it_holds() -> None:
     certificate = SoftmaxRegression().fit(*drawn(3)).certificate_
     assert certificate.relative_gap == pytest.approx(certificate.gap / certificate.objective, rel=1e-14)
-    assert certificate.sentence().startswith("at most ")
+    assert certificate.sentence().startswith("proven to lie within ")
     assert f"{certificate.passes} passes" in certificate.sentence()
     assert certificate.seconds >= 0

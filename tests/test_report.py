@@ -249,10 +249,10 @@ def test_no_mistakes_are_said_in_words() -> None:
 def test_classes_without_a_row_are_said_and_not_called_the_worst() -> None:
     labels = [f"c{number}" for number in range(15)]
     text = text_of(certain(labels[:11], [*labels[:10], "c0"], labels))
-    assert "4 classes have no held-out row and count as 0 in the macro mean" in text
+    assert "4 classes have no row here and count as 0 in the macro mean" in text
     assert not any(f"\nc{number} " in text for number in range(11, 15))
     one = text_of(certain(["a"], ["a"], ["a", "b"]))
-    assert "1 class has no held-out row and counts as 0 in the macro mean" in one
+    assert "1 class has no row here and counts as 0 in the macro mean" in one
 
 
 @pytest.mark.parametrize(

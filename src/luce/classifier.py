@@ -71,7 +71,7 @@ class Classifier:
         Raises InputError for data that cannot be used; a failed fit leaves an earlier one as it was.
         """
         table, name, target = _rows_and_labels(data, label)
-        schema = infer_schema(table, self.kinds)
+        schema = _schema(table, name, self.kinds)
         self._fitted = _fit(table, name, target, schema, self.l2, available_threads(self.threads), progress)
         return self
 
@@ -166,7 +166,7 @@ def train(
     """
     model = classifier if classifier is not None else Classifier()
     table, name, target = _rows_and_labels(data, label)
-    schema = infer_schema(table, model.kinds)
+    schema = _schema(table, name, model.kinds)
     if on_schema is not None:
         on_schema(schema)
     threads = available_threads(model.threads)
@@ -229,6 +229,12 @@ def _fit(
     }
     coef = np.ascontiguousarray(point[:-1].T)
     return Fitted(schema, encoder, coef, point[-1].copy(), tuple(target.classes), name, facts)
+
+
+def _schema(table: Table, label: str, kinds: Mapping[str, str] | None) -> Schema:
+    if kinds and label in kinds:
+        raise InputError(f"the kind of {label!r} cannot be settled: it is the label; name other columns")
+    return infer_schema(table, kinds)
 
 
 def _few(counts: NDArray[np.int64], target: Labels) -> list[str]:

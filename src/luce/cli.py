@@ -80,7 +80,7 @@ encoding_option = click.option("--encoding", help="Character encoding of a text 
 @click.option("--label", required=True, metavar="COLUMN", help="The column to predict.")
 @click.option("--out", default="model.luce", show_default=True, metavar="FILE", help="Where to save the model.")
 @click.option("--holdout", default=0.2, show_default=True, metavar="SHARE", help="Share of rows to measure on, or 0.")
-@click.option("--seed", default=0, show_default=True, help="Chooses the rows that are held out.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Chooses the held-out rows.")
 @click.option("--as", "kinds", multiple=True, metavar="COLUMN=KIND",
               help="Settle what a column is: number, boolean, date, category or ignore. May be repeated.")  # fmt: skip
 @encoding_option
@@ -97,7 +97,7 @@ def train(
     from luce.report import render
 
     _check_share(holdout)
-    _check_target(out)
+    _check_target(out, data)
     table = _read(data, encoding)
     model = luce.Classifier(kinds=_kinds(kinds), threads=threads)
     with _progress("fitting") as progress:
@@ -121,8 +121,12 @@ def _check_share(holdout: float) -> None:
         raise InputError(f"--holdout is {holdout}: give a share from 0 up to (not including) 1, such as 0.2")
 
 
-def _check_target(out: str) -> None:
-    """Before minutes of work: can the model be written there at all?"""
+def _check_target(out: str, *read: str) -> None:
+    """Before minutes of work: can the file be written there at all, and is it none of those that are read?"""
+    if not out:
+        raise InputError("--out is empty: give the name of a file")
+    if os.path.exists(out) and any(os.path.exists(name) and os.path.samefile(out, name) for name in read):
+        raise InputError(f"--out {out} is a file that is being read; give another name")
     folder = os.path.dirname(out) or "."
     if not os.path.isdir(folder):
         raise InputError(f"--out {out}: the folder {folder} does not exist; make it first")
@@ -162,6 +166,8 @@ def _show_schema(schema: Schema, rows: int, data: str) -> None:
         _say(f"  left out: {inert(column.name)} ({inert(column.why)})")
     if len(left) > SHOWN_COLUMNS:
         _say(f"  left out: {len(left) - SHOWN_COLUMNS} more columns; luce inspect lists all")
+    if any(column.why.startswith(("identifier", "free text")) for column in left):
+        _say("  (to keep one all the same: --as 'COLUMN=category')")
 
 
 def _some(names: list[str]) -> str:
@@ -194,6 +200,8 @@ def predict(model: str, data: str, out: str | None, encoding: str | None, thread
 
     import luce
 
+    if out is not None:
+        _check_target(out, model, data)
     classifier = luce.load(model)
     classifier.threads = threads
     table = _read(data, encoding)
@@ -210,7 +218,7 @@ def _say_unseen(fitted: Fitted, table: Any) -> None:
 
     ignore = {fitted.label} if fitted.label else set()
     for column, count, example in fitted.encoder.unseen(parse(table, fitted.schema, ignore=ignore)):
-        _say(f"note: column {inert(column)}: {count:,} cell(s) new to the model, such as '{inert(example)}'")
+        _say(f"note: column {inert(column)}: {count:,} cell(s) rare or unseen in training, such as '{inert(example)}'")
 
 
 def _write_frame(frame: pl.DataFrame, out: str | None) -> None:
@@ -256,7 +264,7 @@ def evaluate(
     if as_json:
         click.echo(_json(to_json(report)))
     else:
-        render(report, _console())
+        render(report, _console(), rows="evaluated")
 
 
 @cli.command()
@@ -284,7 +292,7 @@ def inspect(model: str, as_json: bool) -> None:
     held = facts.get("held_out")
     if held:
         loss = "infinite" if held["log_loss"] is None else f"{held['log_loss']:.4g}"
-        click.echo(f"held out {held['rows']:,} rows: accuracy {held['accuracy']:.1%}, log loss {loss}")
+        click.echo(f"held out {held['rows']:,} rows: accuracy {100 * held['accuracy']:.1f} %, log loss {loss}")
     click.echo(f"the fit: {facts['certificate']}; l2 {facts['l2']:.4g}")
     click.echo("columns:")
     for column in fitted.schema.columns:
@@ -326,9 +334,13 @@ def softmax(logits: tuple[str, ...], classes: str | None, temperature: float, as
     z = np.array([_logit(text) for text in logits])
     if len(z) < 2:
         raise InputError("one logit is not enough: give one number for each class, at least two")
-    names = classes.split(",") if classes is not None else [f"class {i}" for i in range(1, len(z) + 1)]
+    names = [f"class {i}" for i in range(1, len(z) + 1)]
+    if classes is not None:
+        names = [name.strip() for name in classes.split(",")]
     if len(names) != len(z):
         raise InputError(f"--classes names {len(names)} classes for {len(z)} logits: give one name for each")
+    if len(set(names)) != len(names) or not all(names):
+        raise InputError("--classes has an empty or a doubled name: each class needs a name of its own")
     p = luce.softmax(z, temperature=temperature)
     with np.errstate(over="ignore"):
         usable = np.isfinite(z / temperature).all()
@@ -365,7 +377,7 @@ def _show_softmax(
     shift = 0.0 if np.isfinite(powers.sum()) and powers.sum() > 0 else float(scaled.max())
     powers = np.exp(scaled - shift)
     head = "exp(z)" if temperature == 1 else f"exp(z / {temperature:g})"
-    head = head if shift == 0 else head[:-1] + f" - {shift:g})"
+    head = head if shift == 0 else head[:-1] + f" {'-' if shift > 0 else '+'} {abs(shift):g})"
     table = Table(box=None, pad_edge=False)
     table.add_column("class")
     for title in ("z", head, "share of the sum"):
@@ -374,16 +386,20 @@ def _show_softmax(
     table.add_column("one-hot", justify="right")
     for k, name in enumerate(names):
         style = "bold green" if k == best else ""
-        bar = Text("█" * round(30 * float(p[k])) or "▏", style=style)
-        numbers = (f"{z[k]:g}", f"{powers[k]:.4f}", f"{p[k]:.4f}")
+        bar = Text("█" * round(20 * float(p[k])) or "▏", style=style)
+        numbers = (f"{z[k]:g}", _figure(powers[k]), f"{p[k]:.4f}")
         table.add_row(Text(inert(name), style=style), *numbers, bar, str(int(k == best)))
-    table.add_row("sum", "", f"{powers.sum():.4f}", "1", "", "", style="dim")
+    table.add_row("sum", "", _figure(powers.sum()), "1", "", "", style="dim")
     console = _console()
     console.print(table)
-    answer = Text.assemble("\nanswer: ", (inert(names[best]), "bold green"), f" at {float(p[best]):.1%}")
+    answer = Text.assemble("\nanswer: ", (inert(names[best]), "bold green"), f" at {100 * float(p[best]):.1f} %")
     console.print(answer)
     if len(z) == 2:
         _show_sigmoid(scaled, names, console)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4f}" if value < 1e6 else f"{value:.4e}"
 
 
 def _show_sigmoid(scaled: NDArray[np.float64], names: list[str], console: Console) -> None:
@@ -444,7 +460,7 @@ def main() -> None:
         code = cli(standalone_mode=False) or 0
         sys.stdout.flush()
     except click.exceptions.Abort:
-        _say("luce: stopped; nothing was saved")
+        _say("luce: stopped; no file was left half written")
         code = 130
     except click.ClickException as error:
         error.show()

@@ -129,12 +129,12 @@ def to_json(report: Report) -> dict[str, Any]:
     }
 
 
-def render(report: Report, console: Console) -> None:
+def render(report: Report, console: Console, rows: str = "held out") -> None:
     """Print the report: a headline, the scores of each class, and the confusions, fitted to the console's width.
 
     Up to 12 classes show the confusion matrix where it fits; otherwise the worst classes and the commonest confusions.
     """
-    for line in _headline(report, console):
+    for line in _headline(report, console, rows):
         console.print(line)
     if math.isinf(report.log_loss):
         console.print(INFINITE, style="bold red", markup=False, highlight=False)
@@ -243,7 +243,7 @@ def _shown_label(label: Label, width: int, console: Console) -> str:
     return set_cell_size(text, min(cell_len(text), width - len(ellipsis))).rstrip() + ellipsis
 
 
-def _headline(report: Report, console: Console) -> list[Text]:
+def _headline(report: Report, console: Console, rows: str) -> list[Text]:
     """One line where it fits, otherwise broken between its parts."""
     from rich.text import Text
 
@@ -252,7 +252,7 @@ def _headline(report: Report, console: Console) -> list[Text]:
     if isinstance(base.class_, str) and not majority.startswith("'"):
         majority = f"'{majority}'"
     parts = [
-        Text.assemble("held out: ", (_count(report.rows, "row", "rows"), "bold")),
+        Text.assemble(f"{rows}: ", (_count(report.rows, "row", "rows"), "bold")),
         Text.assemble(
             "accuracy ", (_percent(report.accuracy), "bold"), f" (majority class {majority}: {_percent(base.accuracy)})"
         ),
@@ -273,7 +273,7 @@ def _notes(report: Report, hidden: list[str]) -> list[str]:
     notes = [f"not shown: {' and '.join(hidden)}"] if hidden else []
     absent = sum(row.support == 0 for row in report.per_class)
     if absent:
-        verb = "has no held-out row and counts" if absent == 1 else "have no held-out row and count"
+        verb = "has no row here and counts" if absent == 1 else "have no row here and count"
         notes.append(f"{_count(absent, 'class', 'classes')} {verb} as 0 in the macro mean")
     return notes
 

@@ -48,10 +48,10 @@ class Certificate:
     def sentence(self) -> str:
         if not np.isfinite(self.gap):
             return "no bound on the distance to the best possible fit was proven"
-        more = "" if self.converged else "stopped early: "
+        early = "" if self.converged else "stopped early, but "
         return (
-            f"{more}at most {self.gap:.2g} nats of the objective {self.objective:.6g} are left to the best possible "
-            f"fit ({self.relative_gap:.1g} of it; {self.passes} passes)"
+            f"{early}proven to lie within {self.relative_gap:.1g} of the best possible fit "
+            f"(at most {self.gap:.2g} of {self.objective:.6g} nats left; {self.passes} passes)"
         )
 
 
