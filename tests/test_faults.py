@@ -10,6 +10,7 @@ from typing import Any
 
 import claims
 import numpy as np
+import polars as pl
 import pytest
 import reference
 from claims import CASES, CLAIMS, Case
@@ -297,11 +298,15 @@ def test_a_value_that_is_too_small(classes: int, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("case", [TABLE, TABLE_TWO], ids=repr)
 def test_unseen_levels_become_the_first_level(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    def change(true: Callable[..., Any], plan: CategoryPlan, cells: Any) -> np.ndarray:
-        codes = true(plan, cells)
-        return np.where(codes == len(plan.levels), 0, codes).astype(np.int32)
+    true = CategoryPlan.code.fget
 
-    put = method(CategoryPlan, "codes", change)
+    def first(plan: CategoryPlan) -> pl.Expr:
+        code = true(plan)
+        return pl.when(code == len(plan.levels)).then(0).otherwise(code).cast(pl.Int32)
+
+    def put(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(CategoryPlan, "code", property(first))
+
     turns_red(claims.unseen_levels_use_their_own_slot, case, monkeypatch, put)
 
 

@@ -82,7 +82,8 @@ class Metric:
         self.basis = _class_basis(p, scale)
         weights = _curvature_along(self.basis, p) * scale
         x = o.features.submatrix(rows, self.columns[:-1], (size + 7) // 8 * 8)
-        blocks = weights if self._affordable(len(rows)) else weights.max(axis=0, keepdims=True)
+        first = len(self.factors) == 0
+        blocks = weights if not first and self._affordable(len(rows)) else weights.max(axis=0, keepdims=True)
         ridge = np.full(size, o.penalty)
         ridge[-1] = 1e-8 * o.total
         self.factors = np.empty((len(blocks), size, size))

@@ -132,7 +132,7 @@ def _names(columns: Iterable[Any], source: str) -> list[str]:
             kind = type(column).__name__
             raise InputError(f"{source}: the name of column {place} is a {kind}, {shown(column)}; rename it to text")
         name = nfc(str(column))
-        if not name.strip():
+        if not name:
             raise InputError(f"{source}: column {place} has no name; give it one")
         if name in names:
             raise InputError(f"{source}: columns {names[name]} and {place} are both named {shown(name)}; rename one")
