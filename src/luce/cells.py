@@ -13,7 +13,7 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -265,6 +265,9 @@ def typed_dates(series: pl.Series) -> pl.Series:
 # the different cells of text columns
 
 
+Cleaned: TypeAlias = "tuple[pl.Series, pl.Series]"  # the different cells of a column, and the same ones clean
+
+
 @dataclass(frozen=True, eq=False)
 class Levels:
     """The different cells of one text column, in no set order, each read by every rule that tells the kinds."""
@@ -333,28 +336,40 @@ def _read_by_rules(levels: Sequence[pl.Series]) -> list[Levels]:
     ]
 
 
-def category_cells(columns: Sequence[pl.Series]) -> list[pl.Series]:
-    """Each text cell as its level (null = missing); only levels that are written otherwise than they read change."""
+def clean_levels(columns: Sequence[pl.Series]) -> list[Cleaned]:
+    """The different cells of each text column, and the same ones clean."""
     if not columns:
         return []
     raw, parts = _different(columns)
     cleaned = clean(raw)
-    changed = cleaned.ne_missing(raw)
+    return [(raw[here], cleaned[here]) for here in parts]
+
+
+def category_cells(columns: Sequence[pl.Series], levels: Sequence[Cleaned]) -> list[pl.Series]:
+    """Each text cell as its level (null = missing); only levels that are written otherwise than they read change."""
+    import polars as pl
+
+    if not columns:
+        return []
+    raw, cleaned = pl.concat([r for r, _ in levels]), pl.concat([c for _, c in levels])
+    changed = cleaned.ne_missing(raw).to_numpy()
     out = []
-    for column, here in zip(columns, parts, strict=True):
-        odd = changed[here]
-        out.append(column.replace(raw[here].filter(odd), cleaned[here].filter(odd)) if odd.any() else column)
+    for column, here in zip(columns, _parts([r for r, _ in levels]), strict=True):
+        odd = np.flatnonzero(changed[here]) + here.start
+        out.append(column.replace(raw[odd], cleaned[odd]) if len(odd) else column)
     return out
 
 
-def truth_cells(columns: Sequence[pl.Series]) -> list[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+def truth_cells(
+    columns: Sequence[pl.Series], levels: Sequence[Cleaned]
+) -> list[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
     """The cells of each boolean text column as 0, 1 or NaN (missing), and which cells are no truth values."""
     import polars as pl
 
     if not columns:
         return []
-    raw, parts = _different(columns)
-    cleaned = clean(raw)
+    raw, cleaned = pl.concat([r for r, _ in levels]), pl.concat([c for _, c in levels])
+    parts = _parts([r for r, _ in levels])
     truths = cleaned.str.to_lowercase().replace_strict(TRUTHS, default=None, return_dtype=pl.Float64)
     bad = (truths.is_null() & cleaned.is_not_null()).to_numpy()
     read = pl.DataFrame(list(columns)).select(
@@ -362,13 +377,12 @@ def truth_cells(columns: Sequence[pl.Series]) -> list[tuple[NDArray[np.float64],
         for column, here in zip(columns, parts, strict=True)
     )
     none = np.zeros(len(columns[0]), dtype=np.bool_)
-    wrong = [
-        column.is_in(raw[here].filter(pl.Series(bad[here])).to_list()).fill_null(False).to_numpy()
-        if bad[here].any()
-        else none
-        for column, here in zip(columns, parts, strict=True)
-    ]
-    return [(read[column.name].to_numpy(), w) for column, w in zip(columns, wrong, strict=True)]
+    out = []
+    for column, here in zip(columns, parts, strict=True):
+        odd = raw[here].filter(pl.Series(bad[here])).to_list()
+        wrong = column.is_in(odd).fill_null(False).to_numpy() if odd else none
+        out.append((read[column.name].to_numpy(), wrong))
+    return out
 
 
 def places(column: pl.Series, levels: pl.Series) -> NDArray[np.intp]:

@@ -48,13 +48,15 @@ FEW_ROWS = 20
 class Table:
     """Rows under unique column names (NFC), and where they came from; nothing changes the caller's object.
 
-    `mixed` says, for a column of Python cells of several types, where the types first differ.
+    `mixed` says, for a column of Python cells of several types, where the types first differ. `levels` remembers what
+    was read of the text columns, so that it is read once.
     """
 
     frame: pl.DataFrame
     source: str = "the data"
     notes: tuple[str, ...] = ()
     mixed: Mapping[str, str] = field(default_factory=dict)
+    levels: dict[str, cells.Cleaned] = field(default_factory=dict, repr=False)
 
     @property
     def rows(self) -> int:
@@ -268,6 +270,7 @@ def infer_schema(table: Table, kinds: Mapping[str, str] | None = None) -> Schema
             found[series.name] = column
     notes: list[str] = []
     for series, levels in zip(texts, cells.read_levels(texts), strict=True):
+        table.levels[series.name] = (levels.raw, levels.clean)
         found[series.name] = _text_column(table, series, levels, asked.get(series.name), notes)
     return Schema(tuple(found[name] for name in table.names), tuple(notes))
 
@@ -487,12 +490,22 @@ def parse(table: Table, schema: Schema, ignore: Collection[str] = ()) -> dict[st
             out[column.name] = _date_cells(table, series, column)
         else:
             out[column.name] = _number_cells(table, series, column)
-    out.update((series.name, series) for series in cells.category_cells(texts["category"]))
-    for series, (values, bad) in zip(texts["boolean"], cells.truth_cells(texts["boolean"]), strict=True):
+    levels = _levels(table, [*texts["category"], *texts["boolean"]])
+    categories = cells.category_cells(texts["category"], levels[: len(texts["category"])])
+    out.update((series.name, series) for series in categories)
+    truths = cells.truth_cells(texts["boolean"], levels[len(texts["category"]) :])
+    for series, (values, bad) in zip(texts["boolean"], truths, strict=True):
         if bad.any():
             _refuse(table, series, bad, f"is neither true nor false; {_REMEDY}")
         out[series.name] = values
     return out
+
+
+def _levels(table: Table, texts: Sequence[pl.Series]) -> list[cells.Cleaned]:
+    """The levels of text columns: known already where the schema was inferred from this very table."""
+    new = [series for series in texts if series.name not in table.levels]
+    table.levels.update(zip([series.name for series in new], cells.clean_levels(new), strict=True))
+    return [table.levels[series.name] for series in texts]
 
 
 def _check_names(table: Table, schema: Schema, ignore: set[str]) -> None:
