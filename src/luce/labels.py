@@ -153,16 +153,16 @@ _WHOLE = re.compile("0|[1-9][0-9]{0,17}")
 
 def _text_labels(text: pl.Series, place: str) -> Labels:
     raw = text.unique().drop_nulls()
-    bare = cells.stripped(raw)
-    if text.null_count() or (bare == "").any():
+    bare = cells.stripped(raw).to_list()
+    if text.null_count() or "" in bare:
         _refuse_missing((cells.stripped(text).fill_null("") == "").to_numpy(), place)
-    names = bare.unique().to_list()
+    names = list(dict.fromkeys(bare))
     whole = all(_WHOLE.fullmatch(name) for name in names)
     if not whole and len(names) > 20:
         _refuse_fractions(text, raw, place)
     order = sorted(names, key=int) if whole else sorted(names)
     ranks = {name: code for code, name in enumerate(order)}
-    codes = np.array([ranks[name] for name in bare.to_list()], dtype=np.int64)[cells.places(text, raw)]
+    codes = np.array([ranks[name] for name in bare], dtype=np.int64)[cells.places(text, raw)]
     notes = []
     if len(names) < len(raw):
         notes.append(f"{place}: labels that differ only in outer blanks or Unicode form are taken as one class")
