@@ -94,7 +94,7 @@ class Metric:
     def _affordable(self, rows: int) -> bool:
         """A block for each direction, if that costs at most some 25 passes over the data and half a GiB."""
         o, size = self.objective, len(self.columns)
-        a_pass = 4.0 * o.features.stored * o.outputs + 4e6
+        a_pass = 4.0 * o.features.stored * o.outputs + 2e7
         return o.outputs * (rows * size**2 + size**3 / 3) <= 25 * a_pass and o.outputs * size**2 <= 1 << 26
 
     def _sample(self, logits: Array) -> tuple[NDArray[np.int64], Array]:
@@ -245,7 +245,7 @@ def minimise(
             history = (
                 _History()
             )  # its pairs were measured in the old metric; keeping them costs more passes than it saves
-            refresh_at = max(3, int(2.5 * iteration))
+            refresh_at = max(6, 3 * iteration)
         direction = history.direction(gradient, metric)
         slope = _dot(gradient, direction)
         if not slope < 0:
