@@ -7,11 +7,14 @@
 
 #include <optional>
 #include <stdexcept>
+#include <vector>
 
 #include "cross_entropy.h"
 #include "gram.h"
 #include "kernels.h"
+#include "quasi_newton.h"
 #include "softmax.h"
+#include "symmetric.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -171,6 +174,63 @@ void intercept_curvature(Matrix<double> logits, const Labels& labels, OutMatrix 
     luce::intercept_curvature(logits.data(), labels.rows(), labels.rows(), labels.y, hessian.data(), threads);
 }
 
+bool symmetric_eigen(OutMatrix a, OutVector values) {
+    require(a.shape(0) == a.shape(1) && values.shape(0) == a.shape(0), "a square matrix and a value for each row");
+    nb::gil_scoped_release free;
+    return luce::symmetric_eigen(a.data(), static_cast<Index>(a.shape(0)), values.data());
+}
+
+bool solve_symmetric(OutMatrix a, Vector<double> b, double rank, OutVector x) {
+    require(a.shape(0) == a.shape(1) && b.shape(0) == a.shape(0) && x.shape(0) == a.shape(0),
+            "a square matrix and vectors of its size");
+    nb::gil_scoped_release free;
+    return luce::solve_symmetric(a.data(), static_cast<Index>(a.shape(0)), b.data(), rank, x.data());
+}
+
+void row_curvature(Matrix<double> logits, const Labels& labels, OutVector curvature, int threads) {
+    check_logits(labels.rows(), labels.y.outputs(), logits.shape(0), logits.shape(1));
+    require(static_cast<Index>(curvature.shape(0)) == labels.rows(), "one curvature for each row");
+    nb::gil_scoped_release free;
+    luce::row_curvature(logits.data(), labels.rows(), labels.rows(), labels.y, curvature.data(), threads);
+}
+
+void curvature_along(Matrix<double> logits, const Labels& labels, Matrix<double> basis, OutMatrix curvature,
+                     int threads) {
+    const std::size_t outputs = labels.y.outputs();
+    check_logits(labels.rows(), labels.y.outputs(), logits.shape(0), logits.shape(1));
+    require(basis.shape(0) == outputs && basis.shape(1) == outputs, "the basis must be outputs x outputs");
+    check_logits(labels.rows(), labels.y.outputs(), curvature.shape(0), curvature.shape(1));
+    nb::gil_scoped_release free;
+    luce::curvature_along(logits.data(), labels.rows(), labels.rows(), labels.y, basis.data(), curvature.data(),
+                          threads);
+}
+
+void check_places(const Vector<Index>& places, Index end) {
+    for (std::size_t i = 0; i < places.shape(0); ++i)
+        require(places.data()[i] >= 0 && places.data()[i] < end, "a row or column is out of range");
+}
+
+void submatrix(const Design& d, Vector<Index> rows, Vector<Index> columns, OutMatrix out, int threads) {
+    check_places(rows, d.x.rows);
+    check_places(columns, d.x.columns());
+    for (std::size_t j = 1; j < columns.shape(0); ++j)
+        require(columns.data()[j - 1] < columns.data()[j], "columns must ascend");
+    require(out.shape(0) == rows.shape(0) && out.shape(1) > columns.shape(0), "out must be rows x more than columns");
+    nb::gil_scoped_release free;
+    luce::submatrix(d.x, rows.data(), static_cast<Index>(rows.shape(0)), columns.data(),
+                    static_cast<Index>(columns.shape(0)), static_cast<Index>(out.shape(1)), out.data(), threads);
+}
+
+void weighted_squares(const Design& d, Vector<Index> rows, Matrix<double> weights, OutMatrix out, int threads) {
+    check_places(rows, d.x.rows);
+    require(weights.shape(1) == rows.shape(0), "weights must be blocks x rows");
+    require(out.shape(0) == weights.shape(0) && static_cast<Index>(out.shape(1)) == d.x.columns(),
+            "out must be blocks x columns");
+    nb::gil_scoped_release free;
+    luce::weighted_squares(d.x, rows.data(), static_cast<Index>(rows.shape(0)), weights.data(),
+                           static_cast<Index>(weights.shape(0)), out.data(), threads);
+}
+
 void curvature_factors(Matrix<double> x, Index size, Matrix<double> weights, Vector<double> ridge, OutCube factors,
                        int threads) {
     const Index padded = static_cast<Index>(x.shape(1));
@@ -185,15 +245,76 @@ void curvature_factors(Matrix<double> x, Index size, Matrix<double> weights, Vec
                             static_cast<Index>(weights.shape(0)), ridge.data(), factors.data(), threads);
 }
 
-void solve_factors(nb::ndarray<const double, nb::ndim<3>, nb::c_contig, nb::device::cpu> factors, OutMatrix right,
-                   int threads) {
-    require(factors.shape(0) >= 1 && factors.shape(1) == factors.shape(2) && right.shape(1) == factors.shape(1),
-            "factors must be count x size x size, right sides blocks x size");
-    require(factors.shape(0) == 1 || factors.shape(0) == right.shape(0), "one factor for all blocks or one for each");
-    nb::gil_scoped_release free;
-    luce::solve_factors(factors.data(), static_cast<Index>(factors.shape(0)), static_cast<Index>(factors.shape(1)),
-                        right.data(), static_cast<Index>(right.shape(0)), threads);
-}
+// Directions for points of columns x outputs; keeps the arrays of its metric alive.
+class QuasiNewton {
+public:
+    using Cube = nb::ndarray<const double, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+
+    QuasiNewton(Vector<Index> exact, Vector<Index> rest, int outputs, int memory)
+        : exact_(exact), rest_(rest), history_(length(exact, rest, outputs), memory) {
+        require(outputs >= 1 && memory >= 0, "at least one output, no negative memory");
+        metric_.columns = static_cast<Index>(exact.shape(0) + rest.shape(0));
+        metric_.outputs = outputs;
+        metric_.exact = exact.data();
+        metric_.size = static_cast<Index>(exact.shape(0));
+        metric_.rest = rest.data();
+        std::vector<char> met(metric_.columns);
+        for (const Vector<Index>& part : {exact, rest}) {
+            check_places(part, metric_.columns);
+            for (std::size_t i = 0; i < part.shape(0); ++i) met[part.data()[i]]++;
+        }
+        for (const char times : met) require(times == 1, "exact and rest must name every column once");
+    }
+
+    void take_metric(Matrix<double> basis, Cube factors, Matrix<double> diagonal) {
+        const std::size_t outputs = metric_.outputs, size = metric_.size, rest = metric_.columns - metric_.size;
+        require(basis.shape(0) == outputs && basis.shape(1) == outputs, "the basis must be outputs x outputs");
+        require((factors.shape(0) == 1 || factors.shape(0) == outputs) && factors.shape(1) == size &&
+                    factors.shape(2) == size,
+                "factors must be 1 or outputs x size x size");
+        require(diagonal.shape(1) == rest && (rest == 0 || diagonal.shape(0) == outputs),
+                "the diagonal must be outputs x rest");
+        basis_ = basis, factors_ = factors, diagonal_ = diagonal;
+        metric_.basis = basis.data();
+        metric_.factors = factors.data();
+        metric_.count = static_cast<Index>(factors.shape(0));
+        metric_.diagonal = diagonal.data();
+        history_.forget();
+    }
+
+    void forget() { history_.forget(); }
+
+    void remember(Matrix<double> step, Matrix<double> change, int threads) {
+        check(step);
+        check(change);
+        nb::gil_scoped_release free;
+        history_.remember(step.data(), change.data(), threads);
+    }
+
+    double direction(Matrix<double> gradient, OutMatrix out, int threads) {
+        require(metric_.factors != nullptr, "the metric is not there yet");
+        check(gradient);
+        check(out);
+        nb::gil_scoped_release free;
+        return history_.direction(gradient.data(), metric_, out.data(), threads);
+    }
+
+private:
+    static Index length(const Vector<Index>& exact, const Vector<Index>& rest, int outputs) {
+        return static_cast<Index>(exact.shape(0) + rest.shape(0)) * outputs;
+    }
+    template <class Array>
+    void check(const Array& a) const {
+        require(static_cast<Index>(a.shape(0)) == metric_.columns && static_cast<int>(a.shape(1)) == metric_.outputs,
+                "points must be columns x outputs");
+    }
+
+    Vector<Index> exact_, rest_;
+    Matrix<double> basis_, diagonal_;
+    Cube factors_;
+    luce::Metric metric_;
+    luce::History history_;
+};
 
 template <class T>
 void softmax(Matrix<T> z, double temperature, bool logarithms,
@@ -257,7 +378,23 @@ NB_MODULE(_core, m) {
           "threads"_a);
     m.def("curvature_factors", &curvature_factors, "x"_a.noconvert(), "size"_a, "weights"_a.noconvert(),
           "ridge"_a.noconvert(), "factors"_a.noconvert(), "threads"_a);
-    m.def("solve_factors", &solve_factors, "factors"_a.noconvert(), "right"_a.noconvert(), "threads"_a);
+    m.def("symmetric_eigen", &symmetric_eigen, "a"_a.noconvert(), "values"_a.noconvert());
+    m.def("solve_symmetric", &solve_symmetric, "a"_a.noconvert(), "b"_a.noconvert(), "rank"_a, "x"_a.noconvert());
+    m.def("row_curvature", &row_curvature, "logits"_a.noconvert(), "labels"_a, "curvature"_a.noconvert(), "threads"_a);
+    m.def("curvature_along", &curvature_along, "logits"_a.noconvert(), "labels"_a, "basis"_a.noconvert(),
+          "curvature"_a.noconvert(), "threads"_a);
+    m.def("submatrix", &submatrix, "design"_a, "rows"_a.noconvert(), "columns"_a.noconvert(), "out"_a.noconvert(),
+          "threads"_a);
+    m.def("weighted_squares", &weighted_squares, "design"_a, "rows"_a.noconvert(), "weights"_a.noconvert(),
+          "out"_a.noconvert(), "threads"_a);
+    nb::class_<QuasiNewton>(m, "QuasiNewton")
+        .def(nb::init<Vector<Index>, Vector<Index>, int, int>(), "exact"_a.noconvert(), "rest"_a.noconvert(),
+             "outputs"_a, "memory"_a)
+        .def("take_metric", &QuasiNewton::take_metric, "basis"_a.noconvert(), "factors"_a.noconvert(),
+             "diagonal"_a.noconvert())
+        .def("forget", &QuasiNewton::forget)
+        .def("remember", &QuasiNewton::remember, "step"_a.noconvert(), "change"_a.noconvert(), "threads"_a)
+        .def("direction", &QuasiNewton::direction, "gradient"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
     bind_softmax<float>(m);
     bind_softmax<double>(m);
     m.def("instruction_set", [] { return std::string(luce::kernels().name); });

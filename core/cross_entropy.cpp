@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "kernels.h"
@@ -30,13 +31,13 @@ private:
 };
 
 // Chunks of whole tiles. Their number depends on the shape alone: enough for many threads, few enough
-// that one partial sum of `width` numbers a chunk stays within 32 MiB.
+// that one partial sum of `width` numbers a chunk stays within 16 MiB, as long as there are eight.
 struct Chunks {
     Index rows, tiles_each, count;
 
     Chunks(Index n, Index width) : rows(n) {
         const Index tiles = (n + TILE - 1) / TILE;
-        const Index most = std::clamp<Index>((Index{1} << 22) / std::max<Index>(width, 1), 2, 64);
+        const Index most = std::clamp<Index>((Index{1} << 21) / std::max<Index>(width, 1), 8, 64);
         tiles_each = std::max<Index>((tiles + most - 1) / most, 4);
         count = (tiles + tiles_each - 1) / tiles_each;
     }
@@ -45,8 +46,8 @@ struct Chunks {
     int rows_in(Index tile) const { return static_cast<int>(std::min<Index>(TILE, rows - tile * TILE)); }
 };
 
-// Waking a thread costs some 20 microseconds: below about that much work, the caller works alone.
-int worth(int threads, double operations) { return operations < 4e5 ? 1 : threads; }
+// Waking a thread costs some 50 microseconds: below about that much work, the caller works alone.
+int worth(int threads, double operations) { return operations < 1.5e6 ? 1 : threads; }
 
 double total(const double* lanes) {
     return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
@@ -86,10 +87,11 @@ struct TileTargets {
     std::int32_t label[TILE] = {};
     double weight[TILE] = {};
     TileTargets(const Targets& y, Index tile, int rows) {
-        for (int r = 0; r < rows; ++r) {
-            label[r] = y.label[tile * TILE + r];
-            weight[r] = y.weight ? y.weight[tile * TILE + r] : 1.0;
-        }
+        std::copy_n(y.label + tile * TILE, rows, label);
+        if (y.weight)
+            std::copy_n(y.weight + tile * TILE, rows, weight);
+        else
+            std::fill_n(weight, rows, 1.0);
     }
 };
 
@@ -132,13 +134,18 @@ double sweep_tile(Scratch& s, int outputs, const Targets& y, Index tile, int row
 // class holds minus the sum of the others. With one output s.direction gets 1 - p.
 void probabilities(Scratch& s, int outputs) {
     std::int32_t label[TILE];
-    double ones[TILE];
+    double ones[TILE], top[TILE];
     for (int r = 0; r < TILE; ++r) {
         ones[r] = 1.0;
-        label[r] = outputs == 1 ? s.z[r] > 0.0 : 0;
-        for (int k = 1; k < outputs; ++k)
-            if (s.z[k * TILE + r] > s.z[label[r] * TILE + r]) label[r] = k;
+        top[r] = outputs == 1 ? 0.0 : s.z[r];
+        label[r] = outputs == 1 && s.z[r] > 0.0;
     }
+    for (int k = 1; k < outputs; ++k)
+        for (int r = 0; r < TILE; ++r) {
+            const bool larger = s.z[k * TILE + r] > top[r];
+            label[r] = larger ? k : label[r];
+            top[r] = larger ? s.z[k * TILE + r] : top[r];
+        }
     Sweep w = sweep_of(s, outputs);
     w.label = label;
     w.weight = ones;
@@ -181,14 +188,20 @@ private:
 // Runs body(chunk, partial sums of `width` numbers) for all chunks and adds the partial sums in order into out.
 template <class Body>
 void sum_over_chunks(const Chunks& chunks, Index width, int threads, double* out, const Body& body) {
-    Numbers parts(chunks.count * width);
+    const std::unique_ptr<double[]> parts(new double[chunks.count * width]);
     parallel_for(chunks.count, threads, [&](Index c) {
         const FlushSubnormals flush;
-        body(c, parts.data() + c * width);
+        double* part = parts.get() + c * width;
+        std::fill(part, part + width, 0.0);
+        body(c, part);
     });
-    std::fill(out, out + width, 0.0);
-    for (Index c = 0; c < chunks.count; ++c)
-        for (Index i = 0; i < width; ++i) out[i] += parts[c * width + i];
+    const Index each = 1 << 12, ranges = (width + each - 1) / each;
+    parallel_for(ranges, ranges < 16 ? 1 : threads, [&](Index g) {
+        const Index first = g * each, end = std::min(width, first + each);
+        std::copy(&parts[first], &parts[end], out + first);
+        for (Index c = 1; c < chunks.count; ++c)
+            for (Index i = first; i < end; ++i) out[i] += parts[c * width + i];
+    });
 }
 
 // The pass that forward-and-backward passes share: residual_of fills s.residual for a tile, then X'R is summed.
@@ -207,6 +220,24 @@ void gradient_pass(const Features& x, int outputs, double* gradient, Index extra
             sum.add(t, rows, s, s.residual.data(), part + x.dense_columns * outputs, s.scratch.data());
         }
         sum.finish(part);
+    });
+}
+
+// Calls body(tile, rows in it, targets, scratch) with the probabilities of every tile of logits in scratch.residual.
+template <class Body>
+void over_probabilities(const double* logits, Index stride, Index rows, const Targets& y, int threads,
+                        const Body& body) {
+    const int outputs = y.outputs();
+    const Chunks chunks(rows, 1);
+    parallel_for(chunks.count, worth(threads, 20.0 * rows * outputs), [&](Index c) {
+        const FlushSubnormals flush;
+        Scratch s(0, outputs);
+        for (Index t = chunks.first_tile(c); t < chunks.end_tile(c); ++t) {
+            const int n = chunks.rows_in(t);
+            gather(logits, stride, t, n, outputs, s.z.data());
+            probabilities(s, outputs);
+            body(t, n, TileTargets(y, t, n), s);
+        }
     });
 }
 
@@ -338,6 +369,35 @@ void intercept_curvature(const double* logits, Index stride, Index rows, const T
             hessian[a * outputs + a] -= off;
             hessian[b * outputs + b] -= off;
         }
+}
+
+void row_curvature(const double* logits, Index stride, Index rows, const Targets& y, double* curvature, int threads) {
+    const int outputs = y.outputs();
+    over_probabilities(logits, stride, rows, y, threads, [&](Index t, int n, const TileTargets& target, Scratch& s) {
+        for (int r = 0; r < n; ++r) {
+            double sum = 0.0;
+            for (int k = 0; k < outputs; ++k) sum += s.residual[k * TILE + r] * (1.0 - s.residual[k * TILE + r]);
+            curvature[t * TILE + r] = target.weight[r] * (outputs == 1 ? 2.0 * sum : sum);
+        }
+    });
+}
+
+void curvature_along(const double* logits, Index stride, Index rows, const Targets& y, const double* basis,
+                     double* curvature, int threads) {
+    const int outputs = y.outputs();
+    Numbers squares(outputs * outputs);
+    for (int i = 0; i < outputs * outputs; ++i) squares[i] = basis[i] * basis[i];
+    over_probabilities(logits, stride, rows, y, threads, [&](Index t, int n, const TileTargets& target, Scratch& s) {
+        const double* p = s.residual.data();
+        kernels().forward(p, outputs, basis, nullptr, outputs, s.z.data());
+        kernels().forward(p, outputs, squares.data(), nullptr, outputs, s.scratch.data());
+        for (int m = 0; m < outputs; ++m)
+            for (int r = 0; r < n; ++r) {
+                const double mean = s.z[m * TILE + r];
+                const double along = s.scratch[m * TILE + r] - mean * mean;
+                curvature[m * rows + t * TILE + r] = target.weight[r] * std::max(along, 0.0);
+            }
+    });
 }
 
 }  // namespace luce

@@ -47,4 +47,11 @@ void hessian_product(const Features& x, const double* logits, Index stride, cons
 void intercept_curvature(const double* logits, Index stride, Index rows, const Targets& y, double* hessian,
                          int threads);
 
+// curvature[i] = s_i sum_k p_ik (1 - p_ik)
+void row_curvature(const double* logits, Index stride, Index rows, const Targets& y, double* curvature, int threads);
+
+// curvature[m * rows + i] = s_i u_m' (diag p_i - p_i p_i') u_m, u_m a column of basis (outputs x outputs)
+void curvature_along(const double* logits, Index stride, Index rows, const Targets& y, const double* basis,
+                     double* curvature, int threads);
+
 }  // namespace luce

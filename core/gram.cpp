@@ -1,5 +1,6 @@
 #include "gram.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -78,7 +79,62 @@ void cholesky(double* a, Index n, int threads) {
     }
 }
 
+double dense_cell(const Features& x, Index row, Index column) {
+    if (x.dense32.data != nullptr)
+        return static_cast<double>(x.dense32.data[row * x.dense32.row_stride + column * x.dense32.column_stride]);
+    return x.dense64.data[row * x.dense64.row_stride + column * x.dense64.column_stride];
+}
+
+// Calls body(entry's sparse column, its value) for what a row stores in the sparse part.
+template <class Body>
+void sparse_cells(const Csr& x, Index row, const Body& body) {
+    if (x.columns == 0) return;
+    for (Index e = x.starts[row]; e < x.starts[row + 1]; ++e)
+        body(x.indices[e], x.values ? static_cast<double>(x.values[e]) : 1.0);
+}
+
 }  // namespace
+
+void submatrix(const Features& x, const Index* rows, Index row_count, const Index* columns, Index column_count,
+               Index padded, double* out, int threads) {
+    Index dense = 0;
+    while (dense < column_count && columns[dense] < x.dense_columns) ++dense;
+    std::vector<Index> place(x.sparse.columns, -1);
+    for (Index j = dense; j < column_count; ++j) place[columns[j] - x.dense_columns] = j;
+    const Index each = PANEL;
+    parallel_for((row_count + each - 1) / each, row_count * padded < 200'000 ? 1 : threads, [&](Index g) {
+        const Index first = g * each, end = std::min(row_count, first + each);
+        std::fill(out + first * padded, out + end * padded, 0.0);
+        for (Index j = 0; j < dense; ++j)
+            for (Index i = first; i < end; ++i) out[i * padded + j] = dense_cell(x, rows[i], columns[j]);
+        for (Index i = first; i < end; ++i) {
+            double* row = out + i * padded;
+            row[column_count] = 1.0;
+            sparse_cells(x.sparse, rows[i], [&](Index column, double value) {
+                if (place[column] >= 0) row[place[column]] += value;
+            });
+        }
+    });
+}
+
+void weighted_squares(const Features& x, const Index* rows, Index row_count, const double* weights, Index blocks,
+                      double* out, int threads) {
+    const Index columns = x.dense_columns + x.sparse.columns;
+    parallel_for(blocks, threads, [&](Index m) {
+        double* sum = out + m * columns;
+        const double* w = weights + m * row_count;
+        std::fill(sum, sum + columns, 0.0);
+        for (Index i = 0; i < row_count; ++i) {
+            for (Index j = 0; j < x.dense_columns; ++j) {
+                const double cell = dense_cell(x, rows[i], j);
+                sum[j] += w[i] * cell * cell;
+            }
+            sparse_cells(x.sparse, rows[i], [&](Index column, double value) {
+                sum[x.dense_columns + column] += w[i] * value * value;
+            });
+        }
+    });
+}
 
 void curvature_factors(const double* x, Index rows, Index size, Index padded, const double* weights, Index blocks,
                        const double* ridge, double* factors, int threads) {

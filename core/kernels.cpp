@@ -5,8 +5,6 @@
 namespace luce {
 namespace LUCE_ISA {
 
-#include "vector_math.h"
-
 #if defined(__AVX512F__)
 constexpr int WIDTH = 8;
 constexpr int CLASS_BLOCK = 6;  // forward: accumulators of CLASS_BLOCK x ROW_BLOCK registers
@@ -22,15 +20,7 @@ constexpr int ROW_BLOCK = 4;
 #endif
 constexpr int PARTS = LANES / WIDTH;  // registers that hold one set of partial sums
 
-typedef double Vec __attribute__((vector_size(WIDTH * 8)));
-
-static inline Vec load(const double* p) {
-    Vec v;
-    __builtin_memcpy(&v, p, sizeof v);
-    return v;
-}
-static inline void store(double* p, Vec v) { __builtin_memcpy(p, &v, sizeof v); }
-static inline Vec broadcast(double x) { return x - Vec{}; }
+#include "vector_math.h"
 
 template <class T>
 static void load_tile(const View<T>& x, Index first, int rows, double* tile) {
@@ -128,188 +118,201 @@ static void forward_sparse(const Csr& x, Index first, int rows, const double* we
     }
 }
 
-// Adds 8 interleaved partial sums of v[r] over a tile.
-static inline void add_lanes(double* sums, const double* v) {
-    for (int r = 0; r < TILE; r += LANES)
-#pragma omp simd
-        for (int l = 0; l < LANES; ++l) sums[l] += v[r + l];
+// What a sweep adds up: row r of the tile goes to partial sum r % LANES, whatever the register width.
+struct LaneSums {
+    Vec of[PARTS] = {};
+    void add(int r, Vec v) { of[r / WIDTH % PARTS] += v; }
+    void to(double* sums) const {
+        for (int p = 0; p < PARTS; ++p) store(sums + p * WIDTH, load(sums + p * WIDTH) + of[p]);
+    }
+};
+
+static inline Vec codes(const std::int32_t* label) {
+    typedef std::int32_t HalfVec __attribute__((vector_size(WIDTH * 4)));
+    HalfVec v;
+    __builtin_memcpy(&v, label, sizeof v);
+    return __builtin_convertvector(v, Vec);
 }
 
 // Two classes: z is the logit of class 1. One exp(-|z|) gives both tails and the loss.
+template <bool ALONG>
 static void sweep_two(Sweep& s) {
-    double loss[TILE], slope[TILE], curve[TILE];
+    LaneSums loss, slope, curve;
     const double c = s.correction ? s.correction[0] : 0.0;
-    double zs[TILE];
-#pragma omp simd
-    for (int r = 0; r < TILE; ++r) zs[r] = s.direction ? s.z[r] + s.step * s.direction[r] : s.z[r];
-#pragma omp simd
-    for (int r = 0; r < TILE; ++r) {
-        const double z = zs[r];
-        const double a = z < 0.0 ? -z : z;
-        const double e = exp_lane(-a);
-        const double inverse = 1.0 / (1.0 + e);
-        const double small = e * inverse;  // probability of the less likely class
-        const double p1 = z < 0.0 ? small : inverse;
-        const double p0 = z < 0.0 ? inverse : small;
-        const bool one = s.label[r] != 0;
-        const double wrong = one ? -z : z;  // logit of the wrong class over the true one
-        const double v = p0 * p1;
-        double residual = one ? -p0 : p1;
-        loss[r] = s.weight[r] * ((wrong > 0.0 ? wrong : 0.0) + log1p_lane(e));
-        const double d = s.direction ? s.direction[r] : 0.0;
-        slope[r] = s.weight[r] * residual * d;
-        curve[r] = s.weight[r] * v * d * d;
-        residual -= v * c;
-        s.scratch[r] = s.weight[r] * residual;
+#pragma GCC unroll 2
+    for (int r = 0; r < TILE; r += WIDTH) {
+        Vec z = load(s.z + r), d = {};
+        const Vec one = codes(s.label + r);
+        const Vec weight = load(s.weight + r);
+        if (ALONG) {
+            d = load(s.direction + r);
+            z += s.step * d;
+        }
+        const Vec e = exp_negative(z < 0.0 ? z : -z);
+        const Vec inverse = 1.0 / (1.0 + e);
+        const Vec small = e * inverse;  // probability of the less likely class
+        const Vec v = inverse * small;
+        const Vec wrong = one != 0.0 ? -z : z;  // logit of the wrong class over the true one
+        const Vec miss = wrong < 0.0 ? small : inverse;
+        const Vec residual = one != 0.0 ? -miss : miss;
+        loss.add(r, weight * ((wrong > 0.0 ? wrong : Vec{}) + log1p_lane(e)));
+        if (ALONG) {
+            slope.add(r, weight * residual * d);
+            curve.add(r, weight * v * d * d);
+        }
+        if (s.residual) store(s.residual + r, weight * (residual - v * c));
     }
-    if (s.residual)
-        for (int r = 0; r < TILE; ++r) s.residual[r] = s.scratch[r];
-    add_lanes(s.loss, loss);
-    if (s.direction) {
-        add_lanes(s.slope, slope);
-        add_lanes(s.curve, curve);
-    }
+    loss.to(s.loss);
+    slope.to(s.slope);
+    curve.to(s.curve);
 }
+
+// A few rows side by side, and for each its largest logit and what goes with it. Everything about these rows stays in
+// registers, while k runs over the classes.
+constexpr int STRIP = 2;  // registers
 
 struct Peak {
-    double top[TILE];   // largest logit of each row
-    double rest[TILE];  // sum of exp(z_k - top) over all classes but the (first) largest
-    double at[TILE];    // which class is the largest
+    Vec top[STRIP];        // largest logit
+    Vec at[STRIP];         // which class that is
+    Vec direction[STRIP];  // the direction there
+    Vec rest[STRIP];       // sum of exp(z_k - top) over all other classes
+    Vec first[STRIP];      // sum of exp(z_k - top) (d_k - d_top)
+    Vec second[STRIP];     // sum of exp(z_k - top) (d_k - d_top)^2
 };
 
-// scratch[k] = exp(z_k - top), exactly 1 at the largest class
-static void exponentials(const Sweep& s, Peak& p) {
-    const int outputs = s.outputs;
-    const double* z = s.z;
-    double* e = s.scratch;
-    for (int k = 0; k < outputs; ++k) {
-        if (s.direction) {
-#pragma omp simd
-            for (int r = 0; r < TILE; ++r) e[k * TILE + r] = z[k * TILE + r] + s.step * s.direction[k * TILE + r];
-        } else {
-#pragma omp simd
-            for (int r = 0; r < TILE; ++r) e[k * TILE + r] = z[k * TILE + r];
+// scratch[k] = exp(z_k - top), exactly 1 at the largest class, for the rows from r on.
+template <bool ALONG>
+static inline void exponentials(const Sweep& s, int r, Peak& p) {
+    double* e = s.scratch + r;
+    for (int v = 0; v < STRIP; ++v) {
+        const Vec d = ALONG ? load(s.direction + r + v * WIDTH) : Vec{};
+        p.top[v] = load(s.z + r + v * WIDTH) + s.step * d;
+        p.direction[v] = d;
+        p.at[v] = p.rest[v] = p.first[v] = p.second[v] = Vec{};
+    }
+    for (int k = 1; k < s.outputs; ++k)
+#pragma GCC unroll 2
+        for (int v = 0; v < STRIP; ++v) {
+            const Index place = static_cast<Index>(k) * TILE + r + v * WIDTH;
+            const Vec d = ALONG ? load(s.direction + place) : Vec{};
+            const Vec z = load(s.z + place) + s.step * d;
+            const auto larger = z > p.top[v];
+            p.top[v] = larger ? z : p.top[v];
+            p.at[v] = larger ? broadcast(k) : p.at[v];
+            if (ALONG) p.direction[v] = larger ? d : p.direction[v];
         }
-    }
-    for (int r = 0; r < TILE; ++r) {
-        p.top[r] = e[r];
-        p.at[r] = 0.0;
-        p.rest[r] = 0.0;
-    }
-    for (int k = 1; k < outputs; ++k) {
-        const double code = k;
-#pragma omp simd
-        for (int r = 0; r < TILE; ++r) {
-            const bool larger = e[k * TILE + r] > p.top[r];
-            p.top[r] = larger ? e[k * TILE + r] : p.top[r];
-            p.at[r] = larger ? code : p.at[r];
-        }
-    }
-    for (int k = 0; k < outputs; ++k) {
-        const double code = k;
-#pragma omp simd
-        for (int r = 0; r < TILE; ++r) {
-            const double v = exp_lane(e[k * TILE + r] - p.top[r]);
-            p.rest[r] += p.at[r] == code ? 0.0 : v;
-            e[k * TILE + r] = v;
-        }
-    }
-}
-
-static void sweep_many(Sweep& s) {
-    const int outputs = s.outputs;
-    Peak peak;
-    double zy[TILE], loss[TILE];
-    exponentials(s, peak);
-    double* e = s.scratch;
-    for (int r = 0; r < TILE; ++r) {
-        const Index at = static_cast<Index>(s.label[r]) * TILE + r;
-        zy[r] = s.direction ? s.z[at] + s.step * s.direction[at] : s.z[at];
-    }
-#pragma omp simd
-    for (int r = 0; r < TILE; ++r) loss[r] = s.weight[r] * (log1p_lane(peak.rest[r]) + (peak.top[r] - zy[r]));
-    add_lanes(s.loss, loss);
-    if (!s.residual && !s.direction) return;
-    double inverse[TILE];
-#pragma omp simd
-    for (int r = 0; r < TILE; ++r) inverse[r] = 1.0 / (1.0 + peak.rest[r]);
-    double others[TILE];  // 1 - p_label without a subtraction from 1
-    for (int r = 0; r < TILE; ++r) {
-        const int y = s.label[r];
-        others[r] =
-            (peak.at[r] == y ? peak.rest[r] : 1.0 + peak.rest[r] - e[static_cast<Index>(y) * TILE + r]) * inverse[r];
-    }
-    for (int k = 0; k < outputs; ++k)
-#pragma omp simd
-        for (int r = 0; r < TILE; ++r) e[k * TILE + r] *= inverse[r];
-    if (s.direction) {
-        double mean[TILE], slope[TILE], curve[TILE];
-        for (int r = 0; r < TILE; ++r) mean[r] = curve[r] = 0.0;
-        for (int k = 0; k < outputs; ++k)
-#pragma omp simd
-            for (int r = 0; r < TILE; ++r) mean[r] += e[k * TILE + r] * s.direction[k * TILE + r];
-        for (int k = 0; k < outputs; ++k)
-#pragma omp simd
-            for (int r = 0; r < TILE; ++r) {
-                const double d = s.direction[k * TILE + r] - mean[r];
-                curve[r] += e[k * TILE + r] * d * d;
+    for (int k = 0; k < s.outputs; ++k)
+#pragma GCC unroll 2
+        for (int v = 0; v < STRIP; ++v) {
+            const Index place = static_cast<Index>(k) * TILE + r + v * WIDTH;
+            const Vec d = ALONG ? load(s.direction + place) : Vec{};
+            const Vec x = exp_negative(load(s.z + place) + s.step * d - p.top[v]);
+            store(e + static_cast<Index>(k) * TILE + v * WIDTH, x);
+            p.rest[v] += p.at[v] == static_cast<double>(k) ? Vec{} : x;
+            if (ALONG) {
+                const Vec farther = d - p.direction[v];
+                p.first[v] += x * farther;
+                p.second[v] += x * farther * farther;
             }
-        for (int r = 0; r < TILE; ++r) {
-            slope[r] = s.weight[r] * (mean[r] - s.direction[static_cast<Index>(s.label[r]) * TILE + r]);
-            curve[r] *= s.weight[r];
         }
-        add_lanes(s.slope, slope);
-        add_lanes(s.curve, curve);
+}
+
+// The numbers of one class for each of these rows, by the row's label.
+static inline Vec at_label(const double* values, const std::int32_t* label, int r) {
+    Vec out;
+    for (int l = 0; l < WIDTH; ++l) out[l] = values[static_cast<Index>(label[r + l]) * TILE + r + l];
+    return out;
+}
+
+// scratch holds exp(z_k - top) for the rows from r on: residual = weight * (p moved by the correction - onehot(label)).
+static inline void residuals(const Sweep& s, int r, const Peak& p) {
+    Vec label[STRIP], weight[STRIP], inverse[STRIP], others[STRIP], shift[STRIP];
+    for (int v = 0; v < STRIP; ++v) {
+        const int at = r + v * WIDTH;
+        label[v] = codes(s.label + at);
+        weight[v] = load(s.weight + at);
+        inverse[v] = 1.0 / (1.0 + p.rest[v]);
+        // 1 - p_label without a subtraction from 1
+        others[v] = (p.at[v] == label[v] ? p.rest[v] : 1.0 + p.rest[v] - at_label(s.scratch, s.label, at)) * inverse[v];
+        shift[v] = Vec{};
     }
-    if (!s.residual) return;
-    double shift[TILE];
-    for (int r = 0; r < TILE; ++r) shift[r] = 0.0;
     if (s.correction)
-        for (int k = 0; k < outputs; ++k)
-#pragma omp simd
-            for (int r = 0; r < TILE; ++r) shift[r] += e[k * TILE + r] * s.correction[k];
-    for (int k = 0; k < outputs; ++k) {
+        for (int k = 0; k < s.outputs; ++k)
+            for (int v = 0; v < STRIP; ++v)
+                shift[v] += load(s.scratch + k * TILE + r + v * WIDTH) * inverse[v] * s.correction[k];
+    for (int k = 0; k < s.outputs; ++k) {
         const double c = s.correction ? s.correction[k] : 0.0;
-        const double code = k;
-#pragma omp simd
-        for (int r = 0; r < TILE; ++r) {
-            const double p = e[k * TILE + r];
-            const double plain = static_cast<double>(s.label[r]) == code ? -others[r] : p;
-            s.residual[k * TILE + r] = s.weight[r] * (plain - p * (c - shift[r]));
+#pragma GCC unroll 2
+        for (int v = 0; v < STRIP; ++v) {
+            const Index place = static_cast<Index>(k) * TILE + r + v * WIDTH;
+            const Vec q = load(s.scratch + place) * inverse[v];
+            const Vec plain = label[v] == static_cast<double>(k) ? -others[v] : q;
+            store(s.residual + place, weight[v] * (plain - q * (c - shift[v])));
         }
     }
 }
 
-static void sweep(Sweep& s) { s.outputs == 1 ? sweep_two(s) : sweep_many(s); }
+template <bool ALONG>
+static void sweep_many(Sweep& s) {
+    LaneSums loss, slope, curve;
+    for (int r = 0; r < TILE; r += STRIP * WIDTH) {
+        Peak p;
+        exponentials<ALONG>(s, r, p);
+#pragma GCC unroll 2
+        for (int v = 0; v < STRIP; ++v) {
+            const int at = r + v * WIDTH;
+            const Vec weight = load(s.weight + at);
+            Vec zy = at_label(s.z, s.label, at);
+            if (ALONG) {
+                const Vec dy = at_label(s.direction, s.label, at);
+                const Vec inverse = 1.0 / (1.0 + p.rest[v]);
+                const Vec mean = p.first[v] * inverse;
+                zy += s.step * dy;
+                slope.add(at, weight * (mean + (p.direction[v] - dy)));
+                curve.add(at, weight * (p.second[v] * inverse - mean * mean));
+            }
+            loss.add(at, weight * (log1p_lane(p.rest[v]) + (p.top[v] - zy)));
+        }
+        if (s.residual) residuals(s, r, p);
+    }
+    loss.to(s.loss);
+    slope.to(s.slope);
+    curve.to(s.curve);
+}
+
+static void sweep(Sweep& s) {
+    if (s.outputs == 1)
+        s.direction ? sweep_two<true>(s) : sweep_two<false>(s);
+    else
+        s.direction ? sweep_many<true>(s) : sweep_many<false>(s);
+}
 
 static void curvature(Sweep& s) {
     if (s.outputs == 1) {
-#pragma omp simd
-        for (int r = 0; r < TILE; ++r) {
-            const double a = s.z[r] < 0.0 ? -s.z[r] : s.z[r];
-            const double e = exp_lane(-a);
-            const double inverse = 1.0 / (1.0 + e);
-            s.residual[r] = s.weight[r] * (e * inverse * inverse) * s.direction[r];
+        for (int r = 0; r < TILE; r += WIDTH) {
+            const Vec z = load(s.z + r);
+            const Vec e = exp_negative(z < 0.0 ? z : -z);
+            const Vec inverse = 1.0 / (1.0 + e);
+            store(s.residual + r, load(s.weight + r) * (e * inverse * inverse) * load(s.direction + r));
         }
         return;
     }
-    Peak peak;
-    Sweep plain = s;
-    plain.direction = nullptr;
-    exponentials(plain, peak);
-    double inverse[TILE], mean[TILE];
-    for (int r = 0; r < TILE; ++r) {
-        inverse[r] = 1.0 / (1.0 + peak.rest[r]);
-        mean[r] = 0.0;
+    for (int r = 0; r < TILE; r += STRIP * WIDTH) {
+        Peak p;
+        exponentials<false>(s, r, p);
+        for (int v = 0; v < STRIP; ++v) {
+            const int at = r + v * WIDTH;
+            const Vec inverse = 1.0 / (1.0 + p.rest[v]);
+            Vec mean = {};
+            for (int k = 0; k < s.outputs; ++k)
+                mean += load(s.scratch + k * TILE + at) * inverse * load(s.direction + k * TILE + at);
+            for (int k = 0; k < s.outputs; ++k) {
+                const Vec q = load(s.scratch + k * TILE + at) * inverse;
+                store(s.residual + k * TILE + at,
+                      load(s.weight + at) * q * (load(s.direction + k * TILE + at) - mean));
+            }
+        }
     }
-    for (int k = 0; k < s.outputs; ++k)
-#pragma omp simd
-        for (int r = 0; r < TILE; ++r) mean[r] += s.scratch[k * TILE + r] * inverse[r] * s.direction[k * TILE + r];
-    for (int k = 0; k < s.outputs; ++k)
-#pragma omp simd
-        for (int r = 0; r < TILE; ++r)
-            s.residual[k * TILE + r] =
-                s.weight[r] * s.scratch[k * TILE + r] * inverse[r] * (s.direction[k * TILE + r] - mean[r]);
 }
 
 template <int COLUMNS, int CLASSES>

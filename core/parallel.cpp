@@ -14,31 +14,47 @@ namespace luce {
 namespace {
 
 // One call of parallel_for. Workers keep it alive through a shared_ptr, so that a late waker
-// can never take a block of the next call.
+// can never take a block of the next call. Each thread has a share of neighbouring blocks, the same in every call of
+// the same size, so that it meets the data it has in its cache; when its share is done it helps with the others.
 struct Job {
+    struct alignas(64) Share {
+        std::atomic<Index> next{0};
+        Index end = 0;
+    };
+
     const std::function<void(Index)>* body;
-    Index blocks;
-    std::atomic<Index> next{0};
+    std::vector<Share> shares;
     std::atomic<Index> left;
-    std::atomic<int> seats;  // how many more workers may join
     std::mutex mutex;
     std::condition_variable done;
     std::exception_ptr error;
 
-    Job(const std::function<void(Index)>* b, Index n, int s) : body(b), blocks(n), left(n), seats(s) {}
+    Job(const std::function<void(Index)>* b, Index blocks, int threads) : body(b), shares(threads), left(blocks) {
+        for (int t = 0; t < threads; ++t) {
+            shares[t].next = blocks * t / threads;
+            shares[t].end = blocks * (t + 1) / threads;
+        }
+    }
 
-    void work() {
-        for (Index i = next.fetch_add(1); i < blocks; i = next.fetch_add(1)) {
-            try {
-                (*body)(i);
-            } catch (...) {
-                std::lock_guard<std::mutex> lock(mutex);
-                if (!error) error = std::current_exception();
-            }
-            if (left.fetch_sub(1) == 1) {
-                std::lock_guard<std::mutex> lock(mutex);
-                done.notify_all();
-            }
+    void work(int me) {
+        const int count = static_cast<int>(shares.size());
+        for (int s = 0; s < count; ++s) {
+            Share& share = shares[(me + s) % count];
+            for (Index i = share.next.fetch_add(1); i < share.end; i = share.next.fetch_add(1)) run(i);
+        }
+    }
+
+private:
+    void run(Index i) {
+        try {
+            (*body)(i);
+        } catch (...) {
+            std::lock_guard<std::mutex> lock(mutex);
+            if (!error) error = std::current_exception();
+        }
+        if (left.fetch_sub(1) == 1) {
+            std::lock_guard<std::mutex> lock(mutex);
+            done.notify_all();
         }
     }
 };
@@ -46,18 +62,19 @@ struct Job {
 class Pool {
 public:
     // Runs the job with up to `helpers` pool threads beside the caller.
-    void run(const std::shared_ptr<Job>& job, int helpers) {
+    void run(const std::shared_ptr<Job>& job) {
+        const int helpers = static_cast<int>(job->shares.size()) - 1;
         {
             std::lock_guard<std::mutex> lock(mutex_);
             while (started_ < helpers) {
-                std::thread([this] { loop(); }).detach();
+                std::thread([this, me = started_ + 1] { loop(me); }).detach();
                 ++started_;
             }
             job_ = job;
             ++generation_;
         }
         wake_.notify_all();
-        job->work();
+        job->work(0);
         std::unique_lock<std::mutex> lock(job->mutex);
         job->done.wait(lock, [&] { return job->left.load() == 0; });
     }
@@ -65,7 +82,7 @@ public:
     std::mutex& busy() { return busy_; }
 
 private:
-    void loop() {
+    void loop(int me) {
         std::uint64_t seen = 0;
         for (;;) {
             std::shared_ptr<Job> job;
@@ -75,7 +92,7 @@ private:
                 seen = generation_;
                 job = job_;
             }
-            if (job->seats.fetch_sub(1) > 0) job->work();
+            if (me < static_cast<int>(job->shares.size())) job->work(me);
         }
     }
 
@@ -118,7 +135,6 @@ void parallel_for(Index blocks, int threads, const std::function<void(Index)>& b
     Pool& p = pool();
     std::unique_lock<std::mutex> busy(p.busy(), std::try_to_lock);
     if (!busy.owns_lock()) return run_alone(blocks, body);
-    const int helpers = static_cast<int>(blocks < threads ? blocks : threads) - 1;
     const std::function<void(Index)> marked = [&](Index i) {
         inside = true;
         try {
@@ -129,8 +145,8 @@ void parallel_for(Index blocks, int threads, const std::function<void(Index)>& b
         }
         inside = false;
     };
-    auto job = std::make_shared<Job>(&marked, blocks, helpers);
-    p.run(job, helpers);
+    auto job = std::make_shared<Job>(&marked, blocks, static_cast<int>(blocks < threads ? blocks : threads));
+    p.run(job);
     if (job->error) std::rethrow_exception(job->error);
 }
 

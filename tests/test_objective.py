@@ -269,7 +269,7 @@ def test_stored_counts_and_columns() -> None:
     wanted = np.zeros((4, 16))
     wanted[:, :5], wanted[:, 5:7], wanted[:, 7] = wide[rows, :5], wide[rows][:, [6, 9]], 1
     some = np.array([0, 1, 2, 3, 4, 6, 9])
-    assert np.abs(features.submatrix(rows, some, 16) - wanted).max() <= 1e-15  # entries met twice are summed
+    assert np.abs(features.submatrix(rows, some, 16, 1) - wanted).max() <= 1e-15  # entries met twice are summed
     assert features.frequent_columns(11).tolist() == list(range(11))
     assert features.frequent_columns(3).tolist() == [0, 1, 2]
     stored = np.bincount(features.indices, minlength=6)
@@ -280,7 +280,7 @@ def test_weighted_squares_are_those_of_the_dense_matrix() -> None:
     rng = np.random.default_rng(3)
     rows, weights = np.arange(1, 90, 2), rng.uniform(size=(3, 45))
     for features in (both_parts(100, rng), Features(100, dense=rng.normal(size=(100, 4)).astype(np.float32))):
-        own = features.weighted_squares(rows, weights)
+        own = features.weighted_squares(rows, weights, 1)
         if features.sparse_columns:  # an entry met twice in a row counts as two entries, which the metric may get wrong
             own, wide = own[:, :5], reference.dense(features)[rows][:, :5]
         else:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from luce import _core
 
+Array = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Features:
@@ -55,7 +57,7 @@ class Features:
             rows=self.rows,
         )
 
-    def logits(self, weights: NDArray[np.float64], bias: NDArray[np.float64], threads: int) -> NDArray[np.float64]:
+    def logits(self, weights: Array, bias: Array, threads: int) -> Array:
         """X W + b, class by class: (outputs, rows) for weights of (columns, outputs)."""
         out = np.empty((weights.shape[1], self.rows))
         _core.forward(self.design, weights, bias, out, threads)
@@ -70,42 +72,14 @@ class Features:
         order = np.argsort(-stored, kind="stable")[: count - p]
         return np.concatenate([np.arange(p), p + np.sort(order)])
 
-    def submatrix(self, rows: NDArray[np.int64], columns: NDArray[np.int64], padded: int) -> NDArray[np.float64]:
+    def submatrix(self, rows: NDArray[np.int64], columns: NDArray[np.int64], padded: int, threads: int) -> Array:
         """Some rows and some ascending columns, then a column of ones, then zeros: (rows, padded) float64."""
-        out = np.zeros((len(rows), padded))
-        p = self.dense_columns
-        dense = columns[columns < p]
-        if self.dense is not None and len(dense):
-            out[:, : len(dense)] = self.dense[np.ix_(rows, dense)]
-        out[:, len(columns)] = 1.0
-        if len(dense) < len(columns):
-            row, column, value = self._entries(rows)
-            place = np.full(self.sparse_columns, -1)
-            place[columns[len(dense) :] - p] = np.arange(len(dense), len(columns))
-            known = place[column] >= 0
-            np.add.at(out.reshape(-1), row[known] * padded + place[column[known]], value[known])
+        out = np.empty((len(rows), padded))
+        _core.submatrix(self.design, rows, columns, out, threads)
         return out
 
-    def weighted_squares(self, rows: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    def weighted_squares(self, rows: NDArray[np.int64], weights: Array, threads: int) -> Array:
         """sum_i w_mi x_ij^2 over some rows, for weights (m, rows): (m, columns)."""
-        p = self.dense_columns
-        out = np.zeros((len(weights), self.columns))
-        if self.dense is not None:
-            for first in range(0, len(rows), 1024):
-                part = slice(first, first + 1024)
-                squares = self.dense[rows[part]].astype(np.float64) ** 2
-                out[:, :p] += np.einsum("mi,ij->mj", weights[:, part], squares)
-        if self.sparse_columns:
-            row, column, value = self._entries(rows)
-            for m, w in enumerate(weights):
-                out[m, p:] = np.bincount(column, weights=w[row] * value**2, minlength=self.sparse_columns)
+        out = np.empty((len(weights), self.columns))
+        _core.weighted_squares(self.design, rows, weights, out, threads)
         return out
-
-    def _entries(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
-        """What the rows store in the sparse part: the place of the row among `rows`, the sparse column, the value."""
-        assert self.starts is not None and self.indices is not None
-        counts = self.starts[rows + 1] - self.starts[rows]
-        row = np.repeat(np.arange(len(rows)), counts)
-        entry = np.repeat(self.starts[rows] - (np.cumsum(counts) - counts), counts) + np.arange(len(row))
-        value = np.ones(len(entry)) if self.values is None else self.values[entry].astype(np.float64)
-        return row, self.indices[entry], value

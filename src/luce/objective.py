@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce import _core
-from luce.features import Features
-
-Array = NDArray[np.float64]
+from luce.features import Array, Features
 
 
 @dataclass(frozen=True)
@@ -116,12 +114,11 @@ class Objective:
         slope = gradient[-1]
         hessian = np.empty((self.outputs, self.outputs))
         _core.intercept_curvature(logits, self.labels, hessian, self.threads)
-        if not (np.isfinite(hessian).all() and np.isfinite(slope).all()):
-            return Gap(value, float("inf"))
-        correction = np.linalg.lstsq(hessian, slope, rcond=1e-13)[0]
-        solved = np.abs(hessian @ correction - slope).max() <= 1e-12 * self.total
+        correction = np.empty(self.outputs)
+        solved = _core.solve_symmetric(hessian.copy(), slope, 1e-13, correction)
+        solved &= bool(np.abs((hessian * correction).sum(axis=1) - slope).max() <= 1e-12 * self.total)
         if not (solved and np.abs(correction).max() <= 0.5 and self.penalty > 0):
             return Gap(value, float("inf"))
         _, moved = self.gradient_at(point, logits, correction=correction)
         left = float(np.sum(moved[:-1] ** 2)) / (2 * self.penalty)
-        return Gap(value, left + max(float(correction @ slope), 0.0))
+        return Gap(value, left + max(float((correction * slope).sum()), 0.0))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,8 @@ class Solution:
 
 
 class Metric:
-    """An approximate inverse Hessian: exact blocks over the chosen columns, the diagonal for the others."""
+    """An approximate inverse Hessian, exact blocks over the chosen columns and the diagonal for the others; with the
+    pairs of steps and gradient changes since it was taken, it gives directions."""
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
@@ -70,26 +71,28 @@ class Metric:
         exact = objective.features.frequent_columns(ALL_COLUMNS if total <= ALL_COLUMNS else BLOCK_COLUMNS)
         self.columns = np.append(exact, total)  # the last one is the intercept
         self.rest = np.setdiff1d(np.arange(total), exact)
-        self.basis = np.empty((0, 0))
-        self.factors = np.empty((0, 0, 0))
-        self.diagonal = np.empty((0, 0))
+        self.pairs = _core.QuasiNewton(self.columns, self.rest, objective.outputs, MEMORY)
+        self.taken = False
 
     def refresh(self, logits: Array) -> None:
-        """Takes the curvature at the point that has these logits."""
+        """Takes the curvature at the point that has these logits. The pairs, measured in the old metric, are forgotten:
+        keeping them costs more passes than it saves."""
         o, size = self.objective, len(self.columns)
         rows, scale = self._sample(logits)
-        p = _probabilities(logits[:, rows])
-        self.basis = _class_basis(p, scale)
-        weights = _curvature_along(self.basis, p) * scale
-        x = o.features.submatrix(rows, self.columns[:-1], (size + 7) // 8 * 8)
-        first = len(self.factors) == 0
-        blocks = weights if not first and self._affordable(len(rows)) else weights.max(axis=0, keepdims=True)
+        z = logits if len(rows) == logits.shape[1] else np.ascontiguousarray(logits[:, rows])
+        basis, weights = _class_directions(z, scale, o.classes, o.threads)
+        x = o.features.submatrix(rows, self.columns[:-1], (size + 7) // 8 * 8, o.threads)
+        blocks = weights if self.taken and self._affordable(len(rows)) else weights.max(axis=0, keepdims=True)
         ridge = np.full(size, o.penalty)
         ridge[-1] = 1e-8 * o.total
-        self.factors = np.empty((len(blocks), size, size))
-        _core.curvature_factors(x, size, np.ascontiguousarray(blocks), ridge, self.factors, o.threads)
+        factors = np.empty((len(blocks), size, size))
+        _core.curvature_factors(x, size, blocks, ridge, factors, o.threads)
+        diagonal = np.empty((o.outputs, 0))
         if len(self.rest):
-            self.diagonal = o.features.weighted_squares(rows, weights)[:, self.rest] + o.penalty
+            squares = o.features.weighted_squares(rows, weights, o.threads)
+            diagonal = np.ascontiguousarray(squares[:, self.rest]) + o.penalty
+        self.pairs.take_metric(basis, factors, diagonal)
+        self.taken = True
 
     def _affordable(self, rows: int) -> bool:
         """A block for each direction, if that costs at most some 25 passes over the data and half a GiB."""
@@ -99,13 +102,13 @@ class Metric:
 
     def _sample(self, logits: Array) -> tuple[NDArray[np.int64], Array]:
         """Rows and their scales: all, or a systematic sample with chances in proportion to their curvature."""
-        n, weight = logits.shape[1], self.objective.weights
-        every = np.ones(n) if weight is None else weight
+        o, n = self.objective, logits.shape[1]
         wanted = max(SAMPLE_ROWS, 16 * len(self.columns))
+        every = np.ones(n) if o.weights is None else o.weights
         if n <= 2 * wanted:
             return np.arange(n), every
-        p = _probabilities(logits)
-        curvature = every * (p * (1 - p)).sum(axis=0)
+        curvature = np.empty(n)
+        _core.row_curvature(logits, o.labels, curvature, o.threads)
         chance = curvature * (wanted / max(curvature.sum(), 1e-300))
         for _ in range(5):  # rows with chance above 1 are taken for sure; the others share what is left
             chance = np.minimum(chance, 1.0)
@@ -119,72 +122,32 @@ class Metric:
         rows = np.flatnonzero(np.floor(upto + 0.5) > np.floor(np.concatenate([[0.0], upto[:-1]]) + 0.5))
         return rows, every[rows] / chance[rows]
 
-    def solve(self, gradient: Array) -> Array:
-        """The inverse of the metric times a gradient."""
-        turned = np.einsum("jk,km->mj", gradient, self.basis)
-        right = np.ascontiguousarray(turned[:, self.columns])
-        _core.solve_factors(self.factors, right, self.objective.threads)
-        turned[:, self.columns] = right
-        if len(self.rest):
-            turned[:, self.rest] /= self.diagonal
-        return np.asarray(np.einsum("mj,km->jk", turned, self.basis))
+    def direction(self, gradient: Array) -> tuple[Array, float]:
+        """Minus the inverse Hessian estimate times the gradient, and its product with the gradient."""
+        out = np.empty_like(gradient)
+        slope = self.pairs.direction(gradient, out, self.objective.threads)
+        return out, slope
 
 
-def _class_basis(p: Array, scale: Array) -> Array:
+def _class_directions(logits: Array, scale: Array, classes: int, threads: int) -> tuple[Array, Array]:
     """Orthonormal directions in the space of classes (columns) that the mean curvature sum_i s_i (diag p - p p') leaves
-    uncoupled. Along them a block for each direction tells most of the Hessian; two classes have one direction."""
-    if len(p) == 1:
-        return np.ones((1, 1))
-    weighted = p * scale
-    mean = np.diag(weighted.sum(axis=1)) - np.einsum("ki,li->kl", weighted, p)
-    return np.ascontiguousarray(np.linalg.eigh(mean)[1])
-
-
-def _curvature_along(basis: Array, p: Array) -> Array:
-    """u' (diag p - p p') u for each column u of the basis and each row: (outputs, rows)."""
-    if len(p) == 1:
-        return np.asarray(p * (1 - p))
-    first = np.einsum("km,ki->mi", basis, p)
-    return np.asarray(np.maximum(np.einsum("km,ki->mi", basis**2, p) - first**2, 0.0))
-
-
-def _probabilities(logits: Array) -> Array:
-    """(outputs, rows) softmax; rough is enough here: it only shapes the metric."""
-    if len(logits) == 1:
-        return 1.0 / (1.0 + np.exp(-np.clip(logits, -500, 500)))
-    e = np.exp(logits - logits.max(axis=0))
-    return np.asarray(e / e.sum(axis=0))
+    uncoupled, and the curvature of each row along each of them, (outputs, rows). Along such directions a block for each
+    tells most of the Hessian; two classes have one direction."""
+    labels = _core.Labels(np.zeros(logits.shape[1], dtype=np.int32), scale, classes)
+    basis = np.ones((1, 1))
+    if len(logits) > 1:
+        basis = np.empty((len(logits), len(logits)))
+        _core.intercept_curvature(logits, labels, basis, threads)
+        if not _core.symmetric_eigen(basis, np.empty(len(logits))):
+            basis = np.eye(len(logits))
+        basis = np.ascontiguousarray(basis.T)
+    curvature = np.empty(logits.shape)
+    _core.curvature_along(logits, labels, basis, curvature, threads)
+    return basis, curvature
 
 
 def _dot(a: Array, b: Array) -> float:
     return float(np.einsum("ij,ij->", a, b))  # one thread, one order; BLAS would choose its own
-
-
-@dataclass
-class _History:
-    steps: list[Array] = field(default_factory=list)
-    changes: list[Array] = field(default_factory=list)
-
-    def remember(self, step: Array, change: Array) -> None:
-        if _dot(step, change) <= 1e-14 * _dot(change, change):
-            return
-        self.steps.append(step)
-        self.changes.append(change)
-        if len(self.steps) > MEMORY:
-            del self.steps[0], self.changes[0]
-
-    def direction(self, gradient: Array, metric: Metric) -> Array:
-        """Minus the inverse Hessian estimate times the gradient: the two-loop recursion."""
-        q = gradient.copy()
-        shares = []
-        for s, y in zip(reversed(self.steps), reversed(self.changes), strict=True):
-            a = _dot(s, q) / _dot(s, y)
-            q -= a * y
-            shares.append(a)
-        d = metric.solve(q)
-        for s, y, a in zip(self.steps, self.changes, reversed(shares), strict=True):
-            d += (a - _dot(y, d) / _dot(s, y)) * s
-        return -d
 
 
 def _line_search(
@@ -229,29 +192,26 @@ def minimise(
     point = o.start() if start is None else start.copy()
     logits = o.logits(point)
     value, gradient = o.gradient_at(point, logits)
-    metric, history = Metric(o), _History()
+    metric = Metric(o)
     passes, refresh_at = 2, 0
     for iteration in range(MOST_ITERATIONS):
         rough = _dot(gradient[:-1], gradient[:-1]) / (2 * o.penalty)
         if progress is not None:
             progress(passes, rough / max(value, 1e-300))
         if rough <= tolerance * value:
+            logits = o.logits(point)  # afresh: moving them step by step has left its rounding
             proven = o.certify(point, logits)
-            passes += 2
+            passes += 3
             if proven.gap <= tolerance * proven.value:
-                break
+                return Solution(point, _certificate(o, proven, passes, time.monotonic() - began, tolerance))
         if iteration >= refresh_at:
             metric.refresh(logits)
-            history = (
-                _History()
-            )  # its pairs were measured in the old metric; keeping them costs more passes than it saves
             refresh_at = max(6, 3 * iteration)
-        direction = history.direction(gradient, metric)
-        slope = _dot(gradient, direction)
+        direction, slope = metric.direction(gradient)
         if not slope < 0:
-            history, refresh_at = _History(), iteration
-            direction = -metric.solve(gradient)
-            slope = _dot(gradient, direction)
+            metric.pairs.forget()
+            refresh_at = iteration
+            direction, slope = metric.direction(gradient)
         along = o.logits(direction)
         step = _line_search(o, point, logits, direction, along, value, slope)
         moved = point + step * direction
@@ -259,7 +219,7 @@ def minimise(
             break
         value, fresh = o.gradient_at(moved, logits, (along, step))
         passes += 2
-        history.remember(moved - point, fresh - gradient)
+        metric.pairs.remember(moved - point, fresh - gradient, o.threads)
         point, gradient = moved, fresh
     final = o.certify(point, o.logits(point))
     return Solution(point, _certificate(o, final, passes + 3, time.monotonic() - began, tolerance))
