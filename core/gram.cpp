@@ -129,9 +129,8 @@ void weighted_squares(const Features& x, const Index* rows, Index row_count, con
                 const double cell = dense_cell(x, rows[i], j);
                 sum[j] += w[i] * cell * cell;
             }
-            sparse_cells(x.sparse, rows[i], [&](Index column, double value) {
-                sum[x.dense_columns + column] += w[i] * value * value;
-            });
+            sparse_cells(x.sparse, rows[i],
+                         [&](Index column, double value) { sum[x.dense_columns + column] += w[i] * value * value; });
         }
     });
 }

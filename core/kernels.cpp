@@ -308,8 +308,7 @@ static void curvature(Sweep& s) {
                 mean += load(s.scratch + k * TILE + at) * inverse * load(s.direction + k * TILE + at);
             for (int k = 0; k < s.outputs; ++k) {
                 const Vec q = load(s.scratch + k * TILE + at) * inverse;
-                store(s.residual + k * TILE + at,
-                      load(s.weight + at) * q * (load(s.direction + k * TILE + at) - mean));
+                store(s.residual + k * TILE + at, load(s.weight + at) * q * (load(s.direction + k * TILE + at) - mean));
             }
         }
     }
