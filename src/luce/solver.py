@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce import _core
-from luce.objective import Array, Gap, Objective
+from luce.features import Array
+from luce.objective import Gap, Objective
 
 MEMORY = 12  # pairs of steps and gradient changes that are remembered
 MOST_ITERATIONS = 3000
