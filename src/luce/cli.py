@@ -434,7 +434,7 @@ def demo() -> None:
             trained = luce.train(luce.read_file(path), label, progress=progress)
         if trained.report is not None:
             render(trained.report, console)
-        console.print(f"the fit is proven: {trained.classifier.fitted.facts['certificate']}\n", markup=False)
+        console.print(f"fitted on all rows: {trained.classifier.fitted.facts['certificate']}\n", markup=False)
     console.rule("3. Three animals: from logits to probabilities", align="left")
     z = np.array([0.25, 1.23, -0.8])
     p = luce.softmax(z)
