@@ -316,39 +316,63 @@ private:
     luce::History history_;
 };
 
+// Arrays of any dimensions, side by side in memory; the axis counts from 0.
 template <class T>
-void softmax(Matrix<T> z, double temperature, bool logarithms,
-             nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu> out, int threads) {
-    require(z.shape(0) == out.shape(0) && z.shape(1) == out.shape(1), "out must have the shape of the logits");
-    require(z.shape(1) >= 1, "at least one class");
-    nb::gil_scoped_release free;
-    luce::softmax<T>(z.data(), static_cast<Index>(z.shape(0)), static_cast<Index>(z.shape(1)), temperature,
-                     logarithms ? luce::Softmax::logarithms : luce::Softmax::probabilities, out.data(), nullptr,
-                     threads);
+using Packed = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
+template <class T>
+using OutPacked = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
+
+struct Extent {
+    Index outer = 1, classes, inner = 1;
+};
+
+template <class T>
+Extent extent_of(const Packed<T>& z, std::size_t axis) {
+    require(axis < z.ndim(), "the axis does not exist");
+    Extent e;
+    for (std::size_t i = 0; i < axis; ++i) e.outer *= static_cast<Index>(z.shape(i));
+    for (std::size_t i = axis + 1; i < z.ndim(); ++i) e.inner *= static_cast<Index>(z.shape(i));
+    e.classes = static_cast<Index>(z.shape(axis));
+    require(e.classes >= 1, "at least one class");
+    return e;
 }
 
 template <class T>
-void logsumexp(Matrix<T> z, OutVector totals, int threads) {
-    require(z.shape(0) == totals.shape(0), "one total for each row");
-    require(z.shape(1) >= 1, "at least one class");
+void softmax(Packed<T> z, std::size_t axis, double temperature, bool logarithms, OutPacked<T> out, int threads) {
+    const Extent e = extent_of(z, axis);
+    bool same = z.ndim() == out.ndim();
+    for (std::size_t i = 0; same && i < z.ndim(); ++i) same = z.shape(i) == out.shape(i);
+    require(same, "out must have the shape of the logits");
+    require(temperature > 0.0, "the temperature must be above 0");
+    const T* from = z.data();
+    T* to = out.data();
+    const auto kind = logarithms ? luce::Softmax::logarithms : luce::Softmax::probabilities;
+    if (z.size() < 4096) return luce::softmax<T>(kind, from, e.outer, e.classes, e.inner, temperature, to, nullptr, 1);
     nb::gil_scoped_release free;
-    luce::softmax<T>(z.data(), static_cast<Index>(z.shape(0)), static_cast<Index>(z.shape(1)), 1.0,
-                     luce::Softmax::probabilities, nullptr, totals.data(), threads);
+    luce::softmax<T>(kind, from, e.outer, e.classes, e.inner, temperature, to, nullptr, threads);
 }
 
 template <class T>
-void sigmoid(Vector<T> z, nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu> out, int threads) {
-    require(z.shape(0) == out.shape(0), "out must have the length of the logits");
+void logsumexp(Packed<T> z, std::size_t axis, OutPacked<T> total, int threads) {
+    const Extent e = extent_of(z, axis);
+    require(static_cast<Index>(total.size()) == e.outer * e.inner, "one total for each row");
     nb::gil_scoped_release free;
-    luce::sigmoid<T>(z.data(), static_cast<Index>(z.shape(0)), out.data(), threads);
+    luce::softmax<T>(luce::Softmax::total, z.data(), e.outer, e.classes, e.inner, 1.0, nullptr, total.data(), threads);
+}
+
+template <class T>
+void sigmoid(Packed<T> z, bool logarithm, OutPacked<T> out, int threads) {
+    require(z.size() == out.size(), "out must have the shape of the logits");
+    nb::gil_scoped_release free;
+    luce::sigmoid<T>(z.data(), static_cast<Index>(z.size()), logarithm, out.data(), threads);
 }
 
 template <class T>
 void bind_softmax(nb::module_& m) {
-    m.def("softmax", &softmax<T>, "logits"_a.noconvert(), "temperature"_a, "logarithms"_a, "out"_a.noconvert(),
-          "threads"_a);
-    m.def("logsumexp", &logsumexp<T>, "logits"_a.noconvert(), "totals"_a.noconvert(), "threads"_a);
-    m.def("sigmoid", &sigmoid<T>, "logits"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
+    m.def("softmax", &softmax<T>, "logits"_a.noconvert(), "axis"_a, "temperature"_a, "logarithms"_a,
+          "out"_a.noconvert(), "threads"_a);
+    m.def("logsumexp", &logsumexp<T>, "logits"_a.noconvert(), "axis"_a, "total"_a.noconvert(), "threads"_a);
+    m.def("sigmoid", &sigmoid<T>, "logits"_a.noconvert(), "logarithm"_a, "out"_a.noconvert(), "threads"_a);
 }
 
 }  // namespace

@@ -1,5 +1,10 @@
-// Chooses the kernels for this processor, once, by our own CPUID reading.
+// Chooses the kernels for this processor, once, by our own CPUID reading. LUCE_CPU=portable, x86_64_v3 or x86_64_v4
+// asks for a lesser set; what the processor cannot run is never chosen.
+#include <cstdlib>
+#include <cstring>
+
 #include "kernels.h"
+#include "softmax_kernels.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -7,19 +12,31 @@
 
 namespace luce {
 
-namespace portable {
-extern const Kernels table;
-}
+#define LUCE_TABLES(name)                      \
+    namespace name {                           \
+    extern const Kernels table;                \
+    extern const SoftmaxKernels softmax_table; \
+    }
+LUCE_TABLES(portable)
 #if defined(__x86_64__)
-namespace x86_64_v3 {
-extern const Kernels table;
-}
-namespace x86_64_v4 {
-extern const Kernels table;
-}
+LUCE_TABLES(x86_64_v3)
+LUCE_TABLES(x86_64_v4)
+#endif
 
 namespace {
 
+struct Tables {
+    const Kernels* kernels;
+    const SoftmaxKernels* softmax;
+};
+
+// Whether LUCE_CPU allows this set.
+bool allowed(const char* name) {
+    const char* asked = std::getenv("LUCE_CPU");
+    return asked == nullptr || std::strcmp(asked, name) >= 0;  // portable < x86_64_v3 < x86_64_v4
+}
+
+#if defined(__x86_64__)
 struct Leaf {
     unsigned a = 0, b = 0, c = 0, d = 0;
 };
@@ -52,22 +69,24 @@ bool runs_v4() {
            has(cpuid(7).b, bit_AVX512F | bit_AVX512BW | bit_AVX512CD | bit_AVX512DQ | bit_AVX512VL);
 }
 
-const Kernels* choose() {
-    if (runs_v4()) return &x86_64_v4::table;
-    if (runs_v3()) return &x86_64_v3::table;
-    return &portable::table;
-}
-
-}  // namespace
-#else
-namespace {
-const Kernels* choose() { return &portable::table; }
-}  // namespace
 #endif
 
-const Kernels& kernels() {
-    static const Kernels* const chosen = choose();
-    return *chosen;
+Tables choose() {
+#if defined(__x86_64__)
+    if (runs_v4() && allowed("x86_64_v4")) return {&x86_64_v4::table, &x86_64_v4::softmax_table};
+    if (runs_v3() && allowed("x86_64_v3")) return {&x86_64_v3::table, &x86_64_v3::softmax_table};
+#endif
+    return {&portable::table, &portable::softmax_table};
 }
+
+const Tables& tables() {
+    static const Tables chosen = choose();
+    return chosen;
+}
+
+}  // namespace
+
+const Kernels& kernels() { return *tables().kernels; }
+const SoftmaxKernels& softmax_kernels() { return *tables().softmax; }
 
 }  // namespace luce

@@ -5,22 +5,11 @@
 namespace luce {
 namespace LUCE_ISA {
 
-#if defined(__AVX512F__)
-constexpr int WIDTH = 8;
-constexpr int CLASS_BLOCK = 6;  // forward: accumulators of CLASS_BLOCK x ROW_BLOCK registers
-constexpr int ROW_BLOCK = 4;
-#elif defined(__AVX2__)
-constexpr int WIDTH = 4;
-constexpr int CLASS_BLOCK = 3;
-constexpr int ROW_BLOCK = 4;
-#else
-constexpr int WIDTH = 2;
-constexpr int CLASS_BLOCK = 2;
-constexpr int ROW_BLOCK = 4;
-#endif
-constexpr int PARTS = LANES / WIDTH;  // registers that hold one set of partial sums
-
 #include "vector_math.h"
+
+constexpr int CLASS_BLOCK = WIDTH == 8 ? 6 : WIDTH == 4 ? 3 : 2;  // forward: CLASS_BLOCK x ROW_BLOCK accumulators
+constexpr int ROW_BLOCK = 4;
+constexpr int PARTS = LANES / WIDTH;  // registers that hold one set of partial sums
 
 template <class T>
 static void load_tile(const View<T>& x, Index first, int rows, double* tile) {
@@ -473,71 +462,6 @@ static void subtract_scaled(double* a, const double* b, double factor, Index n) 
     for (Index i = 0; i < n; ++i) a[i] -= factor * b[i];
 }
 
-static double softmax_row(const double* z, Index n, int mode, double* out) {
-    const double infinity = __builtin_inf();
-    double top = -infinity;
-    Index at = 0;
-    bool broken = false;
-    for (Index k = 0; k < n; ++k) {
-        broken |= !(z[k] < infinity);  // +inf or NaN
-        if (z[k] > top) {
-            top = z[k];
-            at = k;
-        }
-    }
-    if (broken || top == -infinity) {
-        const double nothing = __builtin_nan("");
-        if (out)
-            for (Index k = 0; k < n; ++k) out[k] = nothing;
-        // logsumexp of nothing possible is -inf; of +inf it is +inf unless a NaN is there
-        double total = top;
-        for (Index k = 0; k < n; ++k)
-            if (z[k] != z[k]) total = nothing;
-        return total;
-    }
-    double lanes[LANES] = {};
-    double tail = 0.0;
-    Index k = 0;
-    // out == nullptr: only the sum is wanted
-    for (; k + LANES <= n; k += LANES) {
-        double e[LANES];
-#pragma omp simd
-        for (int l = 0; l < LANES; ++l) e[l] = exp_lane(z[k + l] - top);
-        if (out && mode == 0)
-            for (int l = 0; l < LANES; ++l) out[k + l] = e[l];
-        if (at >= k && at < k + LANES) e[at - k] = 0.0;
-#pragma omp simd
-        for (int l = 0; l < LANES; ++l) lanes[l] += e[l];
-    }
-    for (; k < n; ++k) {
-        const double e = exp_lane(z[k] - top);
-        if (out && mode == 0) out[k] = e;
-        tail += k == at ? 0.0 : e;
-    }
-    const double rest =
-        (((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]))) + tail;
-    const double log_sum = log1p_lane(rest);
-    if (out && mode == 0) {
-        const double total = 1.0 + rest;
-#pragma omp simd
-        for (Index i = 0; i < n; ++i) out[i] = out[i] / total;
-    } else if (out) {
-#pragma omp simd
-        for (Index i = 0; i < n; ++i) out[i] = (z[i] - top) - log_sum;
-    }
-    return top + log_sum;
-}
-
-static void sigmoid(const double* z, Index n, double* out) {
-#pragma omp simd
-    for (Index i = 0; i < n; ++i) {
-        const double a = z[i] < 0.0 ? -z[i] : z[i];
-        const double e = exp_lane(-a);
-        const double inverse = 1.0 / (1.0 + e);
-        out[i] = z[i] < 0.0 ? e * inverse : inverse;
-    }
-}
-
 #define LUCE_TEXT_(x) #x
 #define LUCE_TEXT(x) LUCE_TEXT_(x)
 
@@ -545,7 +469,7 @@ extern const Kernels table;
 const Kernels table = {
     LUCE_TEXT(LUCE_ISA), load_rows<float>, load_rows<double>, forward,     forward_sparse, sweep,
     curvature,           backward,         backward_sparse,   gram_blocks, dots,           dot,
-    subtract_scaled,     softmax_row,      sigmoid,
+    subtract_scaled,
 };
 
 }  // namespace LUCE_ISA

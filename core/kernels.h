@@ -52,9 +52,6 @@ struct Kernels {
     void (*dots)(const double* a, Index a_stride, const double* b, Index b_stride, Index n, double* out);
     double (*dot)(const double* a, const double* b, Index n);
     void (*subtract_scaled)(double* a, const double* b, double factor, Index n);
-    // one row of n logits, in double: mode 0 softmax, 1 log-softmax; returns logsumexp
-    double (*softmax_row)(const double* z, Index n, int mode, double* out);
-    void (*sigmoid)(const double* z, Index n, double* out);
 };
 
 const Kernels& kernels();  // the best one that this processor runs

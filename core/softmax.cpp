@@ -1,57 +1,95 @@
 #include "softmax.h"
 
 #include <algorithm>
-#include <vector>
+#include <memory>
+#include <type_traits>
 
-#include "kernels.h"
 #include "parallel.h"
 
 namespace luce {
 namespace {
 
-constexpr Index BLOCK = 1 << 15;  // numbers a thread takes at a time
+constexpr Index BLOCK = 1 << 15;          // numbers a thread takes at a time
+constexpr Index STAGE = 1 << 12;          // numbers that are made in the cache before they are written past it
+constexpr Index STRIP = 64;               // with an inner axis: rows that share the cache lines they are read from
+constexpr Index MOST_STAGED = 1 << 12;    // classes: a strip of more would not stay in the cache
+constexpr Index CACHED = Index{1} << 23;  // bytes: more than this is not expected back in the cache
+constexpr Index ALONE = 1 << 16;          // fewer numbers than this are not worth waking a thread
 
-// Shifted by the largest first: a small temperature must not overflow. Softmax does not see the shift.
-void divide(std::vector<double>& row, double temperature) {
-    const double top = *std::max_element(row.begin(), row.end());
-    for (double& z : row) z = (z - top) / temperature;
+template <class T>
+void work(const SoftmaxTask<T>& t) {
+    if constexpr (std::is_same_v<T, float>)
+        softmax_kernels().rows32(t);
+    else
+        softmax_kernels().rows64(t);
+}
+
+// Some rows, in stages that are copied past the cache. The rows of a stage lie one after the other, or, with an inner
+// axis, class by class.
+template <class T>
+void work_past_cache(SoftmaxTask<T> t, T* stage) {
+    const bool side_by_side = t.class_stride == 1;
+    T* const out = t.out;
+    const Index all = t.rows, most = std::max<Index>(STAGE / t.classes, side_by_side ? 1 : STRIP);
+    t.out = stage;
+    for (Index r = 0; r < all; r += most, t.z += side_by_side ? most * t.classes : most) {
+        t.rows = std::min(most, all - r);
+        if (!side_by_side) t.out_stride = t.rows;
+        work(t);
+        const Index piece = side_by_side ? t.rows * t.classes : t.rows;
+        for (Index at = 0, k = 0; at < t.rows * t.classes; at += piece, ++k)
+            softmax_kernels().stream(side_by_side ? out + r * t.classes : out + k * t.class_stride + r, stage + at,
+                                     piece * static_cast<Index>(sizeof(T)));
+    }
 }
 
 }  // namespace
 
 template <class T>
-void softmax(const T* z, Index rows, Index columns, double temperature, Softmax kind, T* out, double* totals,
+void softmax(Softmax kind, const T* z, Index outer, Index classes, Index inner, double temperature, T* out, T* total,
              int threads) {
-    const Index each = columns < BLOCK ? BLOCK / columns : 1;
-    parallel_for((rows + each - 1) / each, threads, [&](Index block) {
-        std::vector<double> row(columns), result(out ? columns : 0);
-        const Index end = rows < (block + 1) * each ? rows : (block + 1) * each;
-        for (Index i = block * each; i < end; ++i) {
-            for (Index k = 0; k < columns; ++k) row[k] = static_cast<double>(z[i * columns + k]);
-            if (temperature != 1.0) divide(row, temperature);
-            const double total =
-                kernels().softmax_row(row.data(), columns, static_cast<int>(kind), out ? result.data() : nullptr);
-            if (totals) totals[i] = total;
-            if (out)
-                for (Index k = 0; k < columns; ++k) out[i * columns + k] = static_cast<T>(result[k]);
-        }
+    const Index size = outer * classes * inner;
+    if (size == 0) return;
+    const bool past_cache = out != nullptr && out != z && size * static_cast<Index>(sizeof(T)) > CACHED &&
+                            (inner == 1 || classes <= MOST_STAGED);
+    const Index rows = inner == 1 ? outer : inner;  // that follow each other
+    const Index each = std::max<Index>(BLOCK / classes, inner == 1 ? 16 : STRIP), blocks = (rows + each - 1) / each;
+    parallel_for(inner == 1 ? blocks : outer * blocks, size < ALONE ? 1 : threads, [&](Index b) {
+        const Index o = b / blocks, first = b % blocks * each;
+        const Index at = inner == 1 ? first * classes : o * classes * inner + first;
+        SoftmaxTask<T> t{kind,
+                         z + at,
+                         out ? out + at : nullptr,
+                         total ? total + o * inner + first : nullptr,
+                         std::min(each, rows - first),
+                         classes,
+                         inner == 1 ? 1 : inner,
+                         inner == 1 ? 1 : inner,
+                         temperature,
+                         nullptr};
+        const bool wide = classes > 16;
+        const std::unique_ptr<double[]> scratch(wide ? new double[softmax_kernels().scratch_for(classes)] : nullptr);
+        t.scratch = scratch.get();
+        if (!past_cache) return work(t);
+        const std::unique_ptr<T[]> stage(new T[std::max(STAGE, (inner == 1 ? 1 : STRIP) * classes)]);
+        work_past_cache(t, stage.get());
     });
 }
 
 template <class T>
-void sigmoid(const T* z, Index n, T* out, int threads) {
-    parallel_for((n + BLOCK - 1) / BLOCK, threads, [&](Index block) {
-        const Index first = block * BLOCK, count = n - first < BLOCK ? n - first : BLOCK;
-        std::vector<double> in(count), result(count);
-        for (Index i = 0; i < count; ++i) in[i] = static_cast<double>(z[first + i]);
-        kernels().sigmoid(in.data(), count, result.data());
-        for (Index i = 0; i < count; ++i) out[first + i] = static_cast<T>(result[i]);
+void sigmoid(const T* z, Index n, bool logarithm, T* out, int threads) {
+    parallel_for((n + BLOCK - 1) / BLOCK, n < ALONE ? 1 : threads, [&](Index block) {
+        const Index first = block * BLOCK, count = std::min(BLOCK, n - first);
+        if constexpr (std::is_same_v<T, float>)
+            softmax_kernels().sigmoid32(z + first, count, logarithm, out + first);
+        else
+            softmax_kernels().sigmoid64(z + first, count, logarithm, out + first);
     });
 }
 
-template void softmax(const float*, Index, Index, double, Softmax, float*, double*, int);
-template void softmax(const double*, Index, Index, double, Softmax, double*, double*, int);
-template void sigmoid(const float*, Index, float*, int);
-template void sigmoid(const double*, Index, double*, int);
+template void softmax(Softmax, const float*, Index, Index, Index, double, float*, float*, int);
+template void softmax(Softmax, const double*, Index, Index, Index, double, double*, double*, int);
+template void sigmoid(const float*, Index, bool, float*, int);
+template void sigmoid(const double*, Index, bool, double*, int);
 
 }  // namespace luce

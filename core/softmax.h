@@ -1,19 +1,19 @@
-// Softmax family over rows of logits that lie side by side.
+// Softmax family along the middle axis of outer x classes x inner numbers that lie side by side.
 #pragma once
+#include "softmax_kernels.h"
 #include "view.h"
 
 namespace luce {
 
-enum class Softmax { probabilities = 0, logarithms = 1 };
-
-// out = softmax or log-softmax of every row of z / temperature. Rows with NaN or +inf, and rows of -inf alone, give
-// NaN. totals, if not nullptr, gets logsumexp of every row; out may be nullptr then.
+// Softmax::probabilities, logarithms: out = softmax or log-softmax of z / temperature along the classes, in the layout
+// of z; out may be z. Softmax::total: total (outer x inner) = logsumexp, out is not used. A row with NaN or +inf, and a
+// row of -inf alone, gives NaN as a whole; its total is NaN, +inf or -inf.
 template <class T>
-void softmax(const T* z, Index rows, Index columns, double temperature, Softmax kind, T* out, double* totals,
+void softmax(Softmax kind, const T* z, Index outer, Index classes, Index inner, double temperature, T* out, T* total,
              int threads);
 
-// out = 1 / (1 + exp(-z))
+// out = 1 / (1 + exp(-z)), or its logarithm
 template <class T>
-void sigmoid(const T* z, Index n, T* out, int threads);
+void sigmoid(const T* z, Index n, bool logarithm, T* out, int threads);
 
 }  // namespace luce

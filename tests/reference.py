@@ -65,10 +65,15 @@ def roundings(got: ArrayLike, wanted: Sequence[Exact]) -> Array:
     return np.array([float(abs(g - w) / abs(w)) * 2.0**53 if w else abs(g) * np.inf for g, w in pairs])
 
 
-def ulps32(got: NDArray[np.float32], wanted: Sequence[Exact]) -> Array:
-    """Errors in units of the last place of the float32 results."""
-    pairs = zip(got, wanted, strict=True)
-    return np.array([float(abs(mpmath.mpf(float(g)) - w)) / float(np.spacing(abs(g))) for g, w in pairs])
+def ulps(got: NDArray[np.floating], wanted: Sequence[Exact]) -> Array:
+    """Errors in units of the last place, of the dtype of `got`, of the exact results (also for subnormal ones)."""
+    info = np.finfo(got.dtype)
+    out = []
+    for g, w in zip(got.tolist(), wanted, strict=True):
+        exponent = mpmath.floor(mpmath.log(abs(w), 2)) if w else info.minexp
+        place = mpmath.mpf(2) ** (max(int(exponent), info.minexp) - info.nmant)
+        out.append(float(abs(mpmath.mpf(float(g)) - w) / place))
+    return np.array(out)
 
 
 # --- the objective -------------------------------------------------------------------------------------------------

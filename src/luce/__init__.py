@@ -3,7 +3,20 @@
 from luce import metrics
 from luce.classifier import Classifier, load, train
 from luce.errors import FileError, InputError, LimitError, LuceError, LuceWarning, ModelFileError, NotFittedError
-from luce.functional import cross_entropy, log_softmax, logsumexp, one_hot, sigmoid, softmax
+from luce.functional import (
+    cross_entropy,
+    cross_entropy_with_gradient,
+    log_sigmoid,
+    log_softmax,
+    logsumexp,
+    one_hot,
+    show_config,
+    sigmoid,
+    softmax,
+    softmax_jvp,
+    softmax_vjp,
+    top_k,
+)
 from luce.linear import SoftmaxRegression
 from luce.reader import read_file
 
@@ -20,13 +33,19 @@ __all__ = [
     "NotFittedError",
     "SoftmaxRegression",
     "cross_entropy",
+    "cross_entropy_with_gradient",
     "load",
+    "log_sigmoid",
     "log_softmax",
     "logsumexp",
     "metrics",
     "one_hot",
     "read_file",
+    "show_config",
     "sigmoid",
     "softmax",
+    "softmax_jvp",
+    "softmax_vjp",
+    "top_k",
     "train",
 ]

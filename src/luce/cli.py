@@ -268,15 +268,24 @@ def evaluate(
 
 
 @cli.command()
-@click.argument("model")
+@click.argument("model", required=False)
+@click.option("--cpu", is_flag=True, help="Which instruction set and how many threads do the work here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
-def inspect(model: str, as_json: bool) -> None:
+def inspect(model: str | None, cpu: bool, as_json: bool) -> None:
     """Show what MODEL holds: columns, classes, how it was trained, the strongest features of each class.
 
     Example: luce inspect patients.luce
     """
     import luce
 
+    if cpu:
+        config = luce.show_config()
+        text = f"instruction set {config['instruction_set']}, threads {config['threads']}"
+        click.echo(_json(config) if as_json else text)
+    if model is None:
+        if not cpu:
+            raise luce.InputError("name a model to inspect, or ask for --cpu")
+        return
     classifier = luce.load(model)
     fitted, strongest = classifier.fitted, classifier.strongest()
     if as_json:

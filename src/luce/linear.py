@@ -10,9 +10,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from luce.arrays import array_of
 from luce.errors import InputError, LuceWarning, NotFittedError
 from luce.features import Features
-from luce.functional import array_of, available_threads, sigmoid, softmax
+from luce.functional import available_threads, sigmoid, softmax
 from luce.objective import Objective
 from luce.solver import Certificate, Progress, minimise
 

@@ -1,0 +1,35 @@
+// The innermost loops of the softmax family, compiled once per instruction set and chosen by dispatch.cpp.
+#pragma once
+#include "view.h"
+
+namespace luce {
+
+enum class Softmax { probabilities, logarithms, total };
+
+// Rows of `classes` logits. Either class_stride is 1 and the rows lie one after the other, or number k of row r is at
+// z[r + k * class_stride]. Results lie in `out` in the same way, with out_stride for class_stride; total[r] is the
+// logsumexp of row r.
+template <class T>
+struct SoftmaxTask {
+    Softmax kind;
+    const T* z;
+    T* out;    // nullptr for Softmax::total
+    T* total;  // nullptr but for Softmax::total
+    Index rows, classes, class_stride, out_stride;
+    double temperature;
+    double* scratch;  // scratch_for(classes) numbers
+};
+
+struct SoftmaxKernels {
+    void (*rows32)(const SoftmaxTask<float>& t);
+    void (*rows64)(const SoftmaxTask<double>& t);
+    // out = 1 / (1 + exp(-z)), or its logarithm
+    void (*sigmoid32)(const float* z, Index n, bool logarithm, float* out);
+    void (*sigmoid64)(const double* z, Index n, bool logarithm, double* out);
+    Index (*scratch_for)(Index classes);
+    void (*stream)(void* to, const void* from, Index bytes);  // a copy past the caches
+};
+
+const SoftmaxKernels& softmax_kernels();
+
+}  // namespace luce
