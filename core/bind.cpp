@@ -316,7 +316,7 @@ private:
     luce::History history_;
 };
 
-// Arrays of any dimensions, side by side in memory; the axis counts from 0.
+// Arrays of any dimensions, side by side in memory; the axis counts from 0, or from the end if below 0.
 template <class T>
 using Packed = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
 template <class T>
@@ -327,8 +327,10 @@ struct Extent {
 };
 
 template <class T>
-Extent extent_of(const Packed<T>& z, std::size_t axis) {
-    require(axis < z.ndim(), "the axis does not exist");
+Extent extent_of(const Packed<T>& z, int asked) {
+    const int dimensions = static_cast<int>(z.ndim());
+    require(-dimensions <= asked && asked < dimensions, "the axis does not exist");
+    const std::size_t axis = static_cast<std::size_t>(asked < 0 ? asked + dimensions : asked);
     Extent e;
     for (std::size_t i = 0; i < axis; ++i) e.outer *= static_cast<Index>(z.shape(i));
     for (std::size_t i = axis + 1; i < z.ndim(); ++i) e.inner *= static_cast<Index>(z.shape(i));
@@ -338,7 +340,7 @@ Extent extent_of(const Packed<T>& z, std::size_t axis) {
 }
 
 template <class T>
-void softmax(Packed<T> z, std::size_t axis, double temperature, bool logarithms, OutPacked<T> out, int threads) {
+void softmax(Packed<T> z, int axis, double temperature, bool logarithms, OutPacked<T> out, int threads) {
     const Extent e = extent_of(z, axis);
     bool same = z.ndim() == out.ndim();
     for (std::size_t i = 0; same && i < z.ndim(); ++i) same = z.shape(i) == out.shape(i);
@@ -353,7 +355,7 @@ void softmax(Packed<T> z, std::size_t axis, double temperature, bool logarithms,
 }
 
 template <class T>
-void logsumexp(Packed<T> z, std::size_t axis, OutPacked<T> total, int threads) {
+void logsumexp(Packed<T> z, int axis, OutPacked<T> total, int threads) {
     const Extent e = extent_of(z, axis);
     require(static_cast<Index>(total.size()) == e.outer * e.inner, "one total for each row");
     nb::gil_scoped_release free;

@@ -20,6 +20,7 @@ from luce.errors import InputError, LimitError
 Floats = NDArray[np.floating]
 
 MOST_CELLS = 1 << 33  # of a one-hot matrix
+ALONE = 1 << 16  # fewer numbers than this are not worth a second thread
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 
@@ -118,7 +119,7 @@ def _target(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[A
 
 
 def _threads(size: int) -> int:
-    return available_threads() if size > 1 << 16 else 1
+    return available_threads() if size > ALONE else 1
 
 
 def _given(result: Floats, give: Give, target: NDArray[Any] | None, out: Any) -> Any:
@@ -139,12 +140,6 @@ def _side_by_side(z: Floats, axis: int | None) -> tuple[Floats, tuple[int, ...],
 
 
 def _along_axis(logits: Any, axis: int, temperature: float, where: Any, out: Any, logarithms: bool) -> Any:
-    plain = type(logits) is np.ndarray and (logits.dtype is SINGLE or logits.dtype is DOUBLE)
-    if plain and out is None and where is None and temperature == 1.0 and logits.flags.c_contiguous:
-        place, size = _axis_of(logits, axis), logits.size  # the short way of small calls
-        result = np.empty_like(logits)
-        _core.softmax(logits, place, 1.0, logarithms, result, 1 if size <= 1 << 16 else available_threads())
-        return result
     if wants_gradient(logits):
         return recorded(
             logits,
@@ -179,6 +174,13 @@ def softmax(logits: Any, axis: int = -1, *, temperature: float = 1.0, where: Any
     Raises InputError for text, an empty axis, a temperature that is not above 0, shapes that do not fit.
     Source: Bridle 1990, Probabilistic interpretation of feedforward classification network outputs.
     """
+    if type(logits) is np.ndarray and out is None and where is None and temperature == 1.0 and logits.size < ALONE:
+        try:  # the short way of small calls: the core refuses whatever it does not suit
+            result = np.empty_like(logits)
+            _core.softmax(logits, axis, 1.0, False, result, 1)
+            return result
+        except (TypeError, ValueError):
+            pass
     return _along_axis(logits, axis, temperature, where, out, logarithms=False)
 
 
@@ -187,6 +189,13 @@ def log_softmax(logits: Any, axis: int = -1, *, temperature: float = 1.0, where:
 
     Arguments, special values and errors as for `softmax`. Error: at most 0.51 ulp in float32, 2.5 ulp in float64.
     """
+    if type(logits) is np.ndarray and out is None and where is None and temperature == 1.0 and logits.size < ALONE:
+        try:  # the short way of small calls: the core refuses whatever it does not suit
+            result = np.empty_like(logits)
+            _core.softmax(logits, axis, 1.0, True, result, 1)
+            return result
+        except (TypeError, ValueError):
+            pass
     return _along_axis(logits, axis, temperature, where, out, logarithms=True)
 
 
