@@ -66,10 +66,9 @@ void softmax(Softmax kind, const T* z, Index outer, Index classes, Index inner, 
                          inner == 1 ? 1 : inner,
                          inner == 1 ? 1 : inner,
                          temperature,
+                         nullptr,
+                         nullptr,
                          nullptr};
-        const bool wide = classes > 16;
-        const std::unique_ptr<double[]> scratch(wide ? new double[softmax_kernels().scratch_for(classes)] : nullptr);
-        t.scratch = scratch.get();
         if (!past_cache) return work(t);
         const std::unique_ptr<T[]> stage(new T[std::max(STAGE, (inner == 1 ? 1 : STRIP) * classes)]);
         work_past_cache(t, stage.get());

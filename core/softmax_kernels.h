@@ -4,20 +4,22 @@
 
 namespace luce {
 
-enum class Softmax { probabilities, logarithms, total };
+enum class Softmax { probabilities, logarithms, total, gradient };
 
 // Rows of `classes` logits. Either class_stride is 1 and the rows lie one after the other, or number k of row r is at
-// z[r + k * class_stride]. Results lie in `out` in the same way, with out_stride for class_stride; total[r] is the
-// logsumexp of row r.
+// z[r + k * class_stride]. Results lie in `out` in the same way, with out_stride for class_stride.
 template <class T>
 struct SoftmaxTask {
     Softmax kind;
     const T* z;
     T* out;    // nullptr for Softmax::total
-    T* total;  // nullptr but for Softmax::total
+    T* total;  // Softmax::total: logsumexp of each row
     Index rows, classes, class_stride, out_stride;
     double temperature;
-    double* scratch;  // scratch_for(classes) numbers
+    // Softmax::gradient, for each row: out = weight (p - onehot(label)), loss = -ln p_label
+    const Index* labels;  // from 0 to classes - 1
+    const double* weights;
+    double* loss;
 };
 
 struct SoftmaxKernels {
@@ -26,7 +28,6 @@ struct SoftmaxKernels {
     // out = 1 / (1 + exp(-z)), or its logarithm
     void (*sigmoid32)(const float* z, Index n, bool logarithm, float* out);
     void (*sigmoid64)(const double* z, Index n, bool logarithm, double* out);
-    Index (*scratch_for)(Index classes);
     void (*stream)(void* to, const void* from, Index bytes);  // a copy past the caches
 };
 

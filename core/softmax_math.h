@@ -1,0 +1,210 @@
+// The formulas of the softmax family on one number or on a register of them, exact to far beyond the result, and one
+// row of any length worked number by number. docs/numerics.md has the error bounds and why they hold. Only included by
+// the files that are compiled once per instruction set, inside its namespace.
+#pragma once
+#include "lanes.h"
+
+constexpr double REACH = 800.0;  // e^-REACH is 0 in double: lower logits count as if they were so much below the top
+
+// A sum in two parts, the second what the first has lost.
+struct Sum {
+    Vec high, low;
+};
+
+struct Add {
+    __attribute__((always_inline)) Vec operator()(Vec a, Vec b) const { return a + b; }
+    // exact but for the rounding of `low` (Knuth's two-sum)
+    __attribute__((always_inline)) Sum operator()(Sum a, Sum b) const {
+        const Vec s = a.high + b.high, t = s - a.high;
+        return {s, (a.low + b.low) + ((a.high - (s - t)) + (b.high - t))};
+    }
+};
+// 1 - inverse * (total + low), exact to double
+LUCE_INLINE Vec rest_of_inverse(Vec inverse, Vec total, Vec low) {
+    const Vec product = inverse * total;
+    return ((1.0 - product) - product_rest(inverse, total, product)) - inverse * low;
+}
+
+// a + (the sum), rounded once
+LUCE_INLINE Vec plus(Vec a, Sum b) {
+    const Sum s = Add()(Sum{a, Vec{}}, b);
+    return s.high + s.low;
+}
+
+// e^x for |x| <= 400 to 2^-34: enough for a result that is rounded to float32.
+LUCE_INLINE Vec exp_single(Vec x) {
+    const Vec shifted = x * 1.4426950408889634 + MAGIC;
+    const Vec r = x - (shifted - MAGIC) * 0.6931471805599453;
+    Vec p = r * 0.00019790341424157098 + 0.0013944659634710502;
+    p = p * r + 0.008333497074880809;
+    p = p * r + 0.0416662949471975;
+    p = p * r + 0.16666665868936492;
+    p = p * r + 0.5000000067682111;
+    p = p * r + 1.0;
+    p = p * r + 1.0;
+    return from_bits<Vec>(to_bits(p) + (to_bits(shifted) << 52));
+}
+
+// e^(x + low) = 2^power * (result + lost) to 2^-56, and the result alone to 0.51 ulp, for |x| <= 2^19 and |low| <=
+// 2^-30: every step that would lose more leaves its rest to the last addition.
+template <class V>
+LUCE_INLINE V exp_parts(V x, V low, V& power, V& lost) {
+    const V n = (x * 1.4426950408889634 + MAGIC) - MAGIC;
+    const V high = x - n * 0.693147180369123816490;  // exact: 33 bits of ln 2 times at most 20
+    const V r = high - n * 1.90821492927058770002e-10;
+    const V rest = ((high - r) - n * 1.90821492927058770002e-10) + low;
+    V q = r * 2.500006162553128e-08 + 2.763024838532302e-07;
+    q = q * r + 2.755758637378518e-06;
+    q = q * r + 2.480149309888739e-05;
+    q = q * r + 0.00019841269506578723;
+    q = q * r + 0.0013888888943630134;
+    q = q * r + 0.008333333333494461;
+    q = q * r + 0.041666666666530155;
+    q = q * r + 0.16666666666666413;
+    q = q * r + 0.5000000000000011;
+    const V square = (r * r) * q;
+    const V t = r + square;
+    const V e = 1.0 + t;
+    const V small = ((t - (e - 1.0)) + (square - (t - r))) + rest * e;
+    const V result = e + small;
+    power = n;
+    lost = small - (result - e);
+    return result;
+}
+
+template <class V>
+LUCE_INLINE V exp_parts(V x, V low, V& power) {
+    V lost;
+    return exp_parts(x, low, power, lost);
+}
+
+// ln(1 + u + low) = result + lost to 2^-57 for u >= 0; the steps are those of log1p_lane.
+template <class V>
+LUCE_INLINE V log1p_parts(V u, V low, V& lost) {
+    const V w = 1.0 + u;
+    const Bits<V> n = (to_bits(w) - 0x3fe6a09e667f3bcdLL) >> 52;
+    const V m = from_bits<V>(to_bits(w) - (n << 52));
+    const V less = w > u ? (w - 1.0) - u : (w - u) - 1.0;  // what 1 + u was rounded up by
+    const V exact = m - 1.0, rest = (low - less) * from_bits<V>((1023 - n) << 52);
+    const V f = exact + rest, f_low = rest - (f - exact);
+    const V g = f + 2.0, g_low = f - (g - 2.0);
+    const V s = f / g, product = s * g;
+    const V s_low = (((f - product) - product_rest(s, g, product)) + (f_low - s * (g_low + f_low))) / g;
+    const V z = s * s;
+    V p = z * (1.0 / 23) + 1.0 / 21;
+    p = p * z + 1.0 / 19;
+    p = p * z + 1.0 / 17;
+    p = p * z + 1.0 / 15;
+    p = p * z + 1.0 / 13;
+    p = p * z + 1.0 / 11;
+    p = p * z + 1.0 / 9;
+    p = p * z + 1.0 / 7;
+    p = p * z + 1.0 / 5;
+    p = p * z + 1.0 / 3;
+    const V e = from_bits<V>(n + to_bits(V{} + MAGIC)) - MAGIC;
+    const V high = e * 0.693147180369123816490, twice = 2.0 * s;
+    const V sum = high + twice, t = sum - high;
+    const V small = ((high - (sum - t)) + (twice - t)) + (2.0 * (s * z * p + s_low) + e * 1.90821492927058770002e-10);
+    const V result = sum + small;
+    lost = small - (result - sum);
+    return result;
+}
+
+// 2^n for integers -1022 <= n <= 1023
+template <class V>
+LUCE_INLINE V power_of_two(V n) {
+    return from_bits<V>((to_bits(n + MAGIC) + 1023) << 52);
+}
+
+// value * 2^power for integers -1200 <= power <= 1023, rounded at most once
+template <class V>
+LUCE_INLINE V times_power(V value, V power) {
+    const V first = at_least(power, V{} - 1000.0);
+    return value * power_of_two(first) * power_of_two(power - first);
+}
+
+// (a - b) / temperature as a sum of two numbers; -inf has no rest.
+template <class V>
+LUCE_INLINE V scaled_difference(V a, V b, double temperature, V& low) {
+    const V d = a - b, t = d - a;
+    const V lost = (a - (d - t)) - (b + t);
+    if (temperature == 1.0) {
+        low = lost - lost == 0.0 ? lost : V{};
+        return d;
+    }
+    const V q = d / temperature;
+    const V product = q * temperature;
+    const V rest = (((d - product) - product_rest(q, V{} + temperature, product)) + lost) / temperature;
+    low = rest - rest == 0.0 ? rest : V{};
+    return q;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// one row of any length, number by number: the way out for rows that the fast ways decline
+
+static double broken_total(const double* z, Index n) {
+    double top = -__builtin_inf();
+    for (Index k = 0; k < n; ++k) {
+        if (z[k] != z[k]) return z[k];
+        top = z[k] > top ? z[k] : top;
+    }
+    return top;  // +inf, or -inf if nothing is possible
+}
+
+// The formulas of the fast ways, without a limit on the logits. z is overwritten by the result; gives logsumexp.
+static double row_alone(Softmax kind, double* z, Index n, double temperature) {
+    double top = -__builtin_inf();
+    bool sound = true;
+    for (Index k = 0; k < n; ++k) {
+        sound &= z[k] < __builtin_inf();
+        top = z[k] > top ? z[k] : top;
+    }
+    if (!sound || top == -__builtin_inf()) {
+        const double total = broken_total(z, n);
+        for (Index k = 0; k < n; ++k) z[k] = __builtin_nan("");
+        return total;
+    }
+    double rest = 0.0, lost = 0.0;  // sum of the exponentials below the top, and what the sum has lost
+    Index tops = 0;
+    for (Index k = 0; k < n; ++k) {
+        double low, power, e_low;
+        const double d = scaled_difference(z[k], top, temperature, low);
+        tops += d == 0.0;
+        if (!(d < 0.0 && d > -REACH)) continue;
+        const double value = exp_parts(d, low, power, e_low), e = times_power(value, power);
+        const double s = rest + e, t = s - rest;
+        lost += ((rest - (s - t)) + (e - t)) + times_power(e_low, power);
+        rest = s;
+    }
+    const double whole = rest + static_cast<double>(tops - 1);  // exact, or the smaller part is in `lost`
+    lost += tops > 1 ? rest - (whole - static_cast<double>(tops - 1)) : 0.0;
+    rest = whole + lost;
+    lost -= rest - whole;
+    double log_low;
+    const double log_sum = log1p_parts(rest, lost, log_low);
+    const double total = 1.0 + rest, total_low = (rest - (total - 1.0)) + lost;
+    for (Index k = 0; k < n; ++k) {
+        double low, power;
+        const double d = scaled_difference(z[k], top, temperature, low);
+        if (kind == Softmax::logarithms) {
+            z[k] = (d - log_sum) + (low - log_low);
+        } else if (!(d > -REACH)) {
+            z[k] = 0.0;
+        } else {
+            const double e = exp_parts(d, low, power), q = e / total, product = q * total;
+            const double better = q + (((e - product) - product_rest(q, total, product)) - q * total_low) / total;
+            z[k] = times_power(better, power);
+        }
+    }
+    return top + (log_sum + log_low);
+}
+
+// The gradient of the cross-entropy of one row, weight (p - onehot(label)), in place of its logits; gives the loss.
+static double gradient_alone(double* z, double* room, Index n, Index label, double weight) {
+    for (Index k = 0; k < n; ++k) room[k] = z[k];
+    row_alone(Softmax::probabilities, z, n, 1.0);
+    row_alone(Softmax::logarithms, room, n, 1.0);
+    z[label] = __builtin_expm1(room[label]);
+    for (Index k = 0; k < n; ++k) z[k] *= weight;
+    return -room[label];
+}
