@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 
@@ -362,6 +363,24 @@ void logsumexp(Packed<T> z, int axis, OutPacked<T> total, int threads) {
     luce::softmax<T>(luce::Softmax::total, z.data(), e.outer, e.classes, e.inner, 1.0, nullptr, total.data(), threads);
 }
 
+// The sum of the losses, and the first row whose label is not a class, or -1.
+template <class T>
+std::pair<double, Index> loss_of_logits(Packed<T> z, Vector<Index> labels, std::optional<Vector<double>> weights,
+                                        double scale, std::optional<OutPacked<T>> gradient, int threads) {
+    require(z.ndim() == 2 && z.shape(1) >= 1, "logits must be rows x classes");
+    require(labels.shape(0) == z.shape(0), "one label for each row");
+    require(!weights || weights->shape(0) == z.shape(0), "one weight for each row");
+    require(
+        !gradient || (gradient->ndim() == 2 && gradient->shape(0) == z.shape(0) && gradient->shape(1) == z.shape(1)),
+        "the gradient must have the shape of the logits");
+    T* const to = gradient ? gradient->data() : nullptr;
+    nb::gil_scoped_release free;
+    const luce::CrossEntropy found =
+        luce::cross_entropy_of_logits<T>(z.data(), labels.data(), weights ? weights->data() : nullptr, scale,
+                                         static_cast<Index>(z.shape(0)), static_cast<Index>(z.shape(1)), to, threads);
+    return {found.loss, found.outside};
+}
+
 template <class T>
 void sigmoid(Packed<T> z, bool logarithm, OutPacked<T> out, int threads) {
     require(z.size() == out.size(), "out must have the shape of the logits");
@@ -374,6 +393,8 @@ void bind_softmax(nb::module_& m) {
     m.def("softmax", &softmax<T>, "logits"_a.noconvert(), "axis"_a, "temperature"_a, "logarithms"_a,
           "out"_a.noconvert(), "threads"_a);
     m.def("logsumexp", &logsumexp<T>, "logits"_a.noconvert(), "axis"_a, "total"_a.noconvert(), "threads"_a);
+    m.def("loss_of_logits", &loss_of_logits<T>, "logits"_a.noconvert(), "labels"_a.noconvert(),
+          "weights"_a.none().noconvert(), "scale"_a, "gradient"_a.none().noconvert(), "threads"_a);
     m.def("sigmoid", &sigmoid<T>, "logits"_a.noconvert(), "logarithm"_a, "out"_a.noconvert(), "threads"_a);
 }
 

@@ -1,8 +1,11 @@
 #include "softmax.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 #include <memory>
 #include <type_traits>
+#include <vector>
 
 #include "parallel.h"
 
@@ -32,8 +35,16 @@ void work_past_cache(SoftmaxTask<T> t, T* stage) {
     T* const out = t.out;
     const Index all = t.rows, most = std::max<Index>(STAGE / t.classes, side_by_side ? 1 : STRIP);
     t.out = stage;
+    const Index* const labels = t.labels;
+    const double* const weights = t.weights;
+    double* const loss = t.loss;
     for (Index r = 0; r < all; r += most, t.z += side_by_side ? most * t.classes : most) {
         t.rows = std::min(most, all - r);
+        if (t.kind == Softmax::gradient) {
+            t.labels = labels + r;
+            t.weights = weights + r;
+            t.loss = loss + r;
+        }
         if (!side_by_side) t.out_stride = t.rows;
         work(t);
         const Index piece = side_by_side ? t.rows * t.classes : t.rows;
@@ -75,6 +86,64 @@ void softmax(Softmax kind, const T* z, Index outer, Index classes, Index inner, 
     });
 }
 
+namespace {
+
+// A sum of numbers, with what it has lost (Neumaier).
+struct Total {
+    double high = 0.0, low = 0.0;
+    void add(double x) {
+        const double s = high + x, t = s - high;
+        if (std::isfinite(s)) low += (high - (s - t)) + (x - t);
+        high = s;
+    }
+};
+
+}  // namespace
+
+template <class T>
+CrossEntropy cross_entropy_of_logits(const T* z, const Index* labels, const double* weights, double scale, Index rows,
+                                     Index classes, T* gradient, int threads) {
+    const bool past_cache = gradient != nullptr && rows * classes * static_cast<Index>(sizeof(T)) > CACHED;
+    const Index each = std::max<Index>(BLOCK / classes, 16), blocks = (rows + each - 1) / each;
+    std::vector<Total> totals(static_cast<std::size_t>(blocks));
+    std::atomic<Index> outside{rows};
+    parallel_for(blocks, rows * classes < ALONE ? 1 : threads, [&](Index b) {
+        const Index first = b * each, count = std::min(each, rows - first);
+        std::vector<double> weight(static_cast<std::size_t>(count)), loss(weight.size());
+        std::vector<Index> label(weight.size());
+        for (Index r = 0; r < count; ++r) {
+            label[r] = labels[first + r];
+            weight[r] = weights ? scale * weights[first + r] : scale;
+            if (label[r] >= 0 && label[r] < classes) continue;
+            label[r] = 0;
+            for (Index seen = outside; first + r < seen && !outside.compare_exchange_weak(seen, first + r);) {
+            }
+        }
+        T* const out = gradient ? gradient + first * classes : nullptr;
+        const SoftmaxTask<T> t{Softmax::gradient, z + first * classes, out,        nullptr, count, classes, 1, 1, 1.0,
+                               label.data(),      weight.data(),       loss.data()};
+        if (past_cache) {
+            const std::unique_ptr<T[]> stage(new T[std::max(STAGE, classes)]);
+            work_past_cache(t, stage.get());
+        } else {
+            work(t);
+        }
+        for (Index r = 0; r < count; ++r) {
+            const double w = weights ? weights[first + r] : 1.0;
+            if (w != 0.0)
+                totals[b].add(w * loss[r]);
+            else if (out)
+                std::fill_n(out + r * classes, classes, T(0));
+        }
+    });
+    Total all;
+    for (const Total& t : totals) {
+        all.add(t.high);
+        all.add(t.low);
+    }
+    return {all.high + all.low, outside == rows ? -1 : outside.load()};
+}
+
 template <class T>
 void sigmoid(const T* z, Index n, bool logarithm, T* out, int threads) {
     parallel_for((n + BLOCK - 1) / BLOCK, n < ALONE ? 1 : threads, [&](Index block) {
@@ -88,6 +157,10 @@ void sigmoid(const T* z, Index n, bool logarithm, T* out, int threads) {
 
 template void softmax(Softmax, const float*, Index, Index, Index, double, float*, float*, int);
 template void softmax(Softmax, const double*, Index, Index, Index, double, double*, double*, int);
+template CrossEntropy cross_entropy_of_logits(const float*, const Index*, const double*, double, Index, Index, float*,
+                                              int);
+template CrossEntropy cross_entropy_of_logits(const double*, const Index*, const double*, double, Index, Index, double*,
+                                              int);
 template void sigmoid(const float*, Index, bool, float*, int);
 template void sigmoid(const double*, Index, bool, double*, int);
 

@@ -12,6 +12,18 @@ template <class T>
 void softmax(Softmax kind, const T* z, Index outer, Index classes, Index inner, double temperature, T* out, T* total,
              int threads);
 
+struct CrossEntropy {
+    double loss;    // sum of the rows' losses, each with its weight
+    Index outside;  // the first row whose label is not a class, or -1; nothing is read by such a label
+};
+
+// Loss -ln p_label of each row of rows x classes logits, p their softmax, and its gradient by the logits,
+// gradient = scale weight (p - onehot(label)). weights may be nullptr, which is 1 for each; a row of weight 0 has
+// gradient 0 whatever its logits are. gradient may be nullptr.
+template <class T>
+CrossEntropy cross_entropy_of_logits(const T* z, const Index* labels, const double* weights, double scale, Index rows,
+                                     Index classes, T* gradient, int threads);
+
 // out = 1 / (1 + exp(-z)), or its logarithm
 template <class T>
 void sigmoid(const T* z, Index n, bool logarithm, T* out, int threads);

@@ -203,7 +203,7 @@ public:
         if (__builtin_expect(count_ == 0, true)) return;
         for (int i = 0; i < count_; ++i) {
             if (t_.kind == Softmax::total) t_.total[rows_[i]] = static_cast<T>(totals_[i]);
-            for (Index k = 0; t_.kind != Softmax::total && k < t_.classes; ++k)
+            for (Index k = 0; t_.out != nullptr && k < t_.classes; ++k)
                 t_.out[at(rows_[i], k, t_.out_stride)] = static_cast<T>(values_[i * t_.classes + k]);
         }
     }
@@ -300,13 +300,15 @@ static void column_probabilities(const SoftmaxTask<T>& t, double* scratch) {
             inverse[v] = inverse_of<T>(sum);
             declined.rows(tiny[v] | ~(high_of(sum) >= 1.0), v * WIDTH);
         });
-    over_columns(classes, lines, [&](Index k, int v) __attribute__((always_inline)) {
-        const Vec e = get(k, v);
-        if constexpr (GRADIENT)
-            narrow(out + k * out_stride + v * WIDTH, times<T>(label[v] == k ? at_label[v] : e, inverse[v]) * weight[v]);
-        else
-            narrow(out + k * out_stride + v * WIDTH, times<T>(e, inverse[v]));
-    });
+    if (out != nullptr)
+        over_columns(classes, lines, [&](Index k, int v) __attribute__((always_inline)) {
+            const Vec e = get(k, v);
+            if constexpr (GRADIENT)
+                narrow(out + k * out_stride + v * WIDTH,
+                       times<T>(label[v] == k ? at_label[v] : e, inverse[v]) * weight[v]);
+            else
+                narrow(out + k * out_stride + v * WIDTH, times<T>(e, inverse[v]));
+        });
     declined.write();
 }
 
@@ -434,7 +436,8 @@ static void by_columns(SoftmaxTask<T> t, T* room, double* scratch) {
             weights[r] = t.weights[r];
         }
     SoftmaxTask<T> c = t;
-    c.z = c.out = room;
+    c.z = room;
+    c.out = out ? room : nullptr;
     c.total = totals;
     c.loss = loss;
     c.labels = labels;
@@ -447,6 +450,7 @@ static void by_columns(SoftmaxTask<T> t, T* room, double* scratch) {
     }
     if (t.kind == Softmax::gradient)
         for (Index r = 0; r < rows; ++r) losses[r] = loss[r];
+    if (out == nullptr) return;
     if (turned) turn<true>(out, t.classes, full, room, stride);
     for (Index k = 0; k < t.classes; ++k)
         for (Index r = end; r < rows; ++r) out[at(r, k, out_stride)] = room[k * stride + r];
@@ -606,7 +610,7 @@ static void row_probabilities(const SoftmaxTask<T>& t, Index r, double* scratch)
     const Term<T> inverse = inverse_of<T>(sum);
     Declined<T> declined(t);
     if (any(tiny | ~(high_of(sum) >= 1.0))) declined.row(r);
-    for (Index k = 0; k < x.classes; k += WIDTH) {
+    for (Index k = 0; t.out != nullptr && k < x.classes; k += WIDTH) {
         const Vec e = scratch ? load(scratch + k) : make(k);
         if constexpr (GRADIENT)
             x.write(k, times<T>(label == k ? at_label : e, inverse) * t.weights[r]);
@@ -663,7 +667,7 @@ static void one_class(const SoftmaxTask<T>& t) {
         double z = static_cast<double>(t.z[r]), room;
         if (t.kind == Softmax::gradient) {
             t.loss[r] = gradient_alone(&z, &room, 1, t.labels[r], t.weights[r]);
-            t.out[r] = static_cast<T>(z);
+            if (t.out) t.out[r] = static_cast<T>(z);
             continue;
         }
         const double total = row_alone(t.kind, &z, 1, t.temperature);

@@ -12,7 +12,7 @@ template <class T>
 struct SoftmaxTask {
     Softmax kind;
     const T* z;
-    T* out;    // nullptr for Softmax::total
+    T* out;    // nullptr for Softmax::total, and may be for Softmax::gradient
     T* total;  // Softmax::total: logsumexp of each row
     Index rows, classes, class_stride, out_stride;
     double temperature;

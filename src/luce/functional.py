@@ -315,62 +315,105 @@ def cross_entropy(
     sample_weight: (n,), w_i is multiplied by it. ignore_index: rows with this label do not count.
     Raises InputError for labels out of range, negative weights or targets, shapes that differ, and no row that counts.
     """
-    return _loss(logits, labels, class_weight, sample_weight, label_smoothing, ignore_index)[0]
+    weights = class_weight, sample_weight
+    return _cross_entropy(logits, labels, weights, label_smoothing, ignore_index, with_gradient=False, out=None)[0]
 
 
 def cross_entropy_with_gradient(
     logits: Any, labels: Any, *, class_weight: Any = None, sample_weight: Any = None, label_smoothing: float = 0.0,
-    ignore_index: int | None = None,
+    ignore_index: int | None = None, out: Any = None,
 ) -> tuple[float, Any]:  # fmt: skip
     """The loss of `cross_entropy` and its gradient by the logits, w_i (p_i - t_i) / sum w, in their dtype and kind.
 
-    At the label of a row p - 1 is taken from the logarithm of p, so that it keeps its digits where p is near 1.
+    out: an array of the gradient's shape and dtype to write it into. At the label of a row p - 1 is taken from the
+    other probabilities, so that it keeps its digits where p is near 1. Error: at most 4 ulp of each of its numbers.
     """
-    loss, logs, targets, weights, give = _loss(
-        logits, labels, class_weight, sample_weight, label_smoothing, ignore_index
-    )
-    p = np.exp(logs)
-    gradient = np.where(targets == 1.0, np.expm1(logs), p - targets)
-    gradient = np.where(weights[:, None] > 0, weights[:, None] * gradient, 0.0)
-    return loss, give(gradient)
+    weights = class_weight, sample_weight
+    return _cross_entropy(logits, labels, weights, label_smoothing, ignore_index, with_gradient=True, out=out)
 
 
-def _loss(
-    logits: Any, labels: Any, class_weight: Any, sample_weight: Any, smoothing: float, ignore: int | None
-) -> tuple[float, Floats, Floats, Floats, Give]:
-    """The loss; log-probabilities, targets and weights (of sum 1) of the rows; the way back for a gradient."""
+def _cross_entropy(
+    logits: Any, labels: Any, weights: tuple[Any, Any], smoothing: float, ignore: int | None, with_gradient: bool,
+    out: Any,
+) -> tuple[float, Any]:  # fmt: skip
     z, give = _taken(logits, "logits")
     if z.ndim != 2 or len(z) == 0:
         raise InputError(f"logits must be rows x classes with at least one row, not of shape {z.shape}")
-    rows, classes = z.shape
+    if z.shape[1] == 0:
+        raise InputError("logits have no classes: the axis has length 0")
     if not (isinstance(smoothing, (int, float)) and 0.0 <= smoothing <= 1.0):
         raise InputError(f"label_smoothing is {smoothing!r}: give a number from 0 to 1")
-    targets, counted = _targets(adopt(labels, "labels")[0], rows, classes, ignore)
-    weights = counted * _weights_of(sample_weight, rows, "sample_weight")
-    if class_weight is not None:
-        weights = weights * (targets * _weights_of(class_weight, classes, "class_weight")).sum(axis=1)
-    total = weights.max(initial=0.0)
-    if not total > 0:
+    target = None if out is None else _target(out, z.shape, adopt(logits, "logits")[0].dtype)
+    found = adopt(labels, "labels")[0]
+    soft = found.ndim == 2 and found.dtype.kind == "f"
+    if not soft and found.shape != (len(z),):
+        raise InputError(f"labels have shape {found.shape}: give one for each of the {len(z)} rows of logits")
+    if soft or smoothing:
+        loss, gradient = _against_targets(z, found, weights, smoothing, ignore, with_gradient)
+    else:
+        loss, gradient = _against_labels(z, found, weights, ignore, with_gradient, target)
+    return loss, None if gradient is None else _given(gradient, give, target, out)
+
+
+def _against_labels(
+    z: Floats, labels: NDArray[Any], weights: tuple[Any, Any], ignore: int | None, with_gradient: bool,
+    target: NDArray[Any] | None,
+) -> tuple[float, Floats | None]:  # fmt: skip
+    """Loss and gradient for one class number a row, by the core."""
+    if labels.dtype.kind not in "iu":
+        raise InputError(f"labels must be class numbers 0 to {z.shape[1] - 1}, not {labels.dtype}")
+    codes = np.ascontiguousarray(labels, dtype=np.int64)
+    share: NDArray[np.float64] | None = None
+    if ignore is not None or any(w is not None for w in weights):
+        counted = np.ones(len(z), dtype=bool) if ignore is None else labels != ignore
+        codes = _class_codes(np.where(counted, labels, 0), z.shape[1])
+        share = _shares(counted, codes, z.shape[1], weights)
+    gradient = None
+    if with_gradient:
+        fits = target is not None and target.dtype == z.dtype and target.flags.c_contiguous
+        gradient = target if fits and not np.may_share_memory(target, z) else np.empty(z.shape, dtype=z.dtype)
+    scale = 1.0 / len(z) if share is None else 1.0
+    total, outside = _core.loss_of_logits(np.ascontiguousarray(z), codes, share, scale, gradient, _threads(z.size))
+    if outside >= 0:
+        _class_codes(labels, z.shape[1])
+    return (total / len(z) if share is None else total), gradient
+
+
+def _shares(counted: NDArray[Any], labels: NDArray[Any], classes: int, weights: tuple[Any, Any]) -> NDArray[np.float64]:
+    """The weights of the rows, of sum 1; labels are class numbers, or target probabilities (n, K)."""
+    by_class, by_row = weights
+    share = counted * _weights_of(by_row, len(counted), "sample_weight")
+    if by_class is not None:
+        each = _weights_of(by_class, classes, "class_weight")
+        share = share * (each[labels] if labels.ndim == 1 else (labels * each).sum(axis=1))
+    most = share.max(initial=0.0)
+    if not most > 0:
         raise InputError("no row counts: every label is ignored or every weight is 0")
-    weights = weights / total
-    weights = weights / weights.sum()
+    share = share / most
+    return np.asarray(share / share.sum())
+
+
+def _against_targets(
+    z: Floats, labels: NDArray[Any], weights: tuple[Any, Any], smoothing: float, ignore: int | None, with_gradient: bool
+) -> tuple[float, Floats | None]:
+    """Loss and gradient for target probabilities (n, K)."""
+    rows, classes = z.shape
+    targets, counted = _targets(labels, rows, classes, ignore)
+    share = _shares(counted, targets, classes, weights)
     if smoothing:
         targets = (1.0 - smoothing) * targets + smoothing / classes
     logs = log_softmax(z.astype(DOUBLE))
     each = -np.multiply(targets, logs, out=np.zeros_like(logs), where=targets > 0).sum(axis=1)
-    back = z.dtype
-    return (
-        float((weights * np.where(weights > 0, each, 0.0)).sum()),
-        logs,
-        targets,
-        weights,
-        lambda g: give(g.astype(back)),
-    )
+    loss = float((share * np.where(share > 0, each, 0.0)).sum())
+    if not with_gradient:
+        return loss, None
+    gradient = np.where(targets == 1.0, np.expm1(logs), np.exp(logs) - targets)
+    return loss, np.where(share[:, None] > 0, share[:, None] * gradient, 0.0).astype(z.dtype)
 
 
-def _targets(labels: NDArray[Any], rows: int, classes: int, ignore: int | None) -> tuple[Floats, Floats]:
+def _targets(labels: NDArray[Any], rows: int, classes: int, ignore: int | None) -> tuple[Floats, NDArray[Any]]:
     """Target probabilities (n, K) and which rows count, from class numbers or targets."""
-    if labels.ndim == 2 and labels.dtype.kind == "f":
+    if labels.ndim == 2:
         if labels.shape != (rows, classes):
             raise InputError(
                 f"targets have shape {labels.shape}: give ({rows}, {classes}), one row for each of the logits"
@@ -379,13 +422,11 @@ def _targets(labels: NDArray[Any], rows: int, classes: int, ignore: int | None) 
         if len(wrong):
             row, column = wrong[0]
             raise InputError(f"target {labels[row, column]} in row {row}: targets are probabilities, from 0 to 1")
-        return labels.astype(DOUBLE), np.ones(rows)
-    if labels.shape != (rows,):
-        raise InputError(f"labels have shape {labels.shape}: give one for each of the {rows} rows of logits")
-    counted = np.ones(rows)
+        return labels.astype(DOUBLE), np.ones(rows, dtype=bool)
+    counted = np.ones(rows, dtype=bool)
     if ignore is not None and labels.dtype.kind in "iu":
-        counted = (labels != ignore).astype(DOUBLE)
-        labels = np.where(counted > 0, labels, 0)
+        counted = labels != ignore
+        labels = np.where(counted, labels, 0)
     targets = np.zeros((rows, classes))
     targets[np.arange(rows), _class_codes(labels, classes)] = 1.0
     return targets, counted
