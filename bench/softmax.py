@@ -1,6 +1,6 @@
 """Softmax of many rows: luce against PyTorch, SciPy and NumPy, beside a two-thread copy of the same bytes.
 
-    ./dev bench softmax [--megabytes 400] [--repeat 5] [--only softmax,log_softmax,...] [--small]
+    ./dev bench softmax [--megabytes 400] [--repeat 5] [--only softmax,log_softmax,...] [--classes 2,3,...] [--small]
 
 Working set: input and output of together --megabytes, the output reused; two threads for all that take a number of
 threads. All run interleaved with the copy; a rival whose call takes over two seconds is run three times. A rival that
@@ -75,7 +75,7 @@ def calls(what: str, z: np.ndarray, out: np.ndarray) -> dict[str, Call]:
         "log_softmax": lambda: luce.log_softmax(z, out=out),
         "logsumexp": lambda: luce.logsumexp(z, out=total),
         "axis0": lambda: luce.softmax(z.reshape(z.shape[::-1]), axis=0, out=out.reshape(z.shape[::-1])),
-        "gradient": lambda: luce.cross_entropy_with_gradient(z, labels),
+        "gradient": lambda: luce.cross_entropy_with_gradient(z, labels, out=out),
     }
     result = {"luce": found[what]}
     if torch is not None:
@@ -119,7 +119,10 @@ def measure(what: str, dtype: type, classes: int, megabytes: int, repeat: int) -
                 times[name].append(timed(call))
     medians = {name: statistics.median(t) for name, t in times.items()}
     spread = {name: max(t) / min(t) for name, t in times.items()}
-    bound = medians["copy"] / (2 if what == "logsumexp" else 1)  # logsumexp only reads
+    # the copy's time by the bytes that must move: logsumexp only reads, a gradient reads labels too
+    bytes_a_row = 2 * z.itemsize * classes
+    must_move = {"logsumexp": bytes_a_row / 2, "gradient": bytes_a_row + 8}.get(what, bytes_a_row)
+    bound = medians["copy"] * must_move / bytes_a_row
     return {
         "what": what, "dtype": np.dtype(dtype).name, "classes": classes, "rows": rows, "seconds": medians,
         "spread": spread, "of the copy": bound / medians["luce"],
@@ -169,6 +172,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=400)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--only", default="softmax,log_softmax,logsumexp,axis0,gradient")
+    parser.add_argument("--classes", default="", help="only these numbers of classes")
     parser.add_argument("--small", action="store_true")
     asked = parser.parse_args()
     for name, module in (("PyTorch", torch), ("SciPy", scipy_special)):
@@ -181,7 +185,8 @@ def main() -> None:
     rows = []
     for what in () if asked.small else asked.only.split(","):
         for dtype in (np.float32, np.float64):
-            for classes in CLASSES if what in ("softmax", "axis0") else CLASSES[:9]:
+            wanted = [int(c) for c in asked.classes.split(",") if c] or list(CLASSES)
+            for classes in wanted if what in ("softmax", "axis0") else [c for c in wanted if c <= 1_000]:
                 rows.append(measure(what, dtype, classes, asked.megabytes, asked.repeat))
                 print(line(rows[-1]), flush=True)
     if rows:

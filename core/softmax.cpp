@@ -13,9 +13,7 @@ namespace luce {
 namespace {
 
 constexpr Index BLOCK = 1 << 15;          // numbers a thread takes at a time
-constexpr Index STAGE = 1 << 12;          // numbers that are made in the cache before they are written past it
-constexpr Index STRIP = 64;               // with an inner axis: rows that share the cache lines they are read from
-constexpr Index MOST_STAGED = 1 << 12;    // classes: a strip of more would not stay in the cache
+constexpr Index MOST_STAGED = 1 << 12;    // classes: with an inner axis the rows of more would not stay in the cache
 constexpr Index CACHED = Index{1} << 23;  // bytes: more than this is not expected back in the cache
 constexpr Index ALONE = 1 << 16;          // fewer numbers than this are not worth waking a thread
 
@@ -27,14 +25,21 @@ void work(const SoftmaxTask<T>& t) {
         softmax_kernels().rows64(t);
 }
 
-// Some rows, in stages that are copied past the cache. The rows of a stage lie one after the other, or, with an inner
-// axis, class by class.
+// How many rows a thread takes at a time: whole blocks of the kernels.
+Index rows_a_task(Index classes, bool side_by_side) {
+    const Index block = softmax_kernels().block_rows(classes, side_by_side);
+    return (std::max(BLOCK / classes, Index{1}) + block - 1) / block * block;
+}
+
+// Some rows, made in the cache block by block and copied past it. The rows of a block lie one after the other, or, with
+// an inner axis, class by class.
 template <class T>
-void work_past_cache(SoftmaxTask<T> t, T* stage) {
+void work_past_cache(SoftmaxTask<T> t) {
     const bool side_by_side = t.class_stride == 1;
     T* const out = t.out;
-    const Index all = t.rows, most = std::max<Index>(STAGE / t.classes, side_by_side ? 1 : STRIP);
-    t.out = stage;
+    const Index all = t.rows, most = softmax_kernels().block_rows(t.classes, side_by_side);
+    const std::unique_ptr<T[]> stage(new T[most * t.classes]);
+    t.out = stage.get();
     const Index* const labels = t.labels;
     const double* const weights = t.weights;
     double* const loss = t.loss;
@@ -49,8 +54,8 @@ void work_past_cache(SoftmaxTask<T> t, T* stage) {
         work(t);
         const Index piece = side_by_side ? t.rows * t.classes : t.rows;
         for (Index at = 0, k = 0; at < t.rows * t.classes; at += piece, ++k)
-            softmax_kernels().stream(side_by_side ? out + r * t.classes : out + k * t.class_stride + r, stage + at,
-                                     piece * static_cast<Index>(sizeof(T)));
+            softmax_kernels().stream(side_by_side ? out + r * t.classes : out + k * t.class_stride + r,
+                                     stage.get() + at, piece * static_cast<Index>(sizeof(T)));
     }
 }
 
@@ -64,7 +69,7 @@ void softmax(Softmax kind, const T* z, Index outer, Index classes, Index inner, 
     const bool past_cache = out != nullptr && out != z && size * static_cast<Index>(sizeof(T)) > CACHED &&
                             (inner == 1 || classes <= MOST_STAGED);
     const Index rows = inner == 1 ? outer : inner;  // that follow each other
-    const Index each = std::max<Index>(BLOCK / classes, inner == 1 ? 16 : STRIP), blocks = (rows + each - 1) / each;
+    const Index each = rows_a_task(classes, inner == 1), blocks = (rows + each - 1) / each;
     parallel_for(inner == 1 ? blocks : outer * blocks, size < ALONE ? 1 : threads, [&](Index b) {
         const Index o = b / blocks, first = b % blocks * each;
         const Index at = inner == 1 ? first * classes : o * classes * inner + first;
@@ -80,9 +85,7 @@ void softmax(Softmax kind, const T* z, Index outer, Index classes, Index inner, 
                          nullptr,
                          nullptr,
                          nullptr};
-        if (!past_cache) return work(t);
-        const std::unique_ptr<T[]> stage(new T[std::max(STAGE, (inner == 1 ? 1 : STRIP) * classes)]);
-        work_past_cache(t, stage.get());
+        past_cache ? work_past_cache(t) : work(t);
     });
 }
 
@@ -104,7 +107,7 @@ template <class T>
 CrossEntropy cross_entropy_of_logits(const T* z, const Index* labels, const double* weights, double scale, Index rows,
                                      Index classes, T* gradient, int threads) {
     const bool past_cache = gradient != nullptr && rows * classes * static_cast<Index>(sizeof(T)) > CACHED;
-    const Index each = std::max<Index>(BLOCK / classes, 16), blocks = (rows + each - 1) / each;
+    const Index each = rows_a_task(classes, true), blocks = (rows + each - 1) / each;
     std::vector<Total> totals(static_cast<std::size_t>(blocks));
     std::atomic<Index> outside{rows};
     parallel_for(blocks, rows * classes < ALONE ? 1 : threads, [&](Index b) {
@@ -122,12 +125,7 @@ CrossEntropy cross_entropy_of_logits(const T* z, const Index* labels, const doub
         T* const out = gradient ? gradient + first * classes : nullptr;
         const SoftmaxTask<T> t{Softmax::gradient, z + first * classes, out,        nullptr, count, classes, 1, 1, 1.0,
                                label.data(),      weight.data(),       loss.data()};
-        if (past_cache) {
-            const std::unique_ptr<T[]> stage(new T[std::max(STAGE, classes)]);
-            work_past_cache(t, stage.get());
-        } else {
-            work(t);
-        }
+        past_cache ? work_past_cache(t) : work(t);
         for (Index r = 0; r < count; ++r) {
             const double w = weights ? weights[first + r] : 1.0;
             if (w != 0.0)

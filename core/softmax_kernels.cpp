@@ -110,7 +110,7 @@ LUCE_INLINE Term<T> below_top(IntVec top, Vec d, Vec low) {
 }
 
 // ln(1 + below + others), others whole numbers: the top logits but one. In float32 there is no need of the second part.
-LUCE_INLINE Sum log_of_sum(Vec below, Vec others) { return {log1p_lane(below + others), Vec{}}; }
+LUCE_INLINE Sum log_of_sum(Vec below, Vec others) { return {log1p_single(below + others), Vec{}}; }
 LUCE_INLINE Sum log_of_sum(Sum below, Vec others) {
     const Sum rest = Add()(below, Sum{others, Vec{}});
     const Vec u = rest.high + rest.low;
@@ -264,6 +264,7 @@ static void column_probabilities(const SoftmaxTask<T>& t, double* scratch) {
     };
     if (kept)
         over_columns(classes, lines, [&](Index k, int v) __attribute__((always_inline)) {
+            __builtin_prefetch(t.ahead + (k * lines + v) * WIDTH);
             store(scratch + (k * lines + v) * WIDTH, make(k, v));
         });
     const auto get = [&](Index k, int v) __attribute__((always_inline)) {
@@ -334,6 +335,7 @@ static void column_logarithms(const SoftmaxTask<T>& t, double* scratch) {
     double* const lost = scratch + t.rows * classes;
     if (kept)
         over_columns(classes, lines, [&](Index k, int v) __attribute__((always_inline)) {
+            __builtin_prefetch(t.ahead + (k * lines + v) * WIDTH);
             const Term<T> e = make(k, v);
             store(scratch + (k * lines + v) * WIDTH, high_of(e));
             if (is_double<T>) store(lost + (k * lines + v) * WIDTH, low_of(e));
@@ -409,9 +411,12 @@ static void turn(T* rows, Index classes, Index count, T* columns, Index stride) 
 
 static Index padded(Index rows) { return (rows + STEP - 1) / STEP * STEP; }
 
-static Index block_rows(Index classes) {
-    const Index rows = NUMBERS / classes / STEP * STEP;
-    return rows < STEP ? STEP : rows > MOST_ROWS ? MOST_ROWS : rows;
+// How many rows are worked at a time: a multiple of STEP, or one along a row. Where the rows do not follow each other
+// they share the cache lines that they are read from.
+static Index block_rows(Index classes, bool side_by_side) {
+    if (side_by_side && classes > MOST_TURNED) return 1;
+    const Index rows = NUMBERS / classes / STEP * STEP, least = side_by_side ? STEP : 4 * STEP;
+    return rows < least ? least : rows > MOST_ROWS ? MOST_ROWS : rows;
 }
 
 // Some rows by way of columns of their own: turned, or copied if they are no whole number of registers.
@@ -468,7 +473,7 @@ public:
 template <class T>
 static void blocks_of_columns(const SoftmaxTask<T>& t) {
     constexpr Index HERE = MOST_TURNED * STEP;  // numbers that find room on the stack
-    const Index most = block_rows(t.classes), kept = t.classes <= MOST_KEPT ? most * t.classes : 0;
+    const Index most = block_rows(t.classes, t.class_stride == 1), kept = t.classes <= MOST_KEPT ? most * t.classes : 0;
     const bool small = most * t.classes <= HERE;
     alignas(64) T own_room[HERE];
     alignas(64) double own_scratch[(is_double<T> ? 2 : 1) * HERE];
@@ -479,6 +484,7 @@ static void blocks_of_columns(const SoftmaxTask<T>& t) {
         const Index at = t.class_stride == 1 ? r * t.classes : r;
         part.rows = t.rows - r < most ? t.rows - r : most;
         part.z = t.z + at;
+        part.ahead = part.z + most * t.classes;
         if (t.out) part.out = t.out + at;
         if (t.total) part.total = t.total + r;
         if (t.kind == Softmax::gradient) {
@@ -699,7 +705,7 @@ LUCE_INLINE Vec sigmoid_of(Vec z, bool logarithm) {
     } else {
         e = exp_single(x);
     }
-    if (logarithm) return (z < 0.0 ? z : z * 0.0) - log1p_lane(e);
+    if (logarithm) return (z < 0.0 ? z : z * 0.0) - (sizeof(T) == 8 ? log1p_lane(e) : log1p_single(e));
     const Vec total = 1.0 + e, inverse = 1.0 / total;
     const Vec inverse_low = inverse * rest_of_inverse(inverse, total, e - (total - 1.0));
     const Vec q = e * inverse;
@@ -728,10 +734,15 @@ static void stream(void* to, const void* from, Index bytes) {
     if (bytes >= head + 64) {
         __builtin_memcpy(target, source, head);
         Index i = head;
-        for (; i + 64 <= bytes; i += 64)
+        for (; i + 64 <= bytes; i += 64) {
+#if defined(__AVX512F__)
+            _mm512_stream_si512(reinterpret_cast<__m512i*>(target + i), _mm512_loadu_si512(source + i));
+#else
             for (int part = 0; part < 64; part += 16)
                 _mm_stream_si128(reinterpret_cast<__m128i*>(target + i + part),
                                  _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + i + part)));
+#endif
+        }
         __builtin_memcpy(target + i, source + i, bytes - i);
         return;
     }
@@ -742,7 +753,8 @@ static void stream(void* to, const void* from, Index bytes) {
 }  // namespace
 
 extern const SoftmaxKernels softmax_table;
-const SoftmaxKernels softmax_table = {rows_of<float>, rows_of<double>, sigmoid<float>, sigmoid<double>, stream};
+const SoftmaxKernels softmax_table = {rows_of<float>,  rows_of<double>, sigmoid<float>,
+                                      sigmoid<double>, block_rows,      stream};
 
 }  // namespace LUCE_ISA
 }  // namespace luce

@@ -45,6 +45,21 @@ LUCE_INLINE Vec exp_single(Vec x) {
     return from_bits<Vec>(to_bits(p) + (to_bits(shifted) << 52));
 }
 
+// ln(1 + u) for u >= 0 to 2^-35: the steps of log1p_lane with a polynomial of fewer terms.
+LUCE_INLINE Vec log1p_single(Vec u) {
+    const Vec w = 1.0 + u;
+    const IntVec n = (to_bits(w) - 0x3fe6a09e667f3bcdLL) >> 52;
+    const Vec m = from_bits<Vec>(to_bits(w) - (n << 52));
+    const Vec f = (m - 1.0) + (u - (w - 1.0)) * from_bits<Vec>((1023 - n) << 52);
+    const Vec s = f / (m + 1.0);
+    const Vec z = s * s;
+    Vec p = z * 0.11665233617449373 + 0.1427541040763865;
+    p = p * z + 0.20000060919906075;
+    p = p * z + 0.33333333277248542;
+    const Vec e = from_bits<Vec>(n + to_bits(Vec{} + MAGIC)) - MAGIC;
+    return e * 0.6931471805599453 + 2.0 * (s + s * z * p);
+}
+
 // e^(x + low) = 2^power * (result + lost) to 2^-56, and the result alone to 0.51 ulp, for |x| <= 2^19 and |low| <=
 // 2^-30: every step that would lose more leaves its rest to the last addition.
 template <class V>
