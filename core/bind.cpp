@@ -6,6 +6,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 
+#include <cstdint>
 #include <optional>
 #include <stdexcept>
 #include <vector>
@@ -323,12 +324,18 @@ using Packed = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
 template <class T>
 using OutPacked = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
 
+template <class Array>
+void require_aligned(const Array& a) {
+    require(reinterpret_cast<std::uintptr_t>(a.data()) % sizeof(*a.data()) == 0, "arrays must lie aligned in memory");
+}
+
 struct Extent {
     Index outer = 1, classes, inner = 1;
 };
 
 template <class T>
 Extent extent_of(const Packed<T>& z, int asked) {
+    require_aligned(z);
     const int dimensions = static_cast<int>(z.ndim());
     require(-dimensions <= asked && asked < dimensions, "the axis does not exist");
     const std::size_t axis = static_cast<std::size_t>(asked < 0 ? asked + dimensions : asked);
@@ -347,6 +354,7 @@ void softmax(Packed<T> z, int axis, double temperature, bool logarithms, OutPack
     for (std::size_t i = 0; same && i < z.ndim(); ++i) same = z.shape(i) == out.shape(i);
     require(same, "out must have the shape of the logits");
     require(temperature > 0.0, "the temperature must be above 0");
+    require_aligned(out);
     const T* from = z.data();
     T* to = out.data();
     const auto kind = logarithms ? luce::Softmax::logarithms : luce::Softmax::probabilities;
@@ -359,6 +367,7 @@ template <class T>
 void logsumexp(Packed<T> z, int axis, OutPacked<T> total, int threads) {
     const Extent e = extent_of(z, axis);
     require(static_cast<Index>(total.size()) == e.outer * e.inner, "one total for each row");
+    require_aligned(total);
     nb::gil_scoped_release free;
     luce::softmax<T>(luce::Softmax::total, z.data(), e.outer, e.classes, e.inner, 1.0, nullptr, total.data(), threads);
 }
@@ -368,6 +377,10 @@ template <class T>
 std::pair<double, Index> loss_of_logits(Packed<T> z, Vector<Index> labels, std::optional<Vector<double>> weights,
                                         double scale, std::optional<OutPacked<T>> gradient, int threads) {
     require(z.ndim() == 2 && z.shape(1) >= 1, "logits must be rows x classes");
+    require_aligned(z);
+    require_aligned(labels);
+    if (weights) require_aligned(*weights);
+    if (gradient) require_aligned(*gradient);
     require(labels.shape(0) == z.shape(0), "one label for each row");
     require(!weights || weights->shape(0) == z.shape(0), "one weight for each row");
     require(
@@ -384,6 +397,8 @@ std::pair<double, Index> loss_of_logits(Packed<T> z, Vector<Index> labels, std::
 template <class T>
 void sigmoid(Packed<T> z, bool logarithm, OutPacked<T> out, int threads) {
     require(z.size() == out.size(), "out must have the shape of the logits");
+    require_aligned(z);
+    require_aligned(out);
     nb::gil_scoped_release free;
     luce::sigmoid<T>(z.data(), static_cast<Index>(z.size()), logarithm, out.data(), threads);
 }

@@ -4,14 +4,50 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
 namespace luce {
 namespace {
+
+// While it lives this thread rounds to nearest and keeps subnormal numbers, whatever the caller has set.
+class PlainArithmetic {
+#if defined(__x86_64__)
+public:
+    PlainArithmetic() : before_(_mm_getcsr()) {
+        if ((before_ & MODES) != 0) _mm_setcsr(before_ & ~MODES);
+    }
+    ~PlainArithmetic() {
+        if ((before_ & MODES) != 0) _mm_setcsr(before_);
+    }
+
+private:
+    static constexpr unsigned MODES = 0xe040;  // flush to zero, rounding, denormals are zero
+    unsigned before_;
+#elif defined(__aarch64__)
+public:
+    PlainArithmetic() {
+        __asm__ volatile("mrs %0, fpcr" : "=r"(before_));
+        set(before_ & ~std::uint64_t{0x01c00000});  // flush to zero, rounding
+    }
+    ~PlainArithmetic() { set(before_); }
+
+private:
+    static void set(std::uint64_t mode) { __asm__ volatile("msr fpcr, %0" : : "r"(mode)); }
+    std::uint64_t before_;
+#else
+public:
+    PlainArithmetic() {}
+#endif
+};
 
 // One call of parallel_for. Workers keep it alive through a shared_ptr, so that a late waker
 // can never take a block of the next call. Each thread has a share of neighbouring blocks, the same in every call of
@@ -83,6 +119,7 @@ public:
 
 private:
     void loop(int me) {
+        const PlainArithmetic plain;  // a thread starts with the mode of the one that made it
         std::uint64_t seen = 0;
         for (;;) {
             std::shared_ptr<Job> job;
@@ -131,6 +168,7 @@ void run_alone(Index blocks, const std::function<void(Index)>& body) {
 }  // namespace
 
 void parallel_for(Index blocks, int threads, const std::function<void(Index)>& body) {
+    const PlainArithmetic plain;
     if (threads <= 1 || blocks <= 1 || inside) return run_alone(blocks, body);
     Pool& p = pool();
     std::unique_lock<std::mutex> busy(p.busy(), std::try_to_lock);

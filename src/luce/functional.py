@@ -131,11 +131,16 @@ def _given(result: Floats, give: Give, target: NDArray[Any] | None, out: Any) ->
     return out
 
 
+def _plain(array: NDArray[Any]) -> NDArray[Any]:
+    """The array in C order and aligned; a copy if it is not."""
+    return np.require(array, requirements=("C", "A"))
+
+
 def _side_by_side(z: Floats, axis: int | None) -> tuple[Floats, tuple[int, ...], int]:
     """The numbers in an order of axes that lies side by side in memory, that order, and where the axis is in it."""
-    order = in_memory_order(z)
+    order = in_memory_order(z) if z.flags.aligned else None
     if order is None:
-        z, order = np.ascontiguousarray(z), tuple(range(z.ndim))
+        z, order = _plain(z), tuple(range(z.ndim))
     return z.transpose(order), order, 0 if axis is None else order.index(axis)
 
 
@@ -157,7 +162,7 @@ def _along_axis(logits: Any, axis: int, temperature: float, where: Any, out: Any
     if target is not None and target.dtype == z.dtype:
         turned = target.transpose(order)
         same_place = turned.__array_interface__["data"] == z.__array_interface__["data"]
-        if turned.flags.c_contiguous and (same_place or not np.may_share_memory(turned, z)):
+        if turned.flags.c_contiguous and turned.flags.aligned and (same_place or not np.may_share_memory(turned, z)):
             result = turned
     _core.softmax(z, place, temperature, logarithms, result, _threads(z.size))
     return _given(result.transpose(np.argsort(order)), give, target, out)
@@ -219,7 +224,7 @@ def logsumexp(logits: Any, axis: int = -1, *, where: Any = None, out: Any = None
     shape = z.shape[:place] + z.shape[place + 1 :]
     target = None if out is None else _target(out, shape, adopt(logits, "logits")[0].dtype)
     total = np.empty(shape, dtype=z.dtype)
-    _core.logsumexp(np.ascontiguousarray(z), place, total, _threads(z.size))
+    _core.logsumexp(_plain(z), place, total, _threads(z.size))
     return _given(total, give, target, out)
 
 
@@ -362,7 +367,7 @@ def _against_labels(
     """Loss and gradient for one class number a row, by the core."""
     if labels.dtype.kind not in "iu":
         raise InputError(f"labels must be class numbers 0 to {z.shape[1] - 1}, not {labels.dtype}")
-    codes = np.ascontiguousarray(labels, dtype=np.int64)
+    codes = _plain(labels.astype(np.int64, copy=False))
     share: NDArray[np.float64] | None = None
     if ignore is not None or any(w is not None for w in weights):
         counted = np.ones(len(z), dtype=bool) if ignore is None else labels != ignore
@@ -370,10 +375,10 @@ def _against_labels(
         share = _shares(counted, codes, z.shape[1], weights)
     gradient = None
     if with_gradient:
-        fits = target is not None and target.dtype == z.dtype and target.flags.c_contiguous
+        fits = target is not None and target.dtype == z.dtype and target.flags.carray
         gradient = target if fits and not np.may_share_memory(target, z) else np.empty(z.shape, dtype=z.dtype)
     scale = 1.0 / len(z) if share is None else 1.0
-    total, outside = _core.loss_of_logits(np.ascontiguousarray(z), codes, share, scale, gradient, _threads(z.size))
+    total, outside = _core.loss_of_logits(_plain(z), codes, share, scale, gradient, _threads(z.size))
     if outside >= 0:
         _class_codes(labels, z.shape[1])
     return (total / len(z) if share is None else total), gradient
