@@ -525,3 +525,12 @@ def test_a_terminal_gets_a_bar_on_standard_error_alone(patients: Path) -> None:
     assert "patients.csv: 15 rows" in shown
     assert "fitting" in shown
     assert Path("t.luce").read_bytes() != b""
+
+
+def test_inspect_cpu_says_what_does_the_work(luce: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUCE_NUM_THREADS", "3")
+    config = json.loads(good(luce("inspect", "--cpu", "--json")).out)
+    assert config["threads"] == 3 and config["instruction_set"] in ("portable", "x86_64_v3", "x86_64_v4")
+    assert good(luce("inspect", "--cpu")).out == f"instruction set {config['instruction_set']}, threads 3\n"
+    refused(luce("inspect"), "--cpu")
+    refused(luce("inspect", "model.luce", "--cpu"), "without one")

@@ -278,13 +278,12 @@ def inspect(model: str | None, cpu: bool, as_json: bool) -> None:
     """
     import luce
 
-    if cpu:
+    if cpu == (model is not None):
+        raise luce.InputError("name a model to inspect, or ask for --cpu without one")
+    if model is None:
         config = luce.show_config()
         text = f"instruction set {config['instruction_set']}, threads {config['threads']}"
         click.echo(_json(config) if as_json else text)
-    if model is None:
-        if not cpu:
-            raise luce.InputError("name a model to inspect, or ask for --cpu")
         return
     classifier = luce.load(model)
     fitted, strongest = classifier.fitted, classifier.strongest()
