@@ -13,7 +13,7 @@ namespace luce {
 namespace {
 
 constexpr Index BLOCK = 1 << 15;          // numbers a thread takes at a time
-constexpr Index MOST_STAGED = 1 << 12;    // classes: with an inner axis the rows of more would not stay in the cache
+constexpr Index STRIP = 64;               // with an inner axis: rows that share the cache lines they are read from
 constexpr Index CACHED = Index{1} << 23;  // bytes: more than this is not expected back in the cache
 constexpr Index ALONE = 1 << 16;          // fewer numbers than this are not worth waking a thread
 
@@ -26,37 +26,9 @@ void work(const SoftmaxTask<T>& t) {
 }
 
 // How many rows a thread takes at a time: whole blocks of the kernels.
-Index rows_a_task(Index classes, bool side_by_side) {
-    const Index block = softmax_kernels().block_rows(classes, side_by_side);
+Index rows_a_task(Index classes) {
+    const Index block = softmax_kernels().block_rows(classes);
     return (std::max(BLOCK / classes, Index{1}) + block - 1) / block * block;
-}
-
-// Some rows, made in the cache block by block and copied past it. The rows of a block lie one after the other, or, with
-// an inner axis, class by class.
-template <class T>
-void work_past_cache(SoftmaxTask<T> t) {
-    const bool side_by_side = t.class_stride == 1;
-    T* const out = t.out;
-    const Index all = t.rows, most = softmax_kernels().block_rows(t.classes, side_by_side);
-    const std::unique_ptr<T[]> stage(new T[most * t.classes]);
-    t.out = stage.get();
-    const Index* const labels = t.labels;
-    const double* const weights = t.weights;
-    double* const loss = t.loss;
-    for (Index r = 0; r < all; r += most, t.z += side_by_side ? most * t.classes : most) {
-        t.rows = std::min(most, all - r);
-        if (t.kind == Softmax::gradient) {
-            t.labels = labels + r;
-            t.weights = weights + r;
-            t.loss = loss + r;
-        }
-        if (!side_by_side) t.out_stride = t.rows;
-        work(t);
-        const Index piece = side_by_side ? t.rows * t.classes : t.rows;
-        for (Index at = 0, k = 0; at < t.rows * t.classes; at += piece, ++k)
-            softmax_kernels().stream(side_by_side ? out + r * t.classes : out + k * t.class_stride + r,
-                                     stage.get() + at, piece * static_cast<Index>(sizeof(T)));
-    }
 }
 
 }  // namespace
@@ -66,10 +38,10 @@ void softmax(Softmax kind, const T* z, Index outer, Index classes, Index inner, 
              int threads) {
     const Index size = outer * classes * inner;
     if (size == 0) return;
-    const bool past_cache = out != nullptr && out != z && size * static_cast<Index>(sizeof(T)) > CACHED &&
-                            (inner == 1 || classes <= MOST_STAGED);
+    const bool past_cache = out != nullptr && out != z && size * static_cast<Index>(sizeof(T)) > CACHED;
     const Index rows = inner == 1 ? outer : inner;  // that follow each other
-    const Index each = rows_a_task(classes, inner == 1), blocks = (rows + each - 1) / each;
+    const Index each = inner == 1 ? rows_a_task(classes) : std::max<Index>(BLOCK / classes, STRIP),
+                blocks = (rows + each - 1) / each;
     parallel_for(inner == 1 ? blocks : outer * blocks, size < ALONE ? 1 : threads, [&](Index b) {
         const Index o = b / blocks, first = b % blocks * each;
         const Index at = inner == 1 ? first * classes : o * classes * inner + first;
@@ -84,8 +56,9 @@ void softmax(Softmax kind, const T* z, Index outer, Index classes, Index inner, 
                          temperature,
                          nullptr,
                          nullptr,
-                         nullptr};
-        past_cache ? work_past_cache(t) : work(t);
+                         nullptr,
+                         past_cache};
+        work(t);
     });
 }
 
@@ -107,7 +80,7 @@ template <class T>
 CrossEntropy cross_entropy_of_logits(const T* z, const Index* labels, const double* weights, double scale, Index rows,
                                      Index classes, T* gradient, int threads) {
     const bool past_cache = gradient != nullptr && rows * classes * static_cast<Index>(sizeof(T)) > CACHED;
-    const Index each = rows_a_task(classes, true), blocks = (rows + each - 1) / each;
+    const Index each = rows_a_task(classes), blocks = (rows + each - 1) / each;
     std::vector<Total> totals(static_cast<std::size_t>(blocks));
     std::atomic<Index> outside{rows};
     parallel_for(blocks, rows * classes < ALONE ? 1 : threads, [&](Index b) {
@@ -123,9 +96,10 @@ CrossEntropy cross_entropy_of_logits(const T* z, const Index* labels, const doub
             }
         }
         T* const out = gradient ? gradient + first * classes : nullptr;
-        const SoftmaxTask<T> t{Softmax::gradient, z + first * classes, out,        nullptr, count, classes, 1, 1, 1.0,
-                               label.data(),      weight.data(),       loss.data()};
-        past_cache ? work_past_cache(t) : work(t);
+        const SoftmaxTask<T> t{
+            Softmax::gradient, z + first * classes, out,         nullptr,   count, classes, 1, 1, 1.0,
+            label.data(),      weight.data(),       loss.data(), past_cache};
+        work(t);
         for (Index r = 0; r < count; ++r) {
             const double w = weights ? weights[first + r] : 1.0;
             if (w != 0.0)

@@ -216,6 +216,60 @@ private:
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
+// results written past the cache
+
+// A copy past the cache, cache line by cache line between other work: all at once it would hold up every later store.
+class Stream {
+public:
+    Stream() = default;
+    Stream(void* to, const void* from, Index bytes)
+        : to_(static_cast<char*>(to)), from_(static_cast<const char*>(from)) {
+        Index head = -reinterpret_cast<std::intptr_t>(to) & (LINE - 1);
+        if (head > bytes) head = bytes;
+        lines_ = (bytes - head) / LINE;
+        const Index tail = head + lines_ * LINE;
+        __builtin_memcpy(to_, from_, head);
+        __builtin_memcpy(to_ + tail, from_ + tail, bytes - tail);
+        to_ += head;
+        from_ += head;
+    }
+    __attribute__((always_inline)) void line(Index i) const {
+        if (i >= lines_) return;
+        char* const to = to_ + i * LINE;
+        const char* const from = from_ + i * LINE;
+#if defined(__AVX512F__)
+        _mm512_stream_si512(reinterpret_cast<__m512i*>(to), _mm512_loadu_si512(from));
+#elif defined(__SSE2__)
+        for (int part = 0; part < LINE; part += 16)
+            _mm_stream_si128(reinterpret_cast<__m128i*>(to + part),
+                             _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + part)));
+#else
+        __builtin_memcpy(to, from, LINE);
+#endif
+    }
+    void from_line(Index i) const {
+        for (; i < lines_; ++i) line(i);
+    }
+
+private:
+    static constexpr int LINE = 64;
+    char* to_ = nullptr;
+    const char* from_ = nullptr;
+    Index lines_ = 0;
+};
+
+// What goes on in memory while a block is worked: the last results are written, the next logits are read.
+template <class T>
+struct Meanwhile {
+    Stream results;
+    const T* next;
+    __attribute__((always_inline)) void at(Index i) const {  // register i of the block
+        __builtin_prefetch(next + i * WIDTH);
+        results.line(i);
+    }
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
 // class by class, a row in each lane: a line is WIDTH rows. t.rows is a multiple of STEP and at most MOST_ROWS.
 
 template <class T>
@@ -246,7 +300,7 @@ LUCE_INLINE void over_columns(Index classes, int lines, const Body& body) {
 }
 
 template <class T, bool GRADIENT, bool WARM>
-static void column_probabilities(const SoftmaxTask<T>& t, double* scratch) {
+static void column_probabilities(const SoftmaxTask<T>& t, const Meanwhile<T>& meanwhile, double* scratch) {
     const int lines = static_cast<int>(t.rows) / WIDTH;
     const T* const z = t.z;
     T* const out = t.out;
@@ -264,7 +318,7 @@ static void column_probabilities(const SoftmaxTask<T>& t, double* scratch) {
     };
     if (kept)
         over_columns(classes, lines, [&](Index k, int v) __attribute__((always_inline)) {
-            __builtin_prefetch(t.ahead + (k * lines + v) * WIDTH);
+            meanwhile.at(k * lines + v);
             store(scratch + (k * lines + v) * WIDTH, make(k, v));
         });
     const auto get = [&](Index k, int v) __attribute__((always_inline)) {
@@ -315,7 +369,7 @@ static void column_probabilities(const SoftmaxTask<T>& t, double* scratch) {
 
 // Logarithms by the top logit m: (z - m) - ln(1 + rest), rest the sum of exp(z - m) over all but one top logit.
 template <class T, bool WARM>
-static void column_logarithms(const SoftmaxTask<T>& t, double* scratch) {
+static void column_logarithms(const SoftmaxTask<T>& t, const Meanwhile<T>& meanwhile, double* scratch) {
     const int lines = static_cast<int>(t.rows) / WIDTH;
     const T* const z = t.z;
     T* const out = t.out;
@@ -335,7 +389,7 @@ static void column_logarithms(const SoftmaxTask<T>& t, double* scratch) {
     double* const lost = scratch + t.rows * classes;
     if (kept)
         over_columns(classes, lines, [&](Index k, int v) __attribute__((always_inline)) {
-            __builtin_prefetch(t.ahead + (k * lines + v) * WIDTH);
+            meanwhile.at(k * lines + v);
             const Term<T> e = make(k, v);
             store(scratch + (k * lines + v) * WIDTH, high_of(e));
             if (is_double<T>) store(lost + (k * lines + v) * WIDTH, low_of(e));
@@ -365,13 +419,13 @@ static void column_logarithms(const SoftmaxTask<T>& t, double* scratch) {
 }
 
 template <class T>
-static void columns(const SoftmaxTask<T>& t, double* scratch) {
-    if (t.kind == Softmax::gradient) return column_probabilities<T, true, false>(t, scratch);
+static void columns(const SoftmaxTask<T>& t, const Meanwhile<T>& meanwhile, double* scratch) {
+    if (t.kind == Softmax::gradient) return column_probabilities<T, true, false>(t, meanwhile, scratch);
     const bool warm = t.temperature != 1.0;
     if (t.kind == Softmax::probabilities)
-        return warm ? column_probabilities<T, false, true>(t, scratch)
-                    : column_probabilities<T, false, false>(t, scratch);
-    warm ? column_logarithms<T, true>(t, scratch) : column_logarithms<T, false>(t, scratch);
+        return warm ? column_probabilities<T, false, true>(t, meanwhile, scratch)
+                    : column_probabilities<T, false, false>(t, meanwhile, scratch);
+    warm ? column_logarithms<T, true>(t, meanwhile, scratch) : column_logarithms<T, false>(t, meanwhile, scratch);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -413,15 +467,16 @@ static Index padded(Index rows) { return (rows + STEP - 1) / STEP * STEP; }
 
 // How many rows are worked at a time: a multiple of STEP, or one along a row. Where the rows do not follow each other
 // they share the cache lines that they are read from.
-static Index block_rows(Index classes, bool side_by_side) {
+static Index block_of(Index classes, bool side_by_side) {
     if (side_by_side && classes > MOST_TURNED) return 1;
     const Index rows = NUMBERS / classes / STEP * STEP, least = side_by_side ? STEP : 4 * STEP;
     return rows < least ? least : rows > MOST_ROWS ? MOST_ROWS : rows;
 }
+static Index block_rows(Index classes) { return block_of(classes, true); }
 
 // Some rows by way of columns of their own: turned, or copied if they are no whole number of registers.
 template <class T>
-static void by_columns(SoftmaxTask<T> t, T* room, double* scratch) {
+static void by_columns(const SoftmaxTask<T>& t, const Meanwhile<T>& meanwhile, T* room, double* scratch) {
     const Index rows = t.rows, full = rows / STEP * STEP, stride = padded(rows);
     const bool turned = t.class_stride == 1;
     const T* const z = t.z;
@@ -448,7 +503,7 @@ static void by_columns(SoftmaxTask<T> t, T* room, double* scratch) {
     c.labels = labels;
     c.weights = weights;
     c.rows = c.class_stride = c.out_stride = stride;
-    columns(c, scratch);
+    columns(c, meanwhile, scratch);
     if (t.kind == Softmax::total) {
         for (Index r = 0; r < rows; ++r) total[r] = totals[r];
         return;
@@ -473,31 +528,43 @@ public:
 template <class T>
 static void blocks_of_columns(const SoftmaxTask<T>& t) {
     constexpr Index HERE = MOST_TURNED * STEP;  // numbers that find room on the stack
-    const Index most = block_rows(t.classes, t.class_stride == 1), kept = t.classes <= MOST_KEPT ? most * t.classes : 0;
-    const bool small = most * t.classes <= HERE;
-    alignas(64) T own_room[HERE];
+    const bool side_by_side = t.class_stride == 1;
+    const Index most = block_of(t.classes, side_by_side), kept = t.classes <= MOST_KEPT ? most * t.classes : 0;
+    const bool small = most * t.classes <= HERE, staged = t.past_cache && small;
+    alignas(64) T own_room[HERE], stages[2][HERE];
     alignas(64) double own_scratch[(is_double<T> ? 2 : 1) * HERE];
     const Room<T> room(small ? 0 : most * t.classes);
     const Room<double> scratch(small ? 0 : (is_double<T> ? 2 : 1) * kept);
+    double* const e = small ? own_scratch : scratch.numbers;
     SoftmaxTask<T> part = t;
-    for (Index r = 0; r < t.rows; r += most) {
-        const Index at = t.class_stride == 1 ? r * t.classes : r;
+    Meanwhile<T> meanwhile{};
+    for (Index r = 0, block = 0; r < t.rows; r += most, ++block) {
+        const Index at = side_by_side ? r * t.classes : r;
         part.rows = t.rows - r < most ? t.rows - r : most;
         part.z = t.z + at;
-        part.ahead = part.z + most * t.classes;
-        if (t.out) part.out = t.out + at;
+        if (t.out) part.out = staged ? stages[block % 2] : t.out + at;
+        if (staged && !side_by_side) part.out_stride = part.rows;
         if (t.total) part.total = t.total + r;
         if (t.kind == Softmax::gradient) {
             part.labels = t.labels + r;
             part.weights = t.weights + r;
             part.loss = t.loss + r;
         }
-        double* const e = small ? own_scratch : scratch.numbers;
-        if (t.class_stride != 1 && part.rows % STEP == 0)
-            columns(part, e);
+        meanwhile.next = part.z + most * t.classes;
+        if (!side_by_side && part.rows % STEP == 0)
+            columns(part, meanwhile, e);
         else
-            by_columns(part, small ? own_room : room.numbers, e);
+            by_columns(part, meanwhile, small ? own_room : room.numbers, e);
+        if (!staged) continue;
+        if (!side_by_side) {
+            for (Index k = 0; k < t.classes; ++k)
+                Stream(t.out + at + k * t.out_stride, part.out + k * part.rows, part.rows * sizeof(T)).from_line(0);
+            continue;
+        }
+        meanwhile.results.from_line(part.rows * t.classes / WIDTH);  // a last, smaller block has not come to all lines
+        meanwhile.results = Stream(t.out + at, part.out, part.rows * t.classes * static_cast<Index>(sizeof(T)));
     }
+    meanwhile.results.from_line(0);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -540,11 +607,7 @@ struct Row {
     Index classes, whole;  // numbers in whole registers
     T last[WIDTH];         // the others, followed by -inf
 
-    Row(const SoftmaxTask<T>& t, Index row)
-        : z(t.z + row * t.classes),
-          out(t.out ? t.out + row * t.classes : nullptr),
-          classes(t.classes),
-          whole(t.classes / WIDTH * WIDTH) {
+    explicit Row(const SoftmaxTask<T>& t) : z(t.z), out(t.out), classes(t.classes), whole(t.classes / WIDTH * WIDTH) {
         for (int l = 0; l < WIDTH; ++l) last[l] = whole + l < classes ? z[whole + l] : -static_cast<T>(__builtin_inf());
     }
     Vec read(Index k) const { return widen(k < whole ? z + k : last); }
@@ -587,8 +650,8 @@ struct Row {
 };
 
 template <class T, bool GRADIENT>
-static void row_probabilities(const SoftmaxTask<T>& t, Index r, double* scratch) {
-    const Row<T> x(t, r);
+static void row_probabilities(const SoftmaxTask<T>& t, double* scratch) {
+    const Row<T> x(t);
     const Vec top = x.top();
     IntVec tiny = {};
     const auto make = [&](Index k) __attribute__((always_inline)) {
@@ -596,7 +659,7 @@ static void row_probabilities(const SoftmaxTask<T>& t, Index r, double* scratch)
         const Vec d = below<T>(x.read(k), top, t.temperature, low);
         return exponential<T>(d, low, tiny);
     };
-    const IntVec label = GRADIENT ? t.labels[r] - lane_numbers() : IntVec{};  // the label is in lane l if label[l] == k
+    const IntVec label = GRADIENT ? t.labels[0] - lane_numbers() : IntVec{};  // the label is in lane l if label[l] == k
     auto sum = Row<T>::template sum<Term<T>>(x, [&](Index k) __attribute__((always_inline)) {
         Vec e = make(k);
         if (scratch) store(scratch + k, e);
@@ -606,20 +669,20 @@ static void row_probabilities(const SoftmaxTask<T>& t, Index r, double* scratch)
     Vec at_label;
     if constexpr (GRADIENT) {
         Vec low;
-        const Vec d = below<T>(broadcast(static_cast<double>(x.z[t.labels[r]])), top, 1.0, low);
+        const Vec d = below<T>(broadcast(static_cast<double>(x.z[t.labels[0]])), top, 1.0, low);
         IntVec ignored = {};
         const Vec e = exponential<T>(d, low, ignored);
-        t.loss[r] = loss_of<T>(sum, d, low, e)[0];
+        t.loss[0] = loss_of<T>(sum, d, low, e)[0];
         at_label = -(high_of(sum) + low_of(sum));
         sum = Add()(sum, term<T>(e));
     }
     const Term<T> inverse = inverse_of<T>(sum);
     Declined<T> declined(t);
-    if (any(tiny | ~(high_of(sum) >= 1.0))) declined.row(r);
+    if (any(tiny | ~(high_of(sum) >= 1.0))) declined.row(0);
     for (Index k = 0; t.out != nullptr && k < x.classes; k += WIDTH) {
         const Vec e = scratch ? load(scratch + k) : make(k);
         if constexpr (GRADIENT)
-            x.write(k, times<T>(label == k ? at_label : e, inverse) * t.weights[r]);
+            x.write(k, times<T>(label == k ? at_label : e, inverse) * t.weights[0]);
         else
             x.write(k, times<T>(e, inverse));
     }
@@ -627,8 +690,8 @@ static void row_probabilities(const SoftmaxTask<T>& t, Index r, double* scratch)
 }
 
 template <class T>
-static void row_logarithms(const SoftmaxTask<T>& t, Index r) {
-    const Row<T> x(t, r);
+static void row_logarithms(const SoftmaxTask<T>& t) {
+    const Row<T> x(t);
     const Vec top = x.top();
     Vec ties = {};
     const auto sum = Row<T>::template sum<Term<T>>(x, [&](Index k) __attribute__((always_inline)) {
@@ -640,9 +703,9 @@ static void row_logarithms(const SoftmaxTask<T>& t, Index r) {
     });
     const Sum log_sum = log_of_sum(sum, fold_lanes(ties) - 1.0);
     const Vec total = plus(top, log_sum);
-    if (t.kind == Softmax::total) t.total[r] = static_cast<T>(total[0]);
+    if (t.kind == Softmax::total) t.total[0] = static_cast<T>(total[0]);
     Declined<T> declined(t);
-    if (any(~(total - total == 0.0))) declined.row(r);
+    if (any(~(total - total == 0.0))) declined.row(0);
     for (Index k = 0; t.kind == Softmax::logarithms && k < x.classes; k += WIDTH) {
         Vec low;
         const Vec d = below<T>(x.read(k), top, t.temperature, low);
@@ -655,13 +718,26 @@ template <class T>
 static void rows_along(const SoftmaxTask<T>& t) {
     const bool probabilities = t.kind == Softmax::probabilities || t.kind == Softmax::gradient;
     const Room<double> scratch(probabilities && t.classes <= MOST_KEPT ? t.classes + WIDTH : 0);
-    for (Index r = 0; r < t.rows; ++r)
-        if (t.kind == Softmax::gradient)
-            row_probabilities<T, true>(t, r, scratch.numbers);
-        else if (probabilities)
-            row_probabilities<T, false>(t, r, scratch.numbers);
-        else
-            row_logarithms<T>(t, r);
+    const Room<T> stage(t.past_cache ? t.classes : 0);
+    SoftmaxTask<T> row = t;
+    row.rows = 1;
+    for (Index r = 0; r < t.rows; ++r) {
+        row.z = t.z + r * t.classes;
+        if (t.out) row.out = t.past_cache ? stage.numbers : t.out + r * t.classes;
+        if (t.total) row.total = t.total + r;
+        if (t.kind == Softmax::gradient) {
+            row.labels = t.labels + r;
+            row.weights = t.weights + r;
+            row.loss = t.loss + r;
+            row_probabilities<T, true>(row, scratch.numbers);
+        } else if (probabilities) {
+            row_probabilities<T, false>(row, scratch.numbers);
+        } else {
+            row_logarithms<T>(row);
+        }
+        if (t.past_cache)
+            Stream(t.out + r * t.classes, row.out, t.classes * static_cast<Index>(sizeof(T))).from_line(0);
+    }
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -726,35 +802,10 @@ static void sigmoid(const T* z, Index n, bool logarithm, T* out) {
 
 // ---------------------------------------------------------------------------------------------------------------------
 
-static void stream(void* to, const void* from, Index bytes) {
-    char* target = static_cast<char*>(to);
-    const char* source = static_cast<const char*>(from);
-#if defined(__SSE2__)
-    const Index head = -reinterpret_cast<std::intptr_t>(target) & 63;
-    if (bytes >= head + 64) {
-        __builtin_memcpy(target, source, head);
-        Index i = head;
-        for (; i + 64 <= bytes; i += 64) {
-#if defined(__AVX512F__)
-            _mm512_stream_si512(reinterpret_cast<__m512i*>(target + i), _mm512_loadu_si512(source + i));
-#else
-            for (int part = 0; part < 64; part += 16)
-                _mm_stream_si128(reinterpret_cast<__m128i*>(target + i + part),
-                                 _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + i + part)));
-#endif
-        }
-        __builtin_memcpy(target + i, source + i, bytes - i);
-        return;
-    }
-#endif
-    __builtin_memcpy(target, source, bytes);
-}
-
 }  // namespace
 
 extern const SoftmaxKernels softmax_table;
-const SoftmaxKernels softmax_table = {rows_of<float>,  rows_of<double>, sigmoid<float>,
-                                      sigmoid<double>, block_rows,      stream};
+const SoftmaxKernels softmax_table = {rows_of<float>, rows_of<double>, sigmoid<float>, sigmoid<double>, block_rows};
 
 }  // namespace LUCE_ISA
 }  // namespace luce

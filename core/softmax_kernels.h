@@ -20,7 +20,7 @@ struct SoftmaxTask {
     const Index* labels;  // from 0 to classes - 1
     const double* weights;
     double* loss;
-    const T* ahead = nullptr;  // where the next numbers will be read from
+    bool past_cache;  // results are not expected back in the cache: write them past it
 };
 
 struct SoftmaxKernels {
@@ -29,8 +29,7 @@ struct SoftmaxKernels {
     // out = 1 / (1 + exp(-z)), or its logarithm
     void (*sigmoid32)(const float* z, Index n, bool logarithm, float* out);
     void (*sigmoid64)(const double* z, Index n, bool logarithm, double* out);
-    Index (*block_rows)(Index classes, bool side_by_side);    // rows that are worked at a time
-    void (*stream)(void* to, const void* from, Index bytes);  // a copy past the caches
+    Index (*block_rows)(Index classes);  // whole blocks of rows that follow each other are worked best
 };
 
 const SoftmaxKernels& softmax_kernels();

@@ -31,18 +31,32 @@ LUCE_INLINE Vec plus(Vec a, Sum b) {
     return s.high + s.low;
 }
 
-// e^x for |x| <= 400 to 2^-34: enough for a result that is rounded to float32.
+// The bits of 2^(j / 8) for j = 0 .. 7, less j << 49: with n << 49 added they are those of 2^(n / 8), n = 8 q + j.
+alignas(64) constexpr std::int64_t EIGHTHS[8] = {0x3ff0000000000000, 0x3fef72b83c7d517b, 0x3fef06fe0a31b715,
+                                                 0x3feebfdad5362a27, 0x3feea09e667f3bcd, 0x3feeace5422aa0db,
+                                                 0x3feee89f995ad3ad, 0x3fef5818dcfba487};
+
+// EIGHTHS[n % 8] in each lane
+LUCE_INLINE IntVec eighths(IntVec n) {
+#if defined(__AVX512F__)
+    return (IntVec)_mm512_permutexvar_epi64((__m512i)n, _mm512_load_si512(EIGHTHS));
+#elif defined(__AVX2__)
+    return (IntVec)_mm256_i64gather_epi64(reinterpret_cast<const long long*>(EIGHTHS), (__m256i)(n & 7), 8);
+#else
+    return IntVec{EIGHTHS[n[0] & 7], EIGHTHS[n[1] & 7]};
+#endif
+}
+
+// e^x for |x| <= 400 to 2^-33.5, enough for a result that is rounded to float32: x = n ln2 / 8 + r, |r| <= ln2 / 16.
 LUCE_INLINE Vec exp_single(Vec x) {
-    const Vec shifted = x * 1.4426950408889634 + MAGIC;
-    const Vec r = x - (shifted - MAGIC) * 0.6931471805599453;
-    Vec p = r * 0.00019790341424157098 + 0.0013944659634710502;
-    p = p * r + 0.008333497074880809;
-    p = p * r + 0.0416662949471975;
-    p = p * r + 0.16666665868936492;
-    p = p * r + 0.5000000067682111;
-    p = p * r + 1.0;
-    p = p * r + 1.0;
-    return from_bits<Vec>(to_bits(p) + (to_bits(shifted) << 52));
+    const Vec shifted = x * 11.541560327111707 + MAGIC;
+    const IntVec n = to_bits(shifted);
+    const Vec r = x - (shifted - MAGIC) * 0.08664339756999316;
+    const Vec power = from_bits<Vec>(eighths(n) + (n << 49));
+    Vec p = r * 0.041669925056396565 + 0.16668621722344892;
+    p = p * r + 0.4999999984711755;
+    p = p * r + 0.9999999908269249;
+    return power * (p * r) + power;
 }
 
 // ln(1 + u) for u >= 0 to 2^-35: the steps of log1p_lane with a polynomial of fewer terms.
