@@ -99,6 +99,14 @@ def calls(what: str, z: np.ndarray, out: np.ndarray) -> dict[str, Call]:
     return result
 
 
+def brain_calls(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, Call]]:
+    """Softmax of bfloat16 tensors of PyTorch: the bits in and out, and the calls."""
+    t = torch.from_numpy(z).to(torch.bfloat16)
+    o = torch.zeros_like(t)
+    ways = {"luce": lambda: luce.softmax(t, out=o), "PyTorch": lambda: torch.softmax(t, 1, out=o)}
+    return t.view(torch.int16).numpy(), o.view(torch.int16).numpy(), ways
+
+
 def timed(call: Call) -> float:
     time.sleep(PAUSE)
     began = time.perf_counter()
@@ -110,7 +118,11 @@ def measure(what: str, dtype: type, classes: int, megabytes: int, repeat: int) -
     rows = max(megabytes * 500_000 // (np.dtype(dtype).itemsize * classes), 2)
     rng = np.random.default_rng(0)
     z, out = rng.standard_normal((rows, classes), dtype=dtype), np.zeros((rows, classes), dtype=dtype)
-    all_calls = {"copy": copy_by_two(z, out), **calls(what, z, out)}
+    if what == "bfloat16":
+        z, out, ways = brain_calls(z)
+    else:
+        ways = calls(what, z, out)
+    all_calls = {"copy": copy_by_two(z, out), **ways}
     times: dict[str, list[float]] = {name: [] for name in all_calls}
     first = {name: timed(call) for name, call in all_calls.items()}
     for _ in range(repeat):
@@ -124,7 +136,9 @@ def measure(what: str, dtype: type, classes: int, megabytes: int, repeat: int) -
     must_move = {"logsumexp": bytes_a_row / 2, "gradient": bytes_a_row + 8}.get(what, bytes_a_row)
     bound = medians["copy"] * must_move / bytes_a_row
     return {
-        "what": what, "dtype": np.dtype(dtype).name, "classes": classes, "rows": rows, "seconds": medians,
+        "what": what,
+        "dtype": what if what == "bfloat16" else np.dtype(dtype).name,
+        "classes": classes, "rows": rows, "seconds": medians,
         "spread": spread, "of the copy": bound / medians["luce"],
         "times faster": {k: v / medians["luce"] for k, v in medians.items() if k not in ("copy", "luce")},
     }  # fmt: skip
@@ -171,7 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=int, default=400)
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--only", default="softmax,log_softmax,logsumexp,axis0,gradient")
+    parser.add_argument("--only", default="softmax,log_softmax,logsumexp,axis0,gradient,bfloat16")
     parser.add_argument("--classes", default="", help="only these numbers of classes")
     parser.add_argument("--small", action="store_true")
     asked = parser.parse_args()
@@ -184,7 +198,7 @@ def main() -> None:
     print(json.dumps(small, indent=1))
     rows = []
     for what in () if asked.small else asked.only.split(","):
-        for dtype in (np.float32, np.float64):
+        for dtype in (np.float32, np.float64) if what != "bfloat16" else (np.float32,) if torch else ():
             wanted = [int(c) for c in asked.classes.split(",") if c] or list(CLASSES)
             for classes in wanted if what in ("softmax", "axis0") else [c for c in wanted if c <= 1_000]:
                 rows.append(measure(what, dtype, classes, asked.megabytes, asked.repeat))

@@ -363,6 +363,19 @@ void softmax(Packed<T> z, int axis, double temperature, bool logarithms, OutPack
     luce::softmax<T>(kind, from, e.outer, e.classes, e.inner, temperature, to, nullptr, threads);
 }
 
+// 16-bit floats by their bits; the axis is the last one.
+void softmax_half(Packed<std::uint16_t> z, bool brain, double temperature, bool logarithms,
+                  OutPacked<std::uint16_t> out, int threads) {
+    const Extent e = extent_of(z, -1);
+    require(z.size() == out.size(), "out must have the shape of the logits");
+    require(temperature > 0.0, "the temperature must be above 0");
+    require_aligned(out);
+    nb::gil_scoped_release free;
+    luce::softmax_half(logarithms ? luce::Softmax::logarithms : luce::Softmax::probabilities,
+                       brain ? luce::Half::bfloat16 : luce::Half::float16, z.data(), e.outer, e.classes, temperature,
+                       out.data(), threads);
+}
+
 template <class T>
 void logsumexp(Packed<T> z, int axis, OutPacked<T> total, int threads) {
     const Extent e = extent_of(z, axis);
@@ -459,5 +472,7 @@ NB_MODULE(_core, m) {
         .def("direction", &QuasiNewton::direction, "gradient"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
     bind_softmax<float>(m);
     bind_softmax<double>(m);
+    m.def("softmax_half", &softmax_half, "logits"_a.noconvert(), "brain"_a, "temperature"_a, "logarithms"_a,
+          "out"_a.noconvert(), "threads"_a);
     m.def("instruction_set", [] { return std::string(luce::kernels().name); });
 }

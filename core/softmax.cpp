@@ -64,15 +64,38 @@ void softmax(Softmax kind, const T* z, Index outer, Index classes, Index inner, 
 
 namespace {
 
-// A sum of numbers, with what it has lost (Neumaier).
+// Sums of numbers side by side, each with what it has lost (Knuth's two-sum); number i goes to sum i % SUMS.
 struct Total {
-    double high = 0.0, low = 0.0;
-    void add(double x) {
-        const double s = high + x, t = s - high;
-        if (std::isfinite(s)) low += (high - (s - t)) + (x - t);
-        high = s;
+    static constexpr Index SUMS = 8;
+    double high[SUMS] = {}, low[SUMS] = {};
+    void add(const double* x) {
+        for (Index j = 0; j < SUMS; ++j) {
+            const double s = high[j] + x[j], t = s - high[j];
+            low[j] += (high[j] - (s - t)) + (x[j] - t);
+            high[j] = s;
+        }
+    }
+    // One number for all; infinite if a sum is, where what was lost means nothing.
+    double value() const {
+        double all = 0.0, lost = 0.0, plain = 0.0;
+        for (Index j = 0; j < SUMS; ++j) {
+            const double s = all + high[j], t = s - all;
+            lost += ((all - (s - t)) + (high[j] - t)) + low[j];
+            all = s;
+            plain += high[j];
+        }
+        return std::isfinite(all) ? all + lost : plain;
     }
 };
+
+void note_first_outside(const Index* labels, Index first, Index count, Index classes, std::atomic<Index>& outside) {
+    for (Index r = first; r < first + count; ++r) {
+        if (labels[r] >= 0 && labels[r] < classes) continue;
+        for (Index seen = outside; r < seen && !outside.compare_exchange_weak(seen, r);) {
+        }
+        return;
+    }
+}
 
 }  // namespace
 
@@ -85,35 +108,51 @@ CrossEntropy cross_entropy_of_logits(const T* z, const Index* labels, const doub
     std::atomic<Index> outside{rows};
     parallel_for(blocks, rows * classes < ALONE ? 1 : threads, [&](Index b) {
         const Index first = b * each, count = std::min(each, rows - first);
-        std::vector<double> weight(static_cast<std::size_t>(count)), loss(weight.size());
-        std::vector<Index> label(weight.size());
-        for (Index r = 0; r < count; ++r) {
-            label[r] = labels[first + r];
-            weight[r] = weights ? scale * weights[first + r] : scale;
-            if (label[r] >= 0 && label[r] < classes) continue;
-            label[r] = 0;
-            for (Index seen = outside; first + r < seen && !outside.compare_exchange_weak(seen, first + r);) {
-            }
-        }
+        const Index whole = (count + Total::SUMS - 1) / Total::SUMS * Total::SUMS;
+        const std::unique_ptr<double[]> weight(new double[count]), loss(new double[whole]);
+        std::fill_n(weight.get(), count, scale);
+        for (Index r = 0; weights && r < count; ++r) weight[r] *= weights[first + r];
+        bool sound = true;
+        for (Index r = 0; r < count; ++r)
+            sound &= static_cast<std::uint64_t>(labels[first + r]) < static_cast<std::uint64_t>(classes);
+        if (!sound) return note_first_outside(labels, first, count, classes, outside);
         T* const out = gradient ? gradient + first * classes : nullptr;
-        const SoftmaxTask<T> t{
-            Softmax::gradient, z + first * classes, out,         nullptr,   count, classes, 1, 1, 1.0,
-            label.data(),      weight.data(),       loss.data(), past_cache};
+        const SoftmaxTask<T> t{Softmax::gradient, z + first * classes, out,        nullptr,   count, classes, 1, 1, 1.0,
+                               labels + first,    weight.get(),        loss.get(), past_cache};
         work(t);
-        for (Index r = 0; r < count; ++r) {
-            const double w = weights ? weights[first + r] : 1.0;
-            if (w != 0.0)
-                totals[b].add(w * loss[r]);
-            else if (out)
-                std::fill_n(out + r * classes, classes, T(0));
+        std::fill(loss.get() + count, loss.get() + whole, 0.0);
+        for (Index r = 0; weights && r < count; ++r) {
+            const double w = weights[first + r];
+            loss[r] = w != 0.0 ? w * loss[r] : 0.0;
+            if (w == 0.0 && out) std::fill_n(out + r * classes, classes, T(0));
         }
+        for (Index r = 0; r < whole; r += Total::SUMS) totals[b].add(loss.get() + r);
     });
     Total all;
-    for (const Total& t : totals) {
+    for (Total& t : totals) {
         all.add(t.high);
+        for (double& lost : t.low)
+            if (!std::isfinite(lost)) lost = 0.0;  // the sum itself is infinite or NaN
         all.add(t.low);
     }
-    return {all.high + all.low, outside == rows ? -1 : outside.load()};
+    return {all.value(), outside == rows ? -1 : outside.load()};
+}
+
+void softmax_half(Softmax kind, Half type, const std::uint16_t* z, Index rows, Index classes, double temperature,
+                  std::uint16_t* out, int threads) {
+    const Index each = rows_a_task(classes), block = softmax_kernels().block_rows(classes);
+    parallel_for((rows + each - 1) / each, rows * classes < ALONE ? 1 : threads, [&](Index task) {
+        const std::unique_ptr<float[]> room(new float[block * classes]);
+        SoftmaxTask<float> t{kind, room.get(),  room.get(), nullptr, 0,       classes, 1,
+                             1,    temperature, nullptr,    nullptr, nullptr, false};
+        const Index end = std::min(rows, (task + 1) * each);
+        for (Index r = task * each; r < end; r += block) {
+            t.rows = std::min(block, end - r);
+            softmax_kernels().widen_half(type, z + r * classes, t.rows * classes, room.get());
+            work(t);
+            softmax_kernels().narrow_half(type, room.get(), t.rows * classes, out + r * classes);
+        }
+    });
 }
 
 template <class T>

@@ -12,6 +12,11 @@ template <class T>
 void softmax(Softmax kind, const T* z, Index outer, Index classes, Index inner, double temperature, T* out, T* total,
              int threads);
 
+// Softmax::probabilities or logarithms of rows of 16-bit floats that follow each other, worked in float32 and rounded
+// once more; out may be z.
+void softmax_half(Softmax kind, Half type, const std::uint16_t* z, Index rows, Index classes, double temperature,
+                  std::uint16_t* out, int threads);
+
 struct CrossEntropy {
     double loss;    // sum of the rows' losses, each with its weight
     Index outside;  // the first row whose label is not a class, or -1; nothing is read by such a label

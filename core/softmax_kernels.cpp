@@ -764,6 +764,9 @@ template <class T>
 static void rows_of(const SoftmaxTask<T>& t) {
     if (t.classes == 1) return one_class(t);
     t.class_stride == 1 && t.classes > MOST_TURNED ? rows_along(t) : blocks_of_columns(t);
+#if defined(__SSE2__)
+    if (t.past_cache) _mm_sfence();  // who waits for this task shall see what went past the cache
+#endif
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -802,10 +805,57 @@ static void sigmoid(const T* z, Index n, bool logarithm, T* out) {
 
 // ---------------------------------------------------------------------------------------------------------------------
 
+// 16-bit floats: a bfloat16 is the upper half of a float32
+
+static void widen_half(Half type, const std::uint16_t* z, Index n, float* out) {
+    Index i = 0;
+    if (type == Half::bfloat16) {
+#pragma omp simd
+        for (i = 0; i < n; ++i) {
+            const std::uint32_t bits = std::uint32_t{z[i]} << 16;
+            __builtin_memcpy(out + i, &bits, sizeof bits);
+        }
+        return;
+    }
+#if defined(__F16C__)
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(z + i))));
+#endif
+    for (; i < n; ++i) {
+        _Float16 half;
+        __builtin_memcpy(&half, z + i, sizeof half);
+        out[i] = static_cast<float>(half);
+    }
+}
+
+static void narrow_half(Half type, const float* z, Index n, std::uint16_t* out) {
+    Index i = 0;
+    if (type == Half::bfloat16) {
+#pragma omp simd
+        for (i = 0; i < n; ++i) {
+            std::uint32_t bits;
+            __builtin_memcpy(&bits, z + i, sizeof bits);
+            const std::uint32_t rounded = bits + 0x7fff + (bits >> 16 & 1);
+            out[i] = static_cast<std::uint16_t>((z[i] == z[i] ? rounded : bits | 0x400000) >> 16);
+        }
+        return;
+    }
+#if defined(__F16C__)
+    for (; i + 8 <= n; i += 8)
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i),
+                         _mm256_cvtps_ph(_mm256_loadu_ps(z + i), _MM_FROUND_TO_NEAREST_INT));
+#endif
+    for (; i < n; ++i) {
+        const _Float16 half = static_cast<_Float16>(z[i]);
+        __builtin_memcpy(out + i, &half, sizeof half);
+    }
+}
+
 }  // namespace
 
 extern const SoftmaxKernels softmax_table;
-const SoftmaxKernels softmax_table = {rows_of<float>, rows_of<double>, sigmoid<float>, sigmoid<double>, block_rows};
+const SoftmaxKernels softmax_table = {rows_of<float>, rows_of<double>, sigmoid<float>, sigmoid<double>,
+                                      widen_half,     narrow_half,     block_rows};
 
 }  // namespace LUCE_ISA
 }  // namespace luce

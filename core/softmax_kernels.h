@@ -1,8 +1,12 @@
 // The innermost loops of the softmax family, compiled once per instruction set and chosen by dispatch.cpp.
 #pragma once
+#include <cstdint>
+
 #include "view.h"
 
 namespace luce {
+
+enum class Half { float16, bfloat16 };
 
 enum class Softmax { probabilities, logarithms, total, gradient };
 
@@ -29,6 +33,8 @@ struct SoftmaxKernels {
     // out = 1 / (1 + exp(-z)), or its logarithm
     void (*sigmoid32)(const float* z, Index n, bool logarithm, float* out);
     void (*sigmoid64)(const double* z, Index n, bool logarithm, double* out);
+    void (*widen_half)(Half type, const std::uint16_t* z, Index n, float* out);
+    void (*narrow_half)(Half type, const float* z, Index n, std::uint16_t* out);  // to nearest, ties to even
     Index (*block_rows)(Index classes);  // whole blocks of rows that follow each other are worked best
 };
 

@@ -14,7 +14,14 @@ from luce.errors import InputError
 Give = Callable[[NDArray[Any]], Any]
 """Turns a NumPy result into the kind of array that came in."""
 
-NARROW = ("float16", "bfloat16")  # worked in float32 and rounded back
+BRAIN = np.dtype([("bfloat16", np.uint16)])
+"""The bits of bfloat16, which NumPy has no type for of its own."""
+
+
+def half_of(dtype: np.dtype[Any]) -> str | None:
+    """The name of a half precision, "float16" or "bfloat16" (of ml_dtypes, or BRAIN); None for every other dtype."""
+    name = "bfloat16" if dtype == BRAIN else dtype.name
+    return name if name in ("float16", "bfloat16") and dtype.isnative else None
 
 
 def array_of(values: Any, what: str) -> NDArray[Any]:
@@ -72,12 +79,9 @@ def _from_torch(tensor: Any, what: str) -> tuple[NDArray[Any], Give]:
     if tensor.device.type != "cpu":
         raise _elsewhere(what, str(tensor.device))
     plain = tensor.detach().resolve_conj().resolve_neg()
-    if plain.dtype == torch.bfloat16:  # NumPy has no such type; a float32 has the same upper half
-        halves = plain.contiguous().view(torch.int16).numpy().view(np.uint16)
-        wide = (halves.astype(np.uint32) << 16).view(np.float32)
-        return wide, lambda result: torch.from_numpy(np.ascontiguousarray(result)).to(torch.bfloat16)
-    if plain.dtype == torch.float16:
-        return plain.numpy(), lambda result: torch.from_numpy(np.ascontiguousarray(result)).to(torch.float16)
+    if plain.dtype == torch.bfloat16:
+        bits = plain.view(torch.int16).numpy().view(BRAIN)
+        return bits, lambda r: torch.from_numpy(np.ascontiguousarray(r).view(np.int16)).view(torch.bfloat16)
     return plain.numpy(), torch.from_numpy
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from luce import _core
-from luce.arrays import NARROW, Give, adopt, array_of, in_memory_order, recorded, wants_gradient
+from luce.arrays import BRAIN, Give, adopt, array_of, half_of, in_memory_order, recorded, wants_gradient
 from luce.errors import InputError, LimitError
 
 Floats = NDArray[np.floating]
@@ -63,7 +63,9 @@ def _floats(values: NDArray[Any], what: str) -> Floats:
         values = values.astype(values.dtype.newbyteorder("="))
     if values.dtype == SINGLE or values.dtype == DOUBLE:
         return values
-    if values.dtype.name in NARROW:
+    if values.dtype == BRAIN:
+        return (values.view(np.uint16).astype(np.uint32) << 16).view(SINGLE)
+    if half_of(values.dtype):
         return values.astype(SINGLE)
     if values.dtype.kind not in "biuf":
         raise InputError(f"{what} must be real numbers, not {values.dtype}")
@@ -74,10 +76,19 @@ def _taken(values: Any, what: str) -> tuple[Floats, Give]:
     """Numbers to work on, and the way back: to the library they came from, and to half precision if they had it."""
     array, give = adopt(values, what)
     floats = _floats(array, what)
-    if array.dtype.name in NARROW:
+    if half_of(array.dtype):
         narrow = array.dtype
-        return floats, lambda result: give(result.astype(narrow))
+        return floats, lambda result: give(_narrowed(result, narrow))
     return floats, give
+
+
+def _narrowed(result: NDArray[Any], narrow: np.dtype[Any]) -> NDArray[Any]:
+    """The numbers in half precision, rounded to nearest, ties to even."""
+    if narrow != BRAIN:
+        return result.astype(narrow)
+    bits = result.astype(SINGLE).view(np.uint32)
+    rounded = bits + np.uint32(0x7FFF) + (bits >> 16 & np.uint32(1))
+    return (np.where(np.isnan(result), bits | np.uint32(0x400000), rounded) >> 16).astype(np.uint16).view(BRAIN)
 
 
 def _axis_of(z: Floats, axis: int) -> int:
@@ -127,7 +138,7 @@ def _given(result: Floats, give: Give, target: NDArray[Any] | None, out: Any) ->
     if target is None:
         return give(result)
     if not np.may_share_memory(result, target):
-        target[...] = result.astype(target.dtype)
+        target[...] = _narrowed(result, target.dtype)
     return out
 
 
@@ -152,6 +163,16 @@ def _along_axis(logits: Any, axis: int, temperature: float, where: Any, out: Any
             lambda z, g: _pulled_back(z, g, axis, temperature, where, logarithms),
             out,
         )
+    array, give = adopt(logits, "logits")
+    half = half_of(array.dtype)
+    if half and where is None and array.flags.c_contiguous and array.flags.aligned:
+        place, temperature = _axis_of(array, axis), _temperature(temperature)
+        target = None if out is None else _target(out, array.shape, array.dtype)
+        if place == array.ndim - 1 and (target is None or target.flags.carray):
+            result = np.empty_like(array) if target is None else target
+            bits = array.view(np.uint16), half == "bfloat16", temperature, logarithms, result.view(np.uint16)
+            _core.softmax_half(*bits, _threads(array.size))
+            return _given(result, give, target, out)
     z, give = _taken(logits, "logits")
     place, temperature = _axis_of(z, axis), _temperature(temperature)
     if where is not None:
@@ -223,7 +244,8 @@ def logsumexp(logits: Any, axis: int = -1, *, where: Any = None, out: Any = None
         z = _masked(z, where)
     shape = z.shape[:place] + z.shape[place + 1 :]
     target = None if out is None else _target(out, shape, adopt(logits, "logits")[0].dtype)
-    total = np.empty(shape, dtype=z.dtype)
+    fits = target is not None and target.dtype == z.dtype and target.flags.carray
+    total = target if fits and not np.may_share_memory(target, z) else np.empty(shape, dtype=z.dtype)
     _core.logsumexp(_plain(z), place, total, _threads(z.size))
     return _given(total, give, target, out)
 
@@ -291,7 +313,8 @@ def _pulled_back(logits: Any, cotangent: Any, axis: int, temperature: float, whe
         from_top = g - np.take_along_axis(g, p.argmax(axis=place, keepdims=True), axis=place)
         change = p * (from_top - np.where(p > 0, p * from_top, 0.0).sum(axis=place, keepdims=True))
         change = np.where(p == 0, 0.0, change)
-    return give((change / temperature).astype(array.dtype if array.dtype.name in NARROW else _floats(array, "").dtype))
+    change = change / temperature
+    return give(_narrowed(change, array.dtype) if half_of(array.dtype) else change.astype(_floats(array, "").dtype))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
