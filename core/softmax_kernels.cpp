@@ -21,155 +21,18 @@
 namespace luce {
 namespace LUCE_ISA {
 
-#include "softmax_math.h"
-#include "transpose.h"
-
 namespace {
+
+#include "softmax_math.h"
+#include "stream.h"
+#include "transpose.h"
 
 constexpr Index MOST_TURNED = 128;  // classes of rows that are turned into columns
 constexpr Index NUMBERS = 2048;     // of a block of rows: it stays in the first cache with all that is made of it
 constexpr int MOST_ROWS = 256;      // of a block
 constexpr int MOST_LINES = MOST_ROWS / WIDTH;
 constexpr int STEP = 16;              // rows are padded to a multiple of this
-constexpr Index MOST_KEPT = 1 << 16;  // classes: the exponentials of more are made twice, not kept
-constexpr int PARTIALS = 16;          // partial sums of a row, by k modulo PARTIALS, which are then folded in halves
-
-template <class T>
-constexpr bool is_double = sizeof(T) == 8;
-
-// ---------------------------------------------------------------------------------------------------------------------
-// formulas for a register of numbers of one class, or of one row
-
-// Only differences to the top logit enter, and they are exact: a constant added to all logits changes no bit.
-template <class T>
-LUCE_INLINE Vec below(Vec z, Vec top, double temperature, Vec& low) {
-    if constexpr (is_double<T>) return scaled_difference(z, top, temperature, low);
-    low = Vec{};
-    return temperature == 1.0 ? z - top : (z - top) / temperature;  // far more digits than float32 keeps
-}
-
-// e^(d + low). What is below every double counts as 0; `tiny` tells of results that are subnormal.
-template <class T>
-LUCE_INLINE Vec exponential(Vec d, Vec low, IntVec& tiny) {
-    if constexpr (is_double<T>) {
-        Vec power;
-        const Vec e = exp_parts(at_least(d, Vec{} - REACH), low, power);
-        tiny |= (power < -1000.0) & (power > -1090.0);
-        return power < -1000.0 ? Vec{} : e * power_of_two(at_least(power, Vec{} - 1000.0));
-    } else {
-        return exp_single(at_least(d, Vec{} - 400.0));
-    }
-}
-
-// What exponentials are summed as: float64 needs what a sum has lost.
-template <class T>
-using Term = std::conditional_t<is_double<T>, Sum, Vec>;
-template <class T>
-LUCE_INLINE Term<T> term(Vec high, Vec low = Vec{}) {
-    if constexpr (is_double<T>)
-        return {high, low};
-    else
-        return high;
-}
-LUCE_INLINE Vec high_of(Vec v) { return v; }
-LUCE_INLINE Vec high_of(Sum v) { return v.high; }
-LUCE_INLINE Vec low_of(Vec) { return Vec{}; }
-LUCE_INLINE Vec low_of(Sum v) { return v.low; }
-
-// 1 / sum
-template <class T>
-LUCE_INLINE Term<T> inverse_of(Term<T> sum) {
-    if constexpr (is_double<T>) {
-        const Vec total = sum.high + sum.low, inverse = 1.0 / total;
-        return {inverse, inverse * rest_of_inverse(inverse, total, (sum.high - total) + sum.low)};
-    } else {
-        return 1.0 / sum;
-    }
-}
-
-template <class T>
-LUCE_INLINE Vec times(Vec e, Term<T> inverse) {
-    if constexpr (is_double<T>) {
-        const Vec q = e * inverse.high;
-        return q + (product_rest(e, inverse.high, q) + e * inverse.low);
-    } else {
-        return e * inverse;
-    }
-}
-
-// e^(d + low) of a logit below the top, 0 for a top logit itself
-template <class T>
-LUCE_INLINE Term<T> below_top(IntVec top, Vec d, Vec low) {
-    if constexpr (is_double<T>) {
-        Vec power, lost;
-        const Vec e = exp_parts(at_least(d, Vec{} - REACH), low, power, lost);
-        return {top ? Vec{} : times_power(e, power), top ? Vec{} : times_power(lost, power)};
-    } else {
-        return top | (d < -400.0) ? Vec{} : exp_single(at_least(d, Vec{} - 400.0));
-    }
-}
-
-// ln(1 + below + others), others whole numbers: the top logits but one. In float32 there is no need of the second part.
-LUCE_INLINE Sum log_of_sum(Vec below, Vec others) { return {log1p_single(below + others), Vec{}}; }
-LUCE_INLINE Sum log_of_sum(Sum below, Vec others) {
-    const Sum rest = Add()(below, Sum{others, Vec{}});
-    const Vec u = rest.high + rest.low;
-    Vec lost;
-    const Vec log_sum = log1p_parts(u, rest.low - (u - rest.high), lost);
-    return {log_sum, lost};
-}
-
-// Loss ln(1 + rest) - d of a row whose label lies d below the top and has the exponential e.
-template <class T>
-LUCE_INLINE Vec loss_of(Term<T> others, Vec d, Vec low, Vec e) {
-    const IntVec at_top = d == 0.0;  // then `others` is what the sum has beside 1
-    const Term<T> more = term<T>(at_top ? Vec{} : e), one = term<T>(at_top ? Vec{} : Vec{} - 1.0);
-    const Sum log_sum = log_of_sum(Add()(Add()(others, one), more), Vec{});
-    return (log_sum.high - d) + (log_sum.low - low);
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
-// sums
-
-template <int COUNT, class E>
-LUCE_INLINE E fold(E* p) {
-    if constexpr (COUNT == 1) {
-        return p[0];
-    } else {
-        constexpr int HALF = (COUNT + 1) / 2;
-#pragma GCC unroll 16
-        for (int j = 0; j < COUNT - HALF; ++j) p[j] = Add()(p[j], p[j + HALF]);
-        return fold<HALF>(p);
-    }
-}
-
-// The sum of get(k) over the classes; COUNT is how many they are, or PARTIALS if there are at least as many.
-template <int COUNT, class Get>
-LUCE_INLINE auto sum_of(Index classes, const Get& get) {
-    decltype(get(0)) p[COUNT];
-#pragma GCC unroll 16
-    for (int j = 0; j < COUNT; ++j) p[j] = get(j);
-    if constexpr (COUNT == PARTIALS) {
-        Index k = COUNT;
-        for (; k + COUNT <= classes; k += COUNT)
-#pragma GCC unroll 16
-            for (int j = 0; j < COUNT; ++j) p[j] = Add()(p[j], get(k + j));
-#pragma GCC unroll 16
-        for (int j = 0; j < COUNT; ++j)
-            if (k + j < classes) p[j] = Add()(p[j], get(k + j));
-    }
-    return fold<COUNT>(p);
-}
-
-// done(v, sum of get(k, v) over the classes) for each of the lines.
-template <int COUNT = 2, class Get, class Done>
-LUCE_INLINE void sum_lines(Index classes, int lines, const Get& get, const Done& done) {
-    if constexpr (COUNT < PARTIALS) {
-        if (classes != COUNT) return sum_lines<COUNT + 1>(classes, lines, get, done);
-    }
-    for (int v = 0; v < lines; ++v)
-        done(v, sum_of<COUNT>(classes, [&](Index k) __attribute__((always_inline)) { return get(k, v); }));
-}
+constexpr Index MOST_KEPT = 1 << 18;  // numbers of a block: the exponentials of more are made twice, not kept
 
 // ---------------------------------------------------------------------------------------------------------------------
 // rows that the fast ways decline
@@ -213,60 +76,6 @@ private:
     const SoftmaxTask<T>& t_;
     int rows_[MOST_ROWS], count_ = 0;
     double totals_[MOST_ROWS], *values_ = nullptr;
-};
-
-// ---------------------------------------------------------------------------------------------------------------------
-// results written past the cache
-
-// A copy past the cache, cache line by cache line between other work: all at once it would hold up every later store.
-class Stream {
-public:
-    Stream() = default;
-    Stream(void* to, const void* from, Index bytes)
-        : to_(static_cast<char*>(to)), from_(static_cast<const char*>(from)) {
-        Index head = -reinterpret_cast<std::intptr_t>(to) & (LINE - 1);
-        if (head > bytes) head = bytes;
-        lines_ = (bytes - head) / LINE;
-        const Index tail = head + lines_ * LINE;
-        __builtin_memcpy(to_, from_, head);
-        __builtin_memcpy(to_ + tail, from_ + tail, bytes - tail);
-        to_ += head;
-        from_ += head;
-    }
-    __attribute__((always_inline)) void line(Index i) const {
-        if (i >= lines_) return;
-        char* const to = to_ + i * LINE;
-        const char* const from = from_ + i * LINE;
-#if defined(__AVX512F__)
-        _mm512_stream_si512(reinterpret_cast<__m512i*>(to), _mm512_loadu_si512(from));
-#elif defined(__SSE2__)
-        for (int part = 0; part < LINE; part += 16)
-            _mm_stream_si128(reinterpret_cast<__m128i*>(to + part),
-                             _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + part)));
-#else
-        __builtin_memcpy(to, from, LINE);
-#endif
-    }
-    void from_line(Index i) const {
-        for (; i < lines_; ++i) line(i);
-    }
-
-private:
-    static constexpr int LINE = 64;
-    char* to_ = nullptr;
-    const char* from_ = nullptr;
-    Index lines_ = 0;
-};
-
-// What goes on in memory while a block is worked: the last results are written, the next logits are read.
-template <class T>
-struct Meanwhile {
-    Stream results;
-    const T* next;
-    __attribute__((always_inline)) void at(Index i) const {  // register i of the block
-        __builtin_prefetch(next + i * WIDTH);
-        results.line(i);
-    }
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -482,8 +291,8 @@ static void by_columns(const SoftmaxTask<T>& t, const Meanwhile<T>& meanwhile, T
     const T* const z = t.z;
     T* const out = t.out;
     T totals[MOST_ROWS], *const total = t.total;
-    double loss[MOST_ROWS], *const losses = t.loss, weights[MOST_ROWS] = {};
-    Index labels[MOST_ROWS] = {};
+    double loss[MOST_ROWS], *const losses = t.loss, weights[MOST_ROWS];
+    Index labels[MOST_ROWS];
     const Index end = turned ? full : 0;  // the rows from here on are copied number by number
     if (turned) turn<false>(const_cast<T*>(z), t.classes, full, room, stride);
     const Index out_stride = t.out_stride;
@@ -491,9 +300,9 @@ static void by_columns(const SoftmaxTask<T>& t, const Meanwhile<T>& meanwhile, T
     for (Index k = 0; k < t.classes; ++k)
         for (Index r = end; r < stride; ++r) room[k * stride + r] = r < rows ? z[at(r, k, t.class_stride)] : T(0);
     if (t.kind == Softmax::gradient)
-        for (Index r = 0; r < rows; ++r) {
-            labels[r] = t.labels[r];
-            weights[r] = t.weights[r];
+        for (Index r = 0; r < stride; ++r) {
+            labels[r] = r < rows ? t.labels[r] : 0;
+            weights[r] = r < rows ? t.weights[r] : 0.0;
         }
     SoftmaxTask<T> c = t;
     c.z = room;
@@ -529,7 +338,7 @@ template <class T>
 static void blocks_of_columns(const SoftmaxTask<T>& t) {
     constexpr Index HERE = MOST_TURNED * STEP;  // numbers that find room on the stack
     const bool side_by_side = t.class_stride == 1;
-    const Index most = block_of(t.classes, side_by_side), kept = t.classes <= MOST_KEPT ? most * t.classes : 0;
+    const Index most = block_of(t.classes, side_by_side), kept = most * t.classes <= MOST_KEPT ? most * t.classes : 0;
     const bool small = most * t.classes <= HERE, staged = t.past_cache && small;
     alignas(64) T own_room[HERE], stages[2][HERE];
     alignas(64) double own_scratch[(is_double<T> ? 2 : 1) * HERE];

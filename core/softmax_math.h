@@ -5,6 +5,10 @@
 #include "lanes.h"
 
 constexpr double REACH = 800.0;  // e^-REACH is 0 in double: lower logits count as if they were so much below the top
+constexpr int PARTIALS = 16;     // partial sums of a row, by k modulo PARTIALS, which are then folded in halves
+
+template <class T>
+constexpr bool is_double = sizeof(T) == 8;
 
 // A sum in two parts, the second what the first has lost.
 struct Sum {
@@ -236,4 +240,138 @@ static double gradient_alone(double* z, double* room, Index n, Index label, doub
     z[label] = __builtin_expm1(room[label]);
     for (Index k = 0; k < n; ++k) z[k] *= weight;
     return -room[label];
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// formulas for a register of numbers of one class, or of one row
+
+// Only differences to the top logit enter, and they are exact: a constant added to all logits changes no bit.
+template <class T>
+LUCE_INLINE Vec below(Vec z, Vec top, double temperature, Vec& low) {
+    if constexpr (is_double<T>) return scaled_difference(z, top, temperature, low);
+    low = Vec{};
+    return temperature == 1.0 ? z - top : (z - top) / temperature;  // far more digits than float32 keeps
+}
+
+// e^(d + low). What is below every double counts as 0; `tiny` tells of results that are subnormal.
+template <class T>
+LUCE_INLINE Vec exponential(Vec d, Vec low, IntVec& tiny) {
+    if constexpr (is_double<T>) {
+        Vec power;
+        const Vec e = exp_parts(at_least(d, Vec{} - REACH), low, power);
+        tiny |= (power < -1000.0) & (power > -1090.0);
+        return power < -1000.0 ? Vec{} : e * power_of_two(at_least(power, Vec{} - 1000.0));
+    } else {
+        return exp_single(at_least(d, Vec{} - 400.0));
+    }
+}
+
+// What exponentials are summed as: float64 needs what a sum has lost.
+template <class T>
+using Term = std::conditional_t<is_double<T>, Sum, Vec>;
+template <class T>
+LUCE_INLINE Term<T> term(Vec high, Vec low = Vec{}) {
+    if constexpr (is_double<T>)
+        return {high, low};
+    else
+        return high;
+}
+LUCE_INLINE Vec high_of(Vec v) { return v; }
+LUCE_INLINE Vec high_of(Sum v) { return v.high; }
+LUCE_INLINE Vec low_of(Vec) { return Vec{}; }
+LUCE_INLINE Vec low_of(Sum v) { return v.low; }
+
+// 1 / sum
+template <class T>
+LUCE_INLINE Term<T> inverse_of(Term<T> sum) {
+    if constexpr (is_double<T>) {
+        const Vec total = sum.high + sum.low, inverse = 1.0 / total;
+        return {inverse, inverse * rest_of_inverse(inverse, total, (sum.high - total) + sum.low)};
+    } else {
+        return 1.0 / sum;
+    }
+}
+
+template <class T>
+LUCE_INLINE Vec times(Vec e, Term<T> inverse) {
+    if constexpr (is_double<T>) {
+        const Vec q = e * inverse.high;
+        return q + (product_rest(e, inverse.high, q) + e * inverse.low);
+    } else {
+        return e * inverse;
+    }
+}
+
+// e^(d + low) of a logit below the top, 0 for a top logit itself
+template <class T>
+LUCE_INLINE Term<T> below_top(IntVec top, Vec d, Vec low) {
+    if constexpr (is_double<T>) {
+        Vec power, lost;
+        const Vec e = exp_parts(at_least(d, Vec{} - REACH), low, power, lost);
+        return {top ? Vec{} : times_power(e, power), top ? Vec{} : times_power(lost, power)};
+    } else {
+        return top | (d < -400.0) ? Vec{} : exp_single(at_least(d, Vec{} - 400.0));
+    }
+}
+
+// ln(1 + below + others), others whole numbers: the top logits but one. In float32 there is no need of the second part.
+LUCE_INLINE Sum log_of_sum(Vec below, Vec others) { return {log1p_single(below + others), Vec{}}; }
+LUCE_INLINE Sum log_of_sum(Sum below, Vec others) {
+    const Sum rest = Add()(below, Sum{others, Vec{}});
+    const Vec u = rest.high + rest.low;
+    Vec lost;
+    const Vec log_sum = log1p_parts(u, rest.low - (u - rest.high), lost);
+    return {log_sum, lost};
+}
+
+// Loss ln(1 + rest) - d of a row whose label lies d below the top and has the exponential e.
+template <class T>
+LUCE_INLINE Vec loss_of(Term<T> others, Vec d, Vec low, Vec e) {
+    const IntVec at_top = d == 0.0;  // then `others` is what the sum has beside 1
+    const Term<T> more = term<T>(at_top ? Vec{} : e), one = term<T>(at_top ? Vec{} : Vec{} - 1.0);
+    const Sum log_sum = log_of_sum(Add()(Add()(others, one), more), Vec{});
+    return (log_sum.high - d) + (log_sum.low - low);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// sums
+
+template <int COUNT, class E>
+LUCE_INLINE E fold(E* p) {
+    if constexpr (COUNT == 1) {
+        return p[0];
+    } else {
+        constexpr int HALF = (COUNT + 1) / 2;
+#pragma GCC unroll 16
+        for (int j = 0; j < COUNT - HALF; ++j) p[j] = Add()(p[j], p[j + HALF]);
+        return fold<HALF>(p);
+    }
+}
+
+// The sum of get(k) over the classes; COUNT is how many they are, or PARTIALS if there are at least as many.
+template <int COUNT, class Get>
+LUCE_INLINE auto sum_of(Index classes, const Get& get) {
+    decltype(get(0)) p[COUNT];
+#pragma GCC unroll 16
+    for (int j = 0; j < COUNT; ++j) p[j] = get(j);
+    if constexpr (COUNT == PARTIALS) {
+        Index k = COUNT;
+        for (; k + COUNT <= classes; k += COUNT)
+#pragma GCC unroll 16
+            for (int j = 0; j < COUNT; ++j) p[j] = Add()(p[j], get(k + j));
+#pragma GCC unroll 16
+        for (int j = 0; j < COUNT; ++j)
+            if (k + j < classes) p[j] = Add()(p[j], get(k + j));
+    }
+    return fold<COUNT>(p);
+}
+
+// done(v, sum of get(k, v) over the classes) for each of the lines.
+template <int COUNT = 2, class Get, class Done>
+LUCE_INLINE void sum_lines(Index classes, int lines, const Get& get, const Done& done) {
+    if constexpr (COUNT < PARTIALS) {
+        if (classes != COUNT) return sum_lines<COUNT + 1>(classes, lines, get, done);
+    }
+    for (int v = 0; v < lines; ++v)
+        done(v, sum_of<COUNT>(classes, [&](Index k) __attribute__((always_inline)) { return get(k, v); }));
 }

@@ -498,6 +498,38 @@ def test_half_precision_is_worked_in_float32_and_rounded_once(function: Callable
         assert np.array_equal(found, function(brain.astype(np.float32)).astype(ml_dtypes.bfloat16))
 
 
+@both
+@pytest.mark.parametrize("width", [2, 3, 16, 40, 200, 70_000])
+def test_half_precision_of_any_width_axis_and_target_is_float32_rounded_once(
+    function: Callable[..., Any], width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    z = np.random.default_rng(width).normal(0, 4, (max(2, 100_000 // width), width)).astype(np.float16)
+    z[0, :] = NAN, *[1.0] * (width - 1)
+    wanted = function(z.astype(np.float32)).astype(np.float16)
+    for threads in ("1", "2"):
+        monkeypatch.setenv("LUCE_NUM_THREADS", threads)
+        out = np.empty_like(z)
+        assert function(z, out=out) is out and np.array_equal(out, wanted, equal_nan=True)
+    assert np.array_equal(function(z.T, axis=0).T, wanted, equal_nan=True)
+    assert np.array_equal(function(z[::-1, ::-1])[::-1, ::-1][1:], function(z[1:, ::-1])[:, ::-1])
+    subnormal = function(np.array([0.0, -16.0, -17.5, -90.0], dtype=np.float16))
+    assert same_bits(subnormal, function(np.array([0.0, -16.0, -17.5, -90.0], np.float32)).astype(np.float16))
+
+
+def test_bfloat16_tensors_of_torch_take_a_target_and_any_axis() -> None:
+    torch = pytest.importorskip("torch")
+    z = torch.from_numpy(np.random.default_rng(0).normal(0, 5, (50, 7)).astype(np.float32)).to(torch.bfloat16)
+    z[3, 2], z[4, 1] = NAN, -INF
+    wanted = softmax(z.float()).to(torch.bfloat16)
+    out = torch.zeros_like(z)
+    assert softmax(z, out=out) is out
+    for found in (out, softmax(z), softmax(z.T, axis=0).T):
+        assert found.dtype == torch.bfloat16 and torch.equal(found.nan_to_num(9), wanted.nan_to_num(9))
+    where = np.arange(7) < 4
+    masked = softmax(z, where=where)
+    assert torch.equal(masked.nan_to_num(9), softmax(z.float(), where=where).to(torch.bfloat16).nan_to_num(9))
+
+
 def test_tensors_of_torch_stay_tensors_and_their_operations_are_recorded() -> None:
     torch = pytest.importorskip("torch")
     z = torch.randn(40, 7, dtype=torch.float64)
