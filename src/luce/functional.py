@@ -129,6 +129,13 @@ def _target(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[A
     return target
 
 
+def _room(shape: tuple[int, ...], z: Floats, target: NDArray[Any] | None) -> Floats:
+    """Where results are made: in the target if the core can write there and it does not lie on z, else a new array."""
+    if target is not None and target.dtype == z.dtype and target.flags.carray and not np.may_share_memory(target, z):
+        return target
+    return np.empty(shape, dtype=z.dtype)
+
+
 def _threads(size: int) -> int:
     return available_threads() if size > ALONE else 1
 
@@ -244,8 +251,7 @@ def logsumexp(logits: Any, axis: int = -1, *, where: Any = None, out: Any = None
         z = _masked(z, where)
     shape = z.shape[:place] + z.shape[place + 1 :]
     target = None if out is None else _target(out, shape, adopt(logits, "logits")[0].dtype)
-    fits = target is not None and target.dtype == z.dtype and target.flags.carray
-    total = target if fits and not np.may_share_memory(target, z) else np.empty(shape, dtype=z.dtype)
+    total = _room(shape, z, target)
     _core.logsumexp(_plain(z), place, total, _threads(z.size))
     return _given(total, give, target, out)
 
@@ -396,10 +402,7 @@ def _against_labels(
         counted = np.ones(len(z), dtype=bool) if ignore is None else labels != ignore
         codes = _class_codes(np.where(counted, labels, 0), z.shape[1])
         share = _shares(counted, codes, z.shape[1], weights)
-    gradient = None
-    if with_gradient:
-        fits = target is not None and target.dtype == z.dtype and target.flags.carray
-        gradient = target if fits and not np.may_share_memory(target, z) else np.empty(z.shape, dtype=z.dtype)
+    gradient = _room(z.shape, z, target) if with_gradient else None
     scale = 1.0 / len(z) if share is None else 1.0
     total, outside = _core.loss_of_logits(_plain(z), codes, share, scale, gradient, _threads(z.size))
     if outside >= 0:
