@@ -525,6 +525,9 @@ def test_bfloat16_tensors_of_torch_take_a_target_and_any_axis() -> None:
     assert softmax(z, out=out) is out
     for found in (out, softmax(z), softmax(z.T, axis=0).T):
         assert found.dtype == torch.bfloat16 and torch.equal(found.nan_to_num(9), wanted.nan_to_num(9))
+    values, places = top_k(z[:2], 2)
+    assert values.dtype == torch.bfloat16 and torch.equal(values, torch.topk(z[:2].float(), 2)[0].to(torch.bfloat16))
+    assert torch.equal(places, torch.topk(z[:2].float(), 2)[1])
     where = np.arange(7) < 4
     masked = softmax(z, where=where)
     assert torch.equal(masked.nan_to_num(9), softmax(z.float(), where=where).to(torch.bfloat16).nan_to_num(9))
@@ -772,6 +775,7 @@ def test_n18_the_error_names_the_first_row() -> None:
 @pytest.mark.parametrize(
     ("logits", "said"),
     [
+        (np.ma.masked_array([1.0, 2.0], [False, True]), "where"),
         (3.0, "single number"),
         ([], "no classes"),
         (np.zeros((2, 0)), "no classes"),

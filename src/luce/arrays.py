@@ -48,6 +48,8 @@ def adopt(values: Any, what: str) -> tuple[NDArray[Any], Give]:
 
     Raises InputError for arrays that do not lie in main memory.
     """
+    if isinstance(values, np.ma.MaskedArray):
+        raise InputError(f"{what} is a masked array: give its data, and where=~mask for what counts")
     if isinstance(values, np.ndarray):
         return values, _as_is
     if is_torch(values):
@@ -81,7 +83,13 @@ def _from_torch(tensor: Any, what: str) -> tuple[NDArray[Any], Give]:
     plain = tensor.detach().resolve_conj().resolve_neg()
     if plain.dtype == torch.bfloat16:
         bits = plain.view(torch.int16).numpy().view(BRAIN)
-        return bits, lambda r: torch.from_numpy(np.ascontiguousarray(r).view(np.int16)).view(torch.bfloat16)
+
+        def back(result: NDArray[Any]) -> Any:
+            if result.dtype != BRAIN:  # places, which are whole numbers
+                return torch.from_numpy(result)
+            return torch.from_numpy(np.ascontiguousarray(result).view(np.int16)).view(torch.bfloat16)
+
+        return bits, back
     return plain.numpy(), torch.from_numpy
 
 
