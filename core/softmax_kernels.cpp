@@ -443,7 +443,7 @@ struct Row {
         for (Index l = 0; l < LANES; ++l) all = each[l] > all ? each[l] : all;
         return broadcast(static_cast<double>(all));
     }
-    // The sum of get(k) over all registers; make(k) has been called for those before it.
+    // The sum of get(k) over all registers, k the place of the first number in each.
     template <class E, class Get>
     static __attribute__((always_inline)) inline E sum(const Row& x, const Get& get) {
         E sets[SETS] = {};
