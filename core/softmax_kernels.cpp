@@ -595,10 +595,10 @@ LUCE_INLINE Vec sigmoid_of(Vec z, bool logarithm) {
     }
     if (logarithm) return (z < 0.0 ? z : z * 0.0) - (sizeof(T) == 8 ? log1p_lane(e) : log1p_single(e));
     const Vec total = 1.0 + e, inverse = 1.0 / total;
+    if constexpr (sizeof(T) == 4) return (z < 0.0 ? e : Vec{} + 1.0) * inverse;
     const Vec inverse_low = inverse * rest_of_inverse(inverse, total, e - (total - 1.0));
     const Vec q = e * inverse;
-    const Vec small = sizeof(T) == 8 ? q + (product_rest(e, inverse, q) + e * inverse_low) : q;
-    return z < 0.0 ? small : inverse + inverse_low;
+    return z < 0.0 ? q + (product_rest(e, inverse, q) + e * inverse_low) : inverse + inverse_low;
 }
 
 template <class T>

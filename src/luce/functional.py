@@ -162,6 +162,16 @@ def _side_by_side(z: Floats, axis: int | None) -> tuple[Floats, tuple[int, ...],
     return z.transpose(order), order, 0 if axis is None else order.index(axis)
 
 
+def _room_beside(z: Floats, order: tuple[int, ...], target: NDArray[Any] | None) -> Floats:
+    """As `_room`, for numbers in this order of axes, which the core may also replace in their own place."""
+    if target is not None and target.dtype == z.dtype:
+        turned = target.transpose(order)
+        same_place = turned.__array_interface__["data"] == z.__array_interface__["data"]
+        if turned.flags.carray and (same_place or not np.may_share_memory(turned, z)):
+            return turned
+    return np.empty_like(z)
+
+
 def _along_axis(logits: Any, axis: int, temperature: float, where: Any, out: Any, logarithms: bool) -> Any:
     if wants_gradient(logits):
         return recorded(
@@ -186,12 +196,7 @@ def _along_axis(logits: Any, axis: int, temperature: float, where: Any, out: Any
         z = _masked(z, where)
     target = None if out is None else _target(out, z.shape, adopt(logits, "logits")[0].dtype)
     z, order, place = _side_by_side(z, place)
-    result = np.empty_like(z)
-    if target is not None and target.dtype == z.dtype:
-        turned = target.transpose(order)
-        same_place = turned.__array_interface__["data"] == z.__array_interface__["data"]
-        if turned.flags.c_contiguous and turned.flags.aligned and (same_place or not np.may_share_memory(turned, z)):
-            result = turned
+    result = _room_beside(z, order, target)
     _core.softmax(z, place, temperature, logarithms, result, _threads(z.size))
     return _given(result.transpose(np.argsort(order)), give, target, out)
 
@@ -280,7 +285,7 @@ def _each(logits: Any, out: Any, logarithm: bool) -> Any:
     z, give = _taken(logits, "logits")
     target = None if out is None else _target(out, z.shape, adopt(logits, "logits")[0].dtype)
     flat, order, _ = _side_by_side(z, None)
-    result = np.empty_like(flat)
+    result = _room_beside(flat, order, target)
     _core.sigmoid(flat, logarithm, result, _threads(z.size))
     return _given(result.transpose(np.argsort(order)), give, target, out)
 
