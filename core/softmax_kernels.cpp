@@ -336,7 +336,7 @@ public:
 
 template <class T>
 static void blocks_of_columns(const SoftmaxTask<T>& t) {
-    constexpr Index HERE = MOST_TURNED * STEP;  // numbers that find room on the stack
+    constexpr Index HERE = NUMBERS;  // numbers that find room on the stack
     const bool side_by_side = t.class_stride == 1;
     const Index most = block_of(t.classes, side_by_side), kept = most * t.classes <= MOST_KEPT ? most * t.classes : 0;
     const bool small = most * t.classes <= HERE, staged = t.past_cache && small;
@@ -459,7 +459,7 @@ struct Row {
 };
 
 template <class T, bool GRADIENT>
-static void row_probabilities(const SoftmaxTask<T>& t, double* scratch) {
+static void row_probabilities(const SoftmaxTask<T>& t, const Meanwhile<T>& meanwhile, double* scratch) {
     const Row<T> x(t);
     const Vec top = x.top();
     IntVec tiny = {};
@@ -470,6 +470,7 @@ static void row_probabilities(const SoftmaxTask<T>& t, double* scratch) {
     };
     const IntVec label = GRADIENT ? t.labels[0] - lane_numbers() : IntVec{};  // the label is in lane l if label[l] == k
     auto sum = Row<T>::template sum<Term<T>>(x, [&](Index k) __attribute__((always_inline)) {
+        meanwhile.at(k / WIDTH);
         Vec e = make(k);
         if (scratch) store(scratch + k, e);
         if (k >= x.whole) e = lane_numbers() < x.classes - k ? e : Vec{};
@@ -499,11 +500,12 @@ static void row_probabilities(const SoftmaxTask<T>& t, double* scratch) {
 }
 
 template <class T>
-static void row_logarithms(const SoftmaxTask<T>& t) {
+static void row_logarithms(const SoftmaxTask<T>& t, const Meanwhile<T>& meanwhile) {
     const Row<T> x(t);
     const Vec top = x.top();
     Vec ties = {};
     const auto sum = Row<T>::template sum<Term<T>>(x, [&](Index k) __attribute__((always_inline)) {
+        meanwhile.at(k / WIDTH);
         Vec low;
         const Vec z = x.read(k), d = below<T>(z, top, t.temperature, low);
         const IntVec at_top = z == top;
@@ -527,26 +529,29 @@ template <class T>
 static void rows_along(const SoftmaxTask<T>& t) {
     const bool probabilities = t.kind == Softmax::probabilities || t.kind == Softmax::gradient;
     const Room<double> scratch(probabilities && t.classes <= MOST_KEPT ? t.classes + WIDTH : 0);
-    const Room<T> stage(t.past_cache ? t.classes : 0);
+    const Room<T> stages(t.past_cache ? 2 * t.classes : 0);
+    Meanwhile<T> meanwhile{};
     SoftmaxTask<T> row = t;
     row.rows = 1;
     for (Index r = 0; r < t.rows; ++r) {
         row.z = t.z + r * t.classes;
-        if (t.out) row.out = t.past_cache ? stage.numbers : t.out + r * t.classes;
+        if (t.out) row.out = t.past_cache ? stages.numbers + r % 2 * t.classes : t.out + r * t.classes;
+        meanwhile.next = row.z + t.classes;
         if (t.total) row.total = t.total + r;
         if (t.kind == Softmax::gradient) {
             row.labels = t.labels + r;
             row.weights = t.weights + r;
             row.loss = t.loss + r;
-            row_probabilities<T, true>(row, scratch.numbers);
+            row_probabilities<T, true>(row, meanwhile, scratch.numbers);
         } else if (probabilities) {
-            row_probabilities<T, false>(row, scratch.numbers);
+            row_probabilities<T, false>(row, meanwhile, scratch.numbers);
         } else {
-            row_logarithms<T>(row);
+            row_logarithms<T>(row, meanwhile);
         }
         if (t.past_cache)
-            Stream(t.out + r * t.classes, row.out, t.classes * static_cast<Index>(sizeof(T))).from_line(0);
+            meanwhile.results = Stream(t.out + r * t.classes, row.out, t.classes * static_cast<Index>(sizeof(T)));
     }
+    meanwhile.results.from_line(0);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

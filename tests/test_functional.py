@@ -428,6 +428,26 @@ def test_one_thread_or_many_give_the_same_bits(
     assert all(same_bits(r, results[0]) for r in results)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", [2, 3, 16, 17, 100, 131, 1000, 300_001])
+def test_results_written_past_the_cache_are_those_made_in_place(classes: int, dtype: type) -> None:
+    """More than 8 MiB of results go past the cache unless they lie on the logits; to any address."""
+    rows = 2_200_000 // classes + 1
+    room = np.random.default_rng(0).normal(0, 4, rows * classes + 3).astype(dtype)
+    labels = np.arange(rows) % classes
+    for z in (room[:-3].reshape(rows, classes), room[3:].reshape(rows, classes)):
+        for axis in (0, 1):
+            for function in FAMILY:
+                target = np.empty(z.size + 1, dtype)[1:].reshape(z.shape)
+                kept = z.copy()
+                assert same_bits(function(z, axis, out=target), function(kept, axis, out=kept))
+        target = np.empty(z.size + 1, dtype)[1:].reshape(z.shape)
+        cross_entropy_with_gradient(z, labels, out=target)
+        some = slice(rows // 2, rows // 2 + 100)
+        part = cross_entropy_with_gradient(z[some], labels[some], sample_weight=np.ones(len(z[some])))[1]
+        assert np.allclose(target[some] * rows, part * len(part), rtol=1e-5, atol=0)
+
+
 def test_a_row_has_the_same_bits_alone_and_in_any_batch() -> None:
     z = np.random.default_rng(0).normal(0, 10, (20_000, 7))
     whole = softmax(z)
