@@ -63,19 +63,14 @@ LUCE_INLINE Vec exp_single(Vec x) {
     return power * (p * r) + power;
 }
 
-// ln(1 + u) for u >= 0 to 2^-35: the steps of log1p_lane with a polynomial of fewer terms.
+// ln(1 + u) for u >= 0 to 2^-35: log1p_lane with a polynomial of fewer terms.
 LUCE_INLINE Vec log1p_single(Vec u) {
-    const Vec w = 1.0 + u;
-    const IntVec n = (to_bits(w) - 0x3fe6a09e667f3bcdLL) >> 52;
-    const Vec m = from_bits<Vec>(to_bits(w) - (n << 52));
-    const Vec f = (m - 1.0) + (u - (w - 1.0)) * from_bits<Vec>((1023 - n) << 52);
-    const Vec s = f / (m + 1.0);
-    const Vec z = s * s;
+    IntVec n;
+    const Vec s = log1p_reduced(u, n), z = s * s;
     Vec p = z * 0.11665233617449373 + 0.1427541040763865;
     p = p * z + 0.20000060919906075;
     p = p * z + 0.33333333277248542;
-    const Vec e = from_bits<Vec>(n + to_bits(Vec{} + MAGIC)) - MAGIC;
-    return e * 0.6931471805599453 + 2.0 * (s + s * z * p);
+    return whole<Vec>(n) * 0.6931471805599453 + 2.0 * (s + s * z * p);
 }
 
 // e^(x + low) = 2^power * (result + lost) to 2^-56, and the result alone to 0.51 ulp, for |x| <= 2^19 and |low| <=
@@ -111,30 +106,19 @@ LUCE_INLINE V exp_parts(V x, V low, V& power) {
     return exp_parts(x, low, power, lost);
 }
 
-// ln(1 + u + low) = result + lost to 2^-57 for u >= 0; the steps are those of log1p_lane.
+// ln(1 + u + low) = result + lost to 2^-57 for u >= 0; the steps of log1p_lane, each with its rest.
 template <class V>
 LUCE_INLINE V log1p_parts(V u, V low, V& lost) {
     const V w = 1.0 + u;
-    const Bits<V> n = (to_bits(w) - 0x3fe6a09e667f3bcdLL) >> 52;
-    const V m = from_bits<V>(to_bits(w) - (n << 52));
+    Bits<V> n;
+    const V m = mantissa(w, n);
     const V less = w > u ? (w - 1.0) - u : (w - u) - 1.0;  // what 1 + u was rounded up by
-    const V exact = m - 1.0, rest = (low - less) * from_bits<V>((1023 - n) << 52);
+    const V exact = m - 1.0, rest = (low - less) * power_less<V>(n);
     const V f = exact + rest, f_low = rest - (f - exact);
     const V g = f + 2.0, g_low = f - (g - 2.0);
     const V s = f / g, product = s * g;
     const V s_low = (((f - product) - product_rest(s, g, product)) + (f_low - s * (g_low + f_low))) / g;
-    const V z = s * s;
-    V p = z * (1.0 / 23) + 1.0 / 21;
-    p = p * z + 1.0 / 19;
-    p = p * z + 1.0 / 17;
-    p = p * z + 1.0 / 15;
-    p = p * z + 1.0 / 13;
-    p = p * z + 1.0 / 11;
-    p = p * z + 1.0 / 9;
-    p = p * z + 1.0 / 7;
-    p = p * z + 1.0 / 5;
-    p = p * z + 1.0 / 3;
-    const V e = from_bits<V>(n + to_bits(V{} + MAGIC)) - MAGIC;
+    const V z = s * s, p = atanh_series(z), e = whole<V>(n);
     const V high = e * 0.693147180369123816490, twice = 2.0 * s;
     const V sum = high + twice, t = sum - high;
     const V small = ((high - (sum - t)) + (twice - t)) + (2.0 * (s * z * p + s_low) + e * 1.90821492927058770002e-10);

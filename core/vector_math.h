@@ -115,16 +115,36 @@ LUCE_INLINE V exp_negative(V x) {
     return x < -708.0 ? V{} : e;
 }
 
-// ln(1 + u) for u >= 0. 1 + u = 2^n (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)), where f keeps what rounding took from
-// 1 + u; ln(1 + f) = 2 atanh(f / (2 + f)).
+// 2^n (1 + f) = w for w > 0, 1 + f in [sqrt(1/2), sqrt(2)): gives 1 + f.
 template <class V>
-LUCE_INLINE V log1p_lane(V u) {
-    const V w = 1.0 + u;
-    const Bits<V> n = (to_bits(w) - 0x3fe6a09e667f3bcdLL) >> 52;  // sqrt(1/2)
-    const V m = from_bits<V>(to_bits(w) - (n << 52));
-    const V f = (m - 1.0) + (u - (w - 1.0)) * from_bits<V>((1023 - n) << 52);
-    const V s = f / (m + 1.0);
-    const V z = s * s;
+LUCE_INLINE V mantissa(V w, Bits<V>& n) {
+    n = (to_bits(w) - 0x3fe6a09e667f3bcdLL) >> 52;  // sqrt(1/2)
+    return from_bits<V>(to_bits(w) - (n << 52));
+}
+
+// 2^-n
+template <class V>
+LUCE_INLINE V power_less(Bits<V> n) {
+    return from_bits<V>((1023 - n) << 52);
+}
+
+// n as a double without an int64 -> double instruction (AVX2 has none): n + 1.5 * 2^52 by its bits.
+template <class V>
+LUCE_INLINE V whole(Bits<V> n) {
+    return from_bits<V>(n + to_bits(V{} + MAGIC)) - MAGIC;
+}
+
+// 1 + u = 2^n (1 + f), where f keeps what rounding took from 1 + u; gives s = f / (2 + f), ln(1 + f) = 2 atanh(s).
+template <class V>
+LUCE_INLINE V log1p_reduced(V u, Bits<V>& n) {
+    const V w = 1.0 + u, m = mantissa(w, n);
+    const V f = (m - 1.0) + (u - (w - 1.0)) * power_less<V>(n);
+    return f / (m + 1.0);
+}
+
+// (atanh(s) / s - 1) / z for z = s^2, |s| <= 0.172, by its series
+template <class V>
+LUCE_INLINE V atanh_series(V z) {
     V p = z * (1.0 / 23) + 1.0 / 21;
     p = p * z + 1.0 / 19;
     p = p * z + 1.0 / 17;
@@ -134,8 +154,13 @@ LUCE_INLINE V log1p_lane(V u) {
     p = p * z + 1.0 / 9;
     p = p * z + 1.0 / 7;
     p = p * z + 1.0 / 5;
-    p = p * z + 1.0 / 3;
-    // n as a double without an int64 -> double instruction (AVX2 has none): n + 1.5 * 2^52 by its bits.
-    const V e = from_bits<V>(n + to_bits(V{} + MAGIC)) - MAGIC;
+    return p * z + 1.0 / 3;
+}
+
+// ln(1 + u) for u >= 0
+template <class V>
+LUCE_INLINE V log1p_lane(V u) {
+    Bits<V> n;
+    const V s = log1p_reduced(u, n), z = s * s, p = atanh_series(z), e = whole<V>(n);
     return e * 0.693147180369123816490 + (2.0 * s + (2.0 * s * z * p + e * 1.90821492927058770002e-10));
 }

@@ -185,8 +185,8 @@ def _along_axis(logits: Any, axis: int, temperature: float, where: Any, out: Any
     if half and where is None and array.flags.c_contiguous and array.flags.aligned:
         place, temperature = _axis_of(array, axis), _temperature(temperature)
         target = None if out is None else _target(out, array.shape, array.dtype)
-        if place == array.ndim - 1 and (target is None or target.flags.carray):
-            result = np.empty_like(array) if target is None else target
+        if place == array.ndim - 1:
+            result = _room_beside(array, tuple(range(array.ndim)), target)
             bits = array.view(np.uint16), half == "bfloat16", temperature, logarithms, result.view(np.uint16)
             _core.softmax_half(*bits, _threads(array.size))
             return _given(result, give, target, out)
