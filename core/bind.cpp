@@ -30,6 +30,7 @@ template <class T>
 using Matrix = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using OutVector = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using OutMatrix = nb::ndarray<double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using OutPanel = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using OutCube = nb::ndarray<double, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 template <class T>
 using Strided = nb::ndarray<const T, nb::ndim<2>, nb::device::cpu>;
@@ -212,15 +213,25 @@ void check_places(const Vector<Index>& places, Index end) {
         require(places.data()[i] >= 0 && places.data()[i] < end, "a row or column is out of range");
 }
 
-void submatrix(const Design& d, Vector<Index> rows, Vector<Index> columns, OutMatrix out, int threads) {
+void submatrix(const Design& d, Vector<Index> rows, Vector<Index> columns, Vector<double> centre, OutPanel out,
+               int threads) {
     check_places(rows, d.x.rows);
     check_places(columns, d.x.columns());
     for (std::size_t j = 1; j < columns.shape(0); ++j)
         require(columns.data()[j - 1] < columns.data()[j], "columns must ascend");
     require(out.shape(0) == rows.shape(0) && out.shape(1) > columns.shape(0), "out must be rows x more than columns");
+    require(static_cast<Index>(centre.shape(0)) == d.x.dense_columns, "a centre for each dense column");
     nb::gil_scoped_release free;
     luce::submatrix(d.x, rows.data(), static_cast<Index>(rows.shape(0)), columns.data(),
-                    static_cast<Index>(columns.shape(0)), static_cast<Index>(out.shape(1)), out.data(), threads);
+                    static_cast<Index>(columns.shape(0)), centre.data(), static_cast<Index>(out.shape(1)), out.data(),
+                    threads);
+}
+
+void row_energy(const Design& d, OutVector centre, OutVector energy, int threads) {
+    require(static_cast<Index>(centre.shape(0)) == d.x.dense_columns && static_cast<Index>(energy.shape(0)) == d.x.rows,
+            "a centre for each dense column, an energy for each row");
+    nb::gil_scoped_release free;
+    luce::row_energy(d.x, centre.data(), energy.data(), threads);
 }
 
 void weighted_squares(const Design& d, Vector<Index> rows, Matrix<double> weights, OutMatrix out, int threads) {
@@ -233,18 +244,36 @@ void weighted_squares(const Design& d, Vector<Index> rows, Matrix<double> weight
                            static_cast<Index>(weights.shape(0)), out.data(), threads);
 }
 
-void curvature_factors(Matrix<double> x, Index size, Matrix<double> weights, Vector<double> ridge, OutCube factors,
-                       int threads) {
+void check_panel(const Matrix<float>& x, Index size, const Vector<double>& ridge) {
     const Index padded = static_cast<Index>(x.shape(1));
-    require(padded % luce::LANES == 0 && size >= 1 && size <= padded, "columns must be padded to a multiple of 8");
-    require(weights.shape(1) == x.shape(0), "weights must be blocks x rows");
+    require(padded % luce::GRAM_PAD == 0 && size >= 1 && size + 8 <= padded,
+            "columns must be padded by 8 to a multiple of 32");
     require(static_cast<Index>(ridge.shape(0)) == size, "one ridge for each column");
+}
+
+void curvature_factors(Matrix<float> x, Index size, Matrix<double> weights, Vector<double> ridge, OutCube factors,
+                       int threads) {
+    check_panel(x, size, ridge);
+    require(weights.shape(1) == x.shape(0), "weights must be blocks x rows");
     require(factors.shape(0) == weights.shape(0) && static_cast<Index>(factors.shape(1)) == size &&
                 static_cast<Index>(factors.shape(2)) == size,
             "factors must be blocks x size x size");
     nb::gil_scoped_release free;
-    luce::curvature_factors(x.data(), static_cast<Index>(x.shape(0)), size, padded, weights.data(),
-                            static_cast<Index>(weights.shape(0)), ridge.data(), factors.data(), threads);
+    luce::curvature_factors(x.data(), static_cast<Index>(x.shape(0)), size, static_cast<Index>(x.shape(1)),
+                            weights.data(), static_cast<Index>(weights.shape(0)), ridge.data(), factors.data(),
+                            threads);
+}
+
+void coupled_factor(Matrix<float> x, Index size, Matrix<double> shares, Vector<double> weights, Vector<double> ridge,
+                    OutMatrix factor, int threads) {
+    check_panel(x, size, ridge);
+    require(shares.shape(1) == x.shape(0) && weights.shape(0) == x.shape(0), "a share and a weight for each row");
+    require(shares.shape(0) >= 2 && factor.shape(0) == factor.shape(1) &&
+                static_cast<Index>(factor.shape(0)) == (static_cast<Index>(shares.shape(0)) - 1) * size,
+            "the factor must be (classes - 1) size square");
+    nb::gil_scoped_release free;
+    luce::coupled_factor(x.data(), static_cast<Index>(x.shape(0)), size, static_cast<Index>(x.shape(1)), shares.data(),
+                         weights.data(), static_cast<int>(shares.shape(0)), ridge.data(), factor.data(), threads);
 }
 
 // Directions for points of columns x outputs; keeps the arrays of its metric alive.
@@ -271,15 +300,18 @@ public:
     void take_metric(Matrix<double> basis, Cube factors, Matrix<double> diagonal) {
         const std::size_t outputs = metric_.outputs, size = metric_.size, rest = metric_.columns - metric_.size;
         require(basis.shape(0) == outputs && basis.shape(1) == outputs, "the basis must be outputs x outputs");
-        require((factors.shape(0) == 1 || factors.shape(0) == outputs) && factors.shape(1) == size &&
-                    factors.shape(2) == size,
-                "factors must be 1 or outputs x size x size");
+        const std::size_t side = factors.shape(1);
+        const bool coupled = outputs > 1 && factors.shape(0) == 1 && side == (outputs - 1) * size && side != size;
+        require(factors.shape(2) == side && (coupled || side == size) &&
+                    (factors.shape(0) == 1 || factors.shape(0) == outputs),
+                "factors must be 1 or outputs x size x size, or 1 x side x side, side = (outputs - 1) size");
         require(diagonal.shape(1) == rest && (rest == 0 || diagonal.shape(0) == outputs),
                 "the diagonal must be outputs x rest");
         basis_ = basis, factors_ = factors, diagonal_ = diagonal;
         metric_.basis = basis.data();
         metric_.factors = factors.data();
         metric_.count = static_cast<Index>(factors.shape(0));
+        metric_.coupled = coupled;
         metric_.diagonal = diagonal.data();
         history_.forget();
     }
@@ -453,13 +485,16 @@ NB_MODULE(_core, m) {
           "threads"_a);
     m.def("curvature_factors", &curvature_factors, "x"_a.noconvert(), "size"_a, "weights"_a.noconvert(),
           "ridge"_a.noconvert(), "factors"_a.noconvert(), "threads"_a);
+    m.def("coupled_factor", &coupled_factor, "x"_a.noconvert(), "size"_a, "shares"_a.noconvert(),
+          "weights"_a.noconvert(), "ridge"_a.noconvert(), "factor"_a.noconvert(), "threads"_a);
     m.def("symmetric_eigen", &symmetric_eigen, "a"_a.noconvert(), "values"_a.noconvert());
     m.def("solve_symmetric", &solve_symmetric, "a"_a.noconvert(), "b"_a.noconvert(), "rank"_a, "x"_a.noconvert());
     m.def("row_curvature", &row_curvature, "logits"_a.noconvert(), "labels"_a, "curvature"_a.noconvert(), "threads"_a);
     m.def("curvature_along", &curvature_along, "logits"_a.noconvert(), "labels"_a, "basis"_a.noconvert(),
           "curvature"_a.noconvert(), "threads"_a);
-    m.def("submatrix", &submatrix, "design"_a, "rows"_a.noconvert(), "columns"_a.noconvert(), "out"_a.noconvert(),
-          "threads"_a);
+    m.def("submatrix", &submatrix, "design"_a, "rows"_a.noconvert(), "columns"_a.noconvert(), "centre"_a.noconvert(),
+          "out"_a.noconvert(), "threads"_a);
+    m.def("row_energy", &row_energy, "design"_a, "centre"_a.noconvert(), "energy"_a.noconvert(), "threads"_a);
     m.def("weighted_squares", &weighted_squares, "design"_a, "rows"_a.noconvert(), "weights"_a.noconvert(),
           "out"_a.noconvert(), "threads"_a);
     nb::class_<QuasiNewton>(m, "QuasiNewton")

@@ -10,23 +10,27 @@
 namespace luce {
 namespace {
 
-constexpr Index PANEL = 128;  // rows that stay in cache while all blocks of one stripe are summed
+constexpr Index PANEL = 128;  // rows that are summed in float
 constexpr Index STEP = 64;    // columns that Cholesky works on at a time
 
-// The 8 rows of the lower triangle that begin at row 8 * stripe.
-void gram_stripe(const double* x, Index rows, Index size, Index padded, const double* w, Index stripe, double* gram) {
-    const Index i = stripe * LANES;
-    std::vector<double> blocks((stripe + 1) * LANES * LANES);
-    double left[PANEL * LANES];
+// x is padded so far that a stripe may read beyond the columns.
+// The rows [i, i + left) of the lower triangle of X' diag(w) X, i = stripe * left; weigh(first, count, w) gives w.
+template <class Weigh>
+void gram_stripe(const float* x, Index rows, Index size, Index padded, Index stripe, const Weigh& weigh, double* gram,
+                 Index gram_stride) {
+    const Index left = kernels().left, right = kernels().right, i = stripe * left;
+    const Index height = std::min(left, size - i), groups = (i + height - 1) / right + 1;
+    std::vector<double> blocks(groups * left * right);
+    float w[PANEL];
     for (Index r = 0; r < rows; r += PANEL) {
-        const Index n = rows - r < PANEL ? rows - r : PANEL;
-        for (Index k = 0; k < n; ++k)
-            for (Index a = 0; a < LANES; ++a) left[k * LANES + a] = w[r + k] * x[(r + k) * padded + i + a];
-        kernels().gram_blocks(left, x + r * padded, n, padded, stripe + 1, blocks.data());
+        const Index n = std::min(PANEL, rows - r);
+        weigh(r, n, w);
+        for (Index g = 0; g < groups; ++g)
+            kernels().outer(w, x + r * padded + i, x + r * padded + g * right, n, padded, &blocks[g * left * right]);
     }
-    for (Index a = i; a < size && a < i + LANES; ++a)
-        for (Index j = 0; j <= a; ++j)
-            gram[a * size + j] = blocks[(j / LANES) * LANES * LANES + (a - i) * LANES + j % LANES];
+    for (Index a = 0; a < height; ++a)
+        for (Index j = 0; j <= i + a; ++j)
+            gram[(i + a) * gram_stride + j] = blocks[(j / right * left + a) * right + j % right];
 }
 
 // Rows [first, end) of columns [c, c + width): minus the products with the columns already done.
@@ -54,7 +58,7 @@ void factor_square(double* a, Index n, Index c, Index width, const double* diago
         double* row = a + i * n;
         for (Index j = c; j < i; ++j) row[j] = (row[j] - kernels().dot(row + c, a + j * n + c, j - c)) / a[j * n + j];
         double pivot = row[i] - kernels().dot(row + c, row + c, i - c);
-        const double least = 1e-10 * diagonal[i] + 1e-300;
+        const double least = 1e-7 * diagonal[i] + 1e-300;  // sums in float know no more
         if (!(pivot > least)) pivot = least;
         row[i] = std::sqrt(pivot);
     }
@@ -85,6 +89,17 @@ double dense_cell(const Features& x, Index row, Index column) {
     return x.dense64.data[row * x.dense64.row_stride + column * x.dense64.column_stride];
 }
 
+// Calls body(column, value) for the dense part of a row.
+template <class Body>
+void dense_row(const Features& x, Index row, const Body& body) {
+    const auto each = [&](const auto& view) {
+        const auto* at = view.data + row * view.row_stride;
+        for (Index j = 0; j < view.columns; ++j) body(j, static_cast<double>(at[j * view.column_stride]));
+    };
+    if (x.dense_columns == 0) return;
+    x.dense32.data != nullptr ? each(x.dense32) : each(x.dense64);
+}
+
 // Calls body(entry's sparse column, its value) for what a row stores in the sparse part.
 template <class Body>
 void sparse_cells(const Csr& x, Index row, const Body& body) {
@@ -96,7 +111,7 @@ void sparse_cells(const Csr& x, Index row, const Body& body) {
 }  // namespace
 
 void submatrix(const Features& x, const Index* rows, Index row_count, const Index* columns, Index column_count,
-               Index padded, double* out, int threads) {
+               const double* centre, Index padded, float* out, int threads) {
     Index dense = 0;
     while (dense < column_count && columns[dense] < x.dense_columns) ++dense;
     std::vector<Index> place(x.sparse.columns, -1);
@@ -104,16 +119,55 @@ void submatrix(const Features& x, const Index* rows, Index row_count, const Inde
     const Index each = PANEL;
     parallel_for((row_count + each - 1) / each, row_count * padded < 200'000 ? 1 : threads, [&](Index g) {
         const Index first = g * each, end = std::min(row_count, first + each);
-        std::fill(out + first * padded, out + end * padded, 0.0);
-        for (Index j = 0; j < dense; ++j)
-            for (Index i = first; i < end; ++i) out[i * padded + j] = dense_cell(x, rows[i], columns[j]);
+        std::fill(out + first * padded, out + end * padded, 0.0f);
         for (Index i = first; i < end; ++i) {
-            double* row = out + i * padded;
-            row[column_count] = 1.0;
+            float* row = out + i * padded;
+            for (Index j = 0; j < dense; ++j)
+                row[j] = static_cast<float>(dense_cell(x, rows[i], columns[j]) - centre[j]);
+            row[column_count] = 1.0f;
             sparse_cells(x.sparse, rows[i], [&](Index column, double value) {
-                if (place[column] >= 0) row[place[column]] += value;
+                if (place[column] >= 0) row[place[column]] += static_cast<float>(value);
             });
         }
+    });
+}
+
+void row_energy(const Features& x, double* centre, double* energy, int threads) {
+    const Index p = x.dense_columns, each = std::max<Index>((x.rows + 63) / 64, 256),
+                blocks = (x.rows + each - 1) / each;
+    std::vector<double> parts(blocks * 2 * p), scale(p), squares(x.sparse.columns);
+    const auto over_rows = [&](const auto& body) {
+        parallel_for(blocks, x.rows * (p + 1) < 200'000 ? 1 : threads, [&](Index g) {
+            for (Index i = g * each; i < std::min(x.rows, (g + 1) * each); ++i) body(i, &parts[g * 2 * p]);
+        });
+    };
+    const auto add_up = [&](Index of) {
+        for (Index j = 0; j < p; ++j) {
+            double sum = 0.0;
+            for (Index g = 0; g < blocks; ++g) sum += parts[(g * 2 + of) * p + j];
+            (of == 0 ? centre : scale.data())[j] = sum / static_cast<double>(x.rows);
+        }
+    };
+    over_rows([&](Index i, double* sums) { dense_row(x, i, [&](Index j, double value) { sums[j] += value; }); });
+    add_up(0);
+    over_rows([&](Index i, double* sums) {
+        dense_row(x, i, [&](Index j, double value) { sums[p + j] += (value - centre[j]) * (value - centre[j]); });
+    });
+    add_up(1);
+    for (Index i = 0; i < x.rows; ++i)
+        sparse_cells(x.sparse, i, [&](Index column, double value) { squares[column] += value * value; });
+    double varying = 0.0;
+    for (std::vector<double>* of : {&scale, &squares})
+        for (double& s : *of) {
+            varying += s > 0.0 ? 1.0 : 0.0;
+            s = s > 0.0 ? 1.0 / s : 0.0;
+        }
+    const double rows = static_cast<double>(x.rows);
+    over_rows([&](Index i, double*) {
+        double sum = 0.0;
+        dense_row(x, i, [&](Index j, double value) { sum += (value - centre[j]) * (value - centre[j]) * scale[j]; });
+        sparse_cells(x.sparse, i, [&](Index column, double value) { sum += value * value * squares[column] * rows; });
+        energy[i] = varying > 0.0 ? sum / varying : 1.0;
     });
 }
 
@@ -135,19 +189,49 @@ void weighted_squares(const Features& x, const Index* rows, Index row_count, con
     });
 }
 
-void curvature_factors(const double* x, Index rows, Index size, Index padded, const double* weights, Index blocks,
+void curvature_factors(const float* x, Index rows, Index size, Index padded, const double* weights, Index blocks,
                        const double* ridge, double* factors, int threads) {
-    const Index stripes = padded / LANES;
+    const Index left = kernels().left, stripes = (size + left - 1) / left;
     parallel_for(blocks * stripes, threads, [&](Index item) {
         // long stripes first, so that threads end together
         const Index k = item % blocks, stripe = stripes - 1 - item / blocks;
-        gram_stripe(x, rows, size, padded, weights + k * rows, stripe, factors + k * size * size);
+        const auto weigh = [&](Index first, Index n, float* w) {
+            for (Index r = 0; r < n; ++r) w[r] = static_cast<float>(weights[k * rows + first + r]);
+        };
+        gram_stripe(x, rows, size, padded, stripe, weigh, factors + k * size * size, size);
     });
     parallel_for(blocks, threads, [&](Index k) {
         double* factor = factors + k * size * size;
         for (Index j = 0; j < size; ++j) factor[j * size + j] += ridge[j];
         cholesky(factor, size, threads);
     });
+}
+
+void coupled_factor(const float* x, Index rows, Index size, Index padded, const double* shares, const double* weights,
+                    int classes, const double* ridge, double* factor, int threads) {
+    const Index left = kernels().left, stripes = (size + left - 1) / left;
+    const Index m = classes - 1, side = m * size, pairs = m * (m + 1) / 2;
+    const double* last = shares + m * rows;
+    parallel_for(pairs * stripes, threads, [&](Index item) {
+        const Index pair = item % pairs, stripe = stripes - 1 - item / pairs;
+        Index a = 0;
+        while ((a + 1) * (a + 2) / 2 <= pair) ++a;
+        const Index b = pair - a * (a + 1) / 2;
+        const double *pa = shares + a * rows, *pb = shares + b * rows;
+        const auto weigh = [&](Index first, Index n, float* w) {
+            kernels().coupling(weights + first, pa + first, pb + first, last + first, n, w);
+        };
+        gram_stripe(x, rows, size, padded, stripe, weigh, factor + a * size * side + b * size, side);
+    });
+    for (Index a = 0; a < m; ++a)
+        for (Index b = 0; b <= a; ++b) {
+            double* block = factor + a * size * side + b * size;
+            for (Index i = 0; i < size; ++i) {
+                block[i * side + i] += a == b ? 2.0 * ridge[i] : ridge[i];
+                for (Index j = 0; a != b && j < i; ++j) block[j * side + i] = block[i * side + j];
+            }
+        }
+    cholesky(factor, side, threads);
 }
 
 void solve_factors(const double* factors, Index count, Index size, double* right, Index blocks, int threads) {

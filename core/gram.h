@@ -4,18 +4,31 @@
 
 namespace luce {
 
-// Some rows of x and some ascending columns, as rows x padded: the columns, then a column of ones, then zeros.
+// Some rows of x and some ascending columns, as rows x padded: the columns, the dense ones minus centre[j] (one for
+// each of them), then a column of ones, then zeros.
 void submatrix(const Features& x, const Index* rows, Index row_count, const Index* columns, Index column_count,
-               Index padded, double* out, int threads);
+               const double* centre, Index padded, float* out, int threads);
+
+// How much each row stands out, 1 in the mean: the mean over the columns that vary of (x_ij - mean_j)^2 / variance_j;
+// for sparse columns of x_ij^2 over its mean. A cheap stand-in for leverage. Also gives the means of the dense columns.
+void row_energy(const Features& x, double* centre, double* energy, int threads);
 
 // out[m][j] = sum over some rows of weights[m][i] x_ij^2, for weights of blocks x row_count.
 void weighted_squares(const Features& x, const Index* rows, Index row_count, const double* weights, Index blocks,
                       double* out, int threads);
 
-// factors[k] (size x size, row-major, lower triangle) = Cholesky factor of X' diag(w_k) X + diag(ridge).
-// x is rows x padded, row-major, columns from `size` on zero, padded a multiple of 8. weights is blocks x rows.
-void curvature_factors(const double* x, Index rows, Index size, Index padded, const double* weights, Index blocks,
+// factors[k] (size x size, row-major, lower triangle) = Cholesky factor of X' diag(w_k) X + diag(ridge), summed in
+// float over panels of rows: curvature may be rough. x is rows x padded, row-major, columns from `size` on zero, padded
+// a multiple of GRAM_PAD. weights is blocks x rows.
+constexpr Index GRAM_PAD = 32;
+void curvature_factors(const float* x, Index rows, Index size, Index padded, const double* weights, Index blocks,
                        const double* ridge, double* factors, int threads);
+
+// The whole curvature at once, over the weights V of all classes but the last, which has minus their sum: factor
+// ((classes - 1) size square, lower triangle) = Cholesky factor of sum_i w_i C'(diag p_i - p_i p_i')C kron x_i x_i'
+// + C'C kron diag(ridge), C = [I; -1']. shares is classes x rows, the p.
+void coupled_factor(const float* x, Index rows, Index size, Index padded, const double* shares, const double* weights,
+                    int classes, const double* ridge, double* factor, int threads);
 
 // right[k] (size numbers) <- (L_k L_k')^-1 right[k]; block k uses factor min(k, factors - 1)
 void solve_factors(const double* factors, Index count, Index size, double* right, Index blocks, int threads);

@@ -371,44 +371,42 @@ static void backward_sparse(const Csr& x, Index first, int rows, const double* r
     }
 }
 
-// left holds, row by row, LANES numbers already weighted; right the columns they are multiplied with.
-template <int GROUPS>
-static inline void gram_groups(const double* left, const double* right, Index rows, Index stride, double* block) {
-    constexpr int HALF = WIDTH == 8 ? LANES : LANES / 2;  // what fits into the registers
-    for (int a0 = 0; a0 < LANES; a0 += HALF) {
-        Vec acc[HALF][GROUPS * PARTS];
+typedef float SingleVec __attribute__((vector_size(WIDTH * 8)));  // as wide as Vec, twice as many
+constexpr int LEFT = WIDTH == 8 ? 8 : WIDTH == 4 ? 6 : 4, RIGHT_PARTS = 2;
+constexpr int RIGHT = RIGHT_PARTS * 2 * WIDTH;
+
+static void outer(const float* w, const float* x, const float* y, Index rows, Index stride, double* block) {
+    SingleVec acc[LEFT][RIGHT_PARTS] = {};
+    for (Index r = 0; r < rows; ++r) {
+        SingleVec right[RIGHT_PARTS];
+        __builtin_memcpy(right, y + r * stride, sizeof right);
+        for (int p = 0; p < RIGHT_PARTS; ++p) right[p] *= w[r];
 #pragma GCC unroll 8
-        for (int a = 0; a < HALF; ++a)
-#pragma GCC unroll 8
-            for (int p = 0; p < GROUPS * PARTS; ++p) acc[a][p] = Vec{};
-        for (Index r = 0; r < rows; ++r) {
-            Vec x[GROUPS * PARTS];
-#pragma GCC unroll 8
-            for (int p = 0; p < GROUPS * PARTS; ++p) x[p] = load(right + r * stride + p * WIDTH);
-#pragma GCC unroll 8
-            for (int a = 0; a < HALF; ++a) {
-                const Vec w = broadcast(left[r * LANES + a0 + a]);
-#pragma GCC unroll 8
-                for (int p = 0; p < GROUPS * PARTS; ++p) acc[a][p] += w * x[p];
-            }
+        for (int a = 0; a < LEFT; ++a) {
+            const SingleVec one = x[r * stride + a] - SingleVec{};
+#pragma GCC unroll 2
+            for (int p = 0; p < RIGHT_PARTS; ++p) acc[a][p] += one * right[p];
         }
+    }
 #pragma GCC unroll 8
-        for (int a = 0; a < HALF; ++a)
-#pragma GCC unroll 8
-            for (int p = 0; p < GROUPS * PARTS; ++p) {
-                double* out = block + (p / PARTS) * LANES * LANES + (a0 + a) * LANES + (p % PARTS) * WIDTH;
-                store(out, load(out) + acc[a][p]);
-            }
+    for (int a = 0; a < LEFT; ++a) {
+        float sums[RIGHT];
+        __builtin_memcpy(sums, acc[a], sizeof sums);
+#pragma omp simd
+        for (int v = 0; v < RIGHT; ++v) block[a * RIGHT + v] += static_cast<double>(sums[v]);
     }
 }
 
-static void gram_blocks(const double* left, const double* right, Index rows, Index stride, Index count,
-                        double* blocks) {
-    constexpr int GROUPS = WIDTH == 8 ? 2 : 1;
-    Index b = 0;
-    for (; b + GROUPS <= count; b += GROUPS)
-        gram_groups<GROUPS>(left, right + b * LANES, rows, stride, blocks + b * LANES * LANES);
-    for (; b < count; ++b) gram_groups<1>(left, right + b * LANES, rows, stride, blocks + b * LANES * LANES);
+static void coupling(const double* s, const double* p, const double* q, const double* t, Index rows, float* w) {
+    if (p == q) {
+#pragma omp simd
+        for (Index r = 0; r < rows; ++r)
+            w[r] = static_cast<float>(s[r] * (p[r] * (1.0 - p[r]) + t[r] * (1.0 - t[r] + 2.0 * p[r])));
+        return;
+    }
+#pragma omp simd
+    for (Index r = 0; r < rows; ++r)
+        w[r] = static_cast<float>(s[r] * (t[r] * (1.0 - t[r] + p[r] + q[r]) - p[r] * q[r]));
 }
 
 static double add_up(Vec v) {
@@ -467,8 +465,21 @@ static void subtract_scaled(double* a, const double* b, double factor, Index n) 
 
 extern const Kernels table;
 const Kernels table = {
-    LUCE_TEXT(LUCE_ISA), load_rows<float>, load_rows<double>, forward,     forward_sparse, sweep,
-    curvature,           backward,         backward_sparse,   gram_blocks, dots,           dot,
+    LUCE_TEXT(LUCE_ISA),
+    load_rows<float>,
+    load_rows<double>,
+    forward,
+    forward_sparse,
+    sweep,
+    curvature,
+    backward,
+    backward_sparse,
+    LEFT,
+    RIGHT,
+    outer,
+    coupling,
+    dots,
+    dot,
     subtract_scaled,
 };
 

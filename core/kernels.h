@@ -46,8 +46,13 @@ struct Kernels {
     // gradient[index * outputs + k] += value * residual[k] for the stored values of the sparse rows
     void (*backward_sparse)(const Csr& x, Index first, int rows, const double* residual, int outputs, double* gradient,
                             double* scratch);
-    // blocks[b][i * LANES + j] += sum over rows of left[r * LANES + i] * right[r * stride + b * LANES + j], b < count
-    void (*gram_blocks)(const double* left, const double* right, Index rows, Index stride, Index count, double* blocks);
+    // block[a * right + v] += sum over rows of w[r] * x[r * stride + a] * y[r * stride + v], in float over these rows;
+    // `left` and `right` are the sides that fill the registers
+    int left, right;
+    void (*outer)(const float* w, const float* x, const float* y, Index rows, Index stride, double* block);
+    // w[r] = s[r] (a p_r (1 - p_r) or -p_r q_r  +  t_r (1 - t_r + p_r + q_r)), in double: what couples two classes p
+    // and q seen from a third, t; the first form where p and q are the same
+    void (*coupling)(const double* s, const double* p, const double* q, const double* t, Index rows, float* w);
     // out[i * 4 + j] = a_i . b_j for 4 rows of a and 4 rows of b, n numbers each
     void (*dots)(const double* a, Index a_stride, const double* b, Index b_stride, Index n, double* out);
     double (*dot)(const double* a, const double* b, Index n);

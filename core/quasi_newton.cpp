@@ -38,8 +38,12 @@ void subtract(double* a, const double* b, double factor, Index n, int threads) {
 }  // namespace
 
 void Metric::solve(const double* gradient, double* out, int threads) const {
-    solve_part(exact, size, gradient, out, threads,
-               [&](double* right) { solve_factors(factors, count, size, right, outputs, threads); });
+    solve_part(exact, size, gradient, out, threads, [&](double* right) {
+        if (coupled)
+            solve_factors(factors, 1, (outputs - 1) * size, right, 1, threads);
+        else
+            solve_factors(factors, count, size, right, outputs, threads);
+    });
     const Index others = columns - size;
     solve_part(rest, others, gradient, out, threads, [&](double* right) {
         for (Index i = 0; i < outputs * others; ++i) right[i] /= diagonal[i];

@@ -16,8 +16,9 @@ struct Metric {
     Index size = 0;
     const Index* rest = nullptr;  // columns - size numbers
     const double* basis = nullptr;
-    const double* factors = nullptr;  // count x size x size, count either 1 or outputs
+    const double* factors = nullptr;  // count x size x size, count either 1 or outputs; or coupled
     Index count = 0;
+    bool coupled = false;  // one factor over all directions of `basis` but the last, which is not moved along
     const double* diagonal = nullptr;  // outputs x (columns - size)
 
     void solve(const double* gradient, double* out, int threads) const;

@@ -63,6 +63,12 @@ class Features:
         _core.forward(self.design, weights, bias, out, threads)
         return out
 
+    def energy(self, threads: int) -> tuple[Array, Array]:
+        """The mean of each dense column, and how much each row stands out (core/gram.h), 1 in the mean."""
+        centre, energy = np.empty(self.dense_columns), np.empty(self.rows)
+        _core.row_energy(self.design, centre, energy, threads)
+        return centre, energy
+
     def frequent_columns(self, count: int) -> NDArray[np.int64]:
         """The dense columns, then the sparse columns that most rows store something in: at most `count`, ascending."""
         p = self.dense_columns
@@ -72,10 +78,13 @@ class Features:
         order = np.argsort(-stored, kind="stable")[: count - p]
         return np.concatenate([np.arange(p), p + np.sort(order)])
 
-    def submatrix(self, rows: NDArray[np.int64], columns: NDArray[np.int64], padded: int, threads: int) -> Array:
-        """Some rows and some ascending columns, then a column of ones, then zeros: (rows, padded) float64."""
-        out = np.empty((len(rows), padded))
-        _core.submatrix(self.design, rows, columns, out, threads)
+    def submatrix(
+        self, rows: NDArray[np.int64], columns: NDArray[np.int64], centre: Array, threads: int
+    ) -> NDArray[np.float32]:
+        """Some rows and some ascending columns (the dense ones minus their centre), a column of ones, then zeros up to
+        a multiple of 32 columns; float32."""
+        out = np.empty((len(rows), (len(columns) + 40) // 32 * 32), dtype=np.float32)
+        _core.submatrix(self.design, rows, columns, centre, out, threads)
         return out
 
     def weighted_squares(self, rows: NDArray[np.int64], weights: Array, threads: int) -> Array:

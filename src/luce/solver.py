@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from luce import _core
 from luce.features import Array
+from luce.functional import softmax
 from luce.objective import Gap, Objective
 
 MEMORY = 12  # pairs of steps and gradient changes that are remembered
@@ -26,6 +27,7 @@ BLOCK_COLUMNS = 512  # columns with exact curvature when there are too many for 
 ALL_COLUMNS = 1200  # up to so many, all columns have exact curvature
 
 LINE_SLOPE = 0.3  # how exact the step along a direction is
+COUPLED_STEPS = 100  # the coupled metric is taken where it costs at most so many steps
 SAMPLE_ROWS = 8_192  # rows that the metric is made from, or 16 a column; of more than twice that, a sample
 
 Progress = Callable[[int, float], None]
@@ -63,17 +65,40 @@ class Solution:
 
 
 class Metric:
-    """An approximate inverse Hessian, exact blocks over the chosen columns and the diagonal for the others; with the
-    pairs of steps and gradient changes since it was taken, it gives directions."""
+    """An approximate inverse Hessian; with the pairs of steps and gradient changes since it was taken, it gives
+    directions.
+
+    coupled: the whole Hessian over all classes, where that is small. Else exact blocks over the chosen columns, one for
+    each direction in the space of classes that the mean curvature leaves uncoupled, and the diagonal for the others.
+    Both are seen from the centre of the dense columns, where the intercepts are all but uncoupled from the weights.
+    """
 
     def __init__(self, objective: Objective) -> None:
-        self.objective = objective
-        total = objective.features.columns
-        exact = objective.features.frequent_columns(ALL_COLUMNS if total <= ALL_COLUMNS else BLOCK_COLUMNS)
+        self.objective = o = objective
+        total = o.features.columns
+        exact = o.features.frequent_columns(ALL_COLUMNS if total <= ALL_COLUMNS else BLOCK_COLUMNS)
         self.columns = np.append(exact, total)  # the last one is the intercept
         self.rest = np.setdiff1d(np.arange(total), exact)
-        self.pairs = _core.QuasiNewton(self.columns, self.rest, objective.outputs, MEMORY)
+        self.pairs = _core.QuasiNewton(self.columns, self.rest, o.outputs, MEMORY)
         self.taken = False
+        self.centre, self.energy = o.features.energy(o.threads)
+        self.wanted = max(1024, 4 * len(self.columns) * max(o.outputs - 1, 1))
+        self.coupled = not len(self.rest) and self.work <= COUPLED_STEPS * self.step_work
+        if not self.coupled:
+            self.wanted = max(SAMPLE_ROWS, 16 * len(self.columns))
+
+    @property
+    def step_work(self) -> float:
+        """What a step of the solver costs, in multiplications."""
+        o = self.objective
+        return (2.0 * o.features.stored + 30.0 * o.features.rows) * o.outputs + 3e5
+
+    @property
+    def work(self) -> float:
+        """What it costs to take the coupled metric: sums in float, then the factor in double."""
+        rows = min(self.objective.features.rows, self.wanted)
+        m, size = max(self.objective.outputs - 1, 1), len(self.columns)
+        return 0.25 * rows * (m * (m + 1) / 2) * size * (size + 24) / 2 + 0.5 * (m * size) ** 3 / 3
 
     def refresh(self, logits: Array) -> None:
         """Takes the curvature at the point that has these logits. The pairs, measured in the old metric, are forgotten:
@@ -81,11 +106,16 @@ class Metric:
         o, size = self.objective, len(self.columns)
         rows, scale = self._sample(logits)
         z = logits if len(rows) == logits.shape[1] else np.ascontiguousarray(logits[:, rows])
-        basis, weights = _class_directions(z, scale, o.classes, o.threads)
-        x = o.features.submatrix(rows, self.columns[:-1], (size + 7) // 8 * 8, o.threads)
-        blocks = weights if self.taken and self._affordable(len(rows)) else weights.max(axis=0, keepdims=True)
+        x = o.features.submatrix(rows, self.columns[:-1], self.centre, o.threads)
         ridge = np.full(size, o.penalty)
         ridge[-1] = 1e-8 * o.total
+        if self.coupled:
+            self.wanted *= 2  # the nearer the optimum, the more a better metric gains
+        if self.coupled and o.outputs > 1:
+            self._take_coupled(x, z, scale, ridge)
+            return
+        basis, weights = _class_directions(z, scale, o.classes, o.threads)
+        blocks = weights if self.taken and self._affordable(len(rows)) else weights.max(axis=0, keepdims=True)
         factors = np.empty((len(blocks), size, size))
         _core.curvature_factors(x, size, blocks, ridge, factors, o.threads)
         diagonal = np.empty((o.outputs, 0))
@@ -94,6 +124,15 @@ class Metric:
             diagonal = np.ascontiguousarray(squares[:, self.rest]) + o.penalty
         self.pairs.take_metric(basis, factors, diagonal)
         self.taken = True
+
+    def _take_coupled(self, x: NDArray[np.float32], logits: Array, scale: Array, ridge: Array) -> None:
+        o, m = self.objective, self.objective.outputs - 1
+        factor = np.empty((m * len(self.columns),) * 2)
+        _core.coupled_factor(x, len(self.columns), softmax(logits, axis=0), scale, ridge, factor, o.threads)
+        basis = np.eye(o.outputs)
+        basis[-1] = -1.0
+        basis[-1, -1] = 0.0
+        self.pairs.take_metric(basis, factor[np.newaxis], np.empty((o.outputs, 0)))
 
     def _affordable(self, rows: int) -> bool:
         """A block for each direction, if that costs at most some 25 passes over the data and half a GiB."""
@@ -104,12 +143,13 @@ class Metric:
     def _sample(self, logits: Array) -> tuple[NDArray[np.int64], Array]:
         """Rows and their scales: all, or a systematic sample with chances in proportion to their curvature."""
         o, n = self.objective, logits.shape[1]
-        wanted = max(SAMPLE_ROWS, 16 * len(self.columns))
+        wanted = self.wanted
         every = np.ones(n) if o.weights is None else o.weights
-        if n <= 2 * wanted:
+        if n <= 1.5 * wanted:
             return np.arange(n), every
         curvature = np.empty(n)
         _core.row_curvature(logits, o.labels, curvature, o.threads)
+        curvature *= 1.0 + self.energy
         chance = curvature * (wanted / max(curvature.sum(), 1e-300))
         for _ in range(5):  # rows with chance above 1 are taken for sure; the others share what is left
             chance = np.minimum(chance, 1.0)
@@ -126,8 +166,31 @@ class Metric:
     def direction(self, gradient: Array) -> tuple[Array, float]:
         """Minus the inverse Hessian estimate times the gradient, and its product with the gradient."""
         out = np.empty_like(gradient)
-        slope = self.pairs.direction(gradient, out, self.objective.threads)
+        slope = self.pairs.direction(self._seen(gradient), out, self.objective.threads)
+        p = len(self.centre)
+        out[-1] -= _rows_times(self.centre, out[:p])
         return out, slope
+
+    def remember(self, step: Array, change: Array) -> None:
+        """A step and the change of the gradient along it."""
+        p = len(self.centre)
+        if p:
+            step = step.copy()
+            step[-1] += _rows_times(self.centre, step[:p])
+        self.pairs.remember(step, self._seen(change), self.objective.threads)
+
+    def _seen(self, gradient: Array) -> Array:
+        """A gradient as seen from the centre, where b is the logit: W stays, its gradient loses centre x that of b."""
+        p = len(self.centre)
+        if not p:
+            return gradient
+        seen = gradient.copy()
+        seen[:p] -= self.centre[:, np.newaxis] * gradient[-1]
+        return seen
+
+
+def _rows_times(numbers: Array, rows: Array) -> Array:
+    return np.asarray((numbers[:, np.newaxis] * rows).sum(axis=0))  # BLAS would choose its own order
 
 
 def _class_directions(logits: Array, scale: Array, classes: int, threads: int) -> tuple[Array, Array]:
@@ -195,6 +258,7 @@ def minimise(
     value, gradient = o.gradient_at(point, logits)
     metric = Metric(o)
     passes, refresh_at = 2, 0
+    spent, before = np.inf, 0.0
     for iteration in range(MOST_ITERATIONS):
         rough = _dot(gradient[:-1], gradient[:-1]) / (2 * o.penalty)
         if progress is not None:
@@ -205,9 +269,12 @@ def minimise(
             passes += 3
             if proven.gap <= tolerance * proven.value:
                 return Solution(point, _certificate(o, proven, passes, time.monotonic() - began, tolerance))
-        if iteration >= refresh_at:
+        due = spent >= metric.work and rough > 0.01 * before if metric.coupled else iteration >= refresh_at
+        if due:
             metric.refresh(logits)
             refresh_at = max(6, 3 * iteration)
+            spent = 0.0
+        before = rough
         direction, slope = metric.direction(gradient)
         if not slope < 0:
             metric.pairs.forget()
@@ -220,7 +287,8 @@ def minimise(
             break
         value, fresh = o.gradient_at(moved, logits, (along, step))
         passes += 2
-        metric.pairs.remember(moved - point, fresh - gradient, o.threads)
+        spent += metric.step_work
+        metric.remember(moved - point, fresh - gradient)
         point, gradient = moved, fresh
     final = o.certify(point, o.logits(point))
     return Solution(point, _certificate(o, final, passes + 3, time.monotonic() - began, tolerance))
