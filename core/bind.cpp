@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "coordinate_descent.h"
 #include "cross_entropy.h"
 #include "gram.h"
 #include "kernels.h"
@@ -350,6 +351,37 @@ private:
     luce::History history_;
 };
 
+// Some columns of some rows of a design, to go over one weight at a time.
+class Columns {
+public:
+    Columns(const Design& d, Vector<Index> rows, Vector<Index> columns) : rows_(static_cast<Index>(rows.shape(0))) {
+        check_places(rows, d.x.rows);
+        check_places(columns, d.x.columns());
+        nb::gil_scoped_release free;
+        lists_ = luce::column_lists(d.x, rows.data(), rows_, columns.data(), static_cast<Index>(columns.shape(0)));
+    }
+
+    int descend(Matrix<double> shares, Vector<double> scale, Matrix<double> weights, Matrix<double> gradient, double l1,
+                double l2, bool intercepts, double enough, int most, OutMatrix direction) const {
+        const std::size_t outputs = shares.shape(0), columns = static_cast<std::size_t>(lists_.columns());
+        require(static_cast<Index>(shares.shape(1)) == rows_ && static_cast<Index>(scale.shape(0)) == rows_,
+                "a share and a scale for each row");
+        require(weights.shape(0) == columns && weights.shape(1) == outputs, "weights must be columns x outputs");
+        require(gradient.shape(0) == columns + 1 && gradient.shape(1) == outputs && direction.shape(0) == columns + 1 &&
+                    direction.shape(1) == outputs,
+                "gradient and direction must be (columns + 1) x outputs");
+        const luce::QuadraticModel model{&lists_,      rows_,          static_cast<int>(outputs), shares.data(),
+                                         scale.data(), weights.data(), gradient.data(),           l1,
+                                         l2,           intercepts};
+        nb::gil_scoped_release free;
+        return luce::descend(model, enough, most, direction.data());
+    }
+
+private:
+    Index rows_;
+    luce::ColumnLists lists_;
+};
+
 // Arrays of any dimensions, side by side in memory; the axis counts from 0, or from the end if below 0.
 template <class T>
 using Packed = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
@@ -505,6 +537,11 @@ NB_MODULE(_core, m) {
         .def("forget", &QuasiNewton::forget)
         .def("remember", &QuasiNewton::remember, "step"_a.noconvert(), "change"_a.noconvert(), "threads"_a)
         .def("direction", &QuasiNewton::direction, "gradient"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
+    nb::class_<Columns>(m, "Columns")
+        .def(nb::init<const Design&, Vector<Index>, Vector<Index>>(), "design"_a, "rows"_a.noconvert(),
+             "columns"_a.noconvert())
+        .def("descend", &Columns::descend, "shares"_a.noconvert(), "scale"_a.noconvert(), "weights"_a.noconvert(),
+             "gradient"_a.noconvert(), "l1"_a, "l2"_a, "intercepts"_a, "enough"_a, "most"_a, "direction"_a.noconvert());
     bind_softmax<float>(m);
     bind_softmax<double>(m);
     m.def("softmax_half", &softmax_half, "logits"_a.noconvert(), "brain"_a, "temperature"_a, "logarithms"_a,

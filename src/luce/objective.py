@@ -1,4 +1,4 @@
-"""The objective: cross-entropy of X W + b plus an L2 penalty; value, gradient, Hessian product, certificate."""
+"""The objective: cross-entropy of X W + b plus L1 and L2 penalties; value, gradient, Hessian product, certificate."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Gap:
 
 
 class Objective:
-    """P(W, b) = sum_i s_i [logsumexp(z_i) - z_i[y_i]] + penalty/2 |W|^2 with z = X W + b.
+    """P(W, b) = sum_i s_i [logsumexp(z_i) - z_i[y_i]] + penalty/2 |W|^2 + l1 |W|_1 with z = X W + b.
 
     Two classes have one column, the logit of the second class over the first (the sigmoid); K > 2 classes have K.
-    The intercepts b are not penalised. Points are (columns + 1, outputs) float64, the last row is b;
-    logits are (outputs, rows).
+    The intercepts b are not penalised; with intercept=False they are 0. Points are (columns + 1, outputs) float64, the
+    last row is b; logits are (outputs, rows). Gradients are those of the smooth part, without the L1 penalty.
     """
 
     def __init__(
@@ -35,11 +35,16 @@ class Objective:
         penalty: float,
         weights: Array | None = None,
         threads: int = 1,
+        *,
+        l1: float = 0.0,
+        intercept: bool = True,
     ) -> None:
         self.features = features
         self.classes = classes
         self.outputs = 1 if classes == 2 else classes
         self.penalty = float(penalty)
+        self.l1 = float(l1)
+        self.intercept = intercept
         self.threads = threads
         self.weights = weights
         self.total = float(features.rows if weights is None else weights.sum())
@@ -49,15 +54,18 @@ class Objective:
     def start(self) -> Array:
         """W = 0 and the intercepts that fit the class shares (a class without weight gets a share of 1e-9)."""
         point = np.zeros((self.features.columns + 1, self.outputs))
-        log_shares = np.log(np.maximum(self._shares, 1e-9))
-        point[-1] = log_shares[1] - log_shares[0] if self.outputs == 1 else log_shares - log_shares.mean()
+        if self.intercept:
+            log_shares = np.log(np.maximum(self._shares, 1e-9))
+            point[-1] = log_shares[1] - log_shares[0] if self.outputs == 1 else log_shares - log_shares.mean()
         return point
 
     def logits(self, point: Array) -> Array:
         return self.features.logits(np.ascontiguousarray(point[:-1]), np.ascontiguousarray(point[-1]), self.threads)
 
     def penalty_of(self, point: Array) -> float:
-        return 0.5 * self.penalty * float(np.sum(point[:-1] ** 2))
+        weights = point[:-1]
+        square = 0.5 * self.penalty * float(np.sum(weights**2))
+        return square + self.l1 * float(np.sum(np.abs(weights))) if self.l1 else square
 
     def value_and_gradient(self, point: Array) -> tuple[float, Array]:
         """P and its gradient in one read of X."""
@@ -66,18 +74,23 @@ class Objective:
             self.features.design, np.ascontiguousarray(point[:-1]), np.ascontiguousarray(point[-1]), self.labels,
             gradient, self.threads,
         )  # fmt: skip
+        return loss + self.penalty_of(point), self._smooth(gradient, point)
+
+    def _smooth(self, gradient: Array, point: Array) -> Array:
+        """The gradient of the loss becomes that of the smooth part of P, in place."""
         gradient[:-1] += self.penalty * point[:-1]
-        return loss + self.penalty_of(point), gradient
+        if not self.intercept:
+            gradient[-1] = 0.0
+        return gradient
 
     def hessian_product(self, logits: Array, direction: Array) -> Array:
-        """The Hessian of P at the point that has these logits, times a direction."""
+        """The Hessian of P's smooth part at the point that has these logits, times a direction."""
         product = np.empty_like(direction)
         _core.hessian_product(
             self.features.design, logits, self.labels, np.ascontiguousarray(direction[:-1]),
             np.ascontiguousarray(direction[-1]), product, self.threads,
         )  # fmt: skip
-        product[:-1] += self.penalty * direction[:-1]
-        return product
+        return self._smooth(product, direction)
 
     def along(self, logits: Array, direction: Array, step: float) -> tuple[float, float, float]:
         """Loss at logits + step * direction, with its first two derivatives in step."""
@@ -97,28 +110,49 @@ class Objective:
         loss = _core.gradient_at(
             self.features.design, logits, direction, step, self.labels, correction, gradient, self.threads
         )
-        gradient[:-1] += self.penalty * point[:-1]
-        return loss + self.penalty_of(point), gradient
+        return loss + self.penalty_of(point), self._smooth(gradient, point)
+
+    def penalty_gap(self, point: Array, gradient: Array, loss: float) -> float:
+        """The part of the duality gap that the gradient settles, for alpha_i = p_i, G = gradient - penalty W.
+
+        sum over the weights of  f(w) + w G + f*(-G),  f(w) = penalty/2 w^2 + l1 |w|; without L1 that is
+        |gradient|^2 / (2 penalty). Where l1 stands alone f* is infinite for |G| > l1: then alpha_i is drawn towards y_i
+        by the share 1 - c = 1 - l1 / max |G|, which costs at most (1 - c) loss (KL is convex, and KL(y_i || p_i) is
+        the loss). Gap Safe screening uses the same scaling (Ndiaye et al., JMLR 2017, section 3).
+        """
+        w, g = point[:-1], gradient[:-1]
+        if not self.l1:
+            return float(np.sum(g * g)) / (2 * self.penalty) if self.penalty > 0 else np.inf
+        pull = g - self.penalty * w  # G
+        size = np.abs(pull)
+        if self.penalty > 0:
+            beyond = np.maximum(size - self.l1, 0.0)
+            convex = self.l1 * np.abs(w) + w * (0.5 * self.penalty * w + pull) + beyond * beyond / (2 * self.penalty)
+            return max(float(np.sum(convex)), 0.0)
+        share = min(1.0, self.l1 / max(float(size.max(initial=0.0)), 1e-300))
+        return max(float(np.sum(self.l1 * np.abs(w) + share * w * pull)), 0.0) + (1.0 - share) * loss
 
     def certify(self, point: Array, logits: Array) -> Gap:
         """A duality gap at this point, by two reads of X.
 
         For any alpha_i in the simplex with sum_i s_i (alpha_i - y_i) = 0 (which the free intercepts demand),
-        P(W) - D(alpha) = sum_i s_i KL(alpha_i || p_i) + |penalty W + X'S(alpha - Y)|^2 / (2 penalty).
+        P(W) - D(alpha) = sum_i s_i KL(alpha_i || p_i) + penalty_gap at G = X'S(alpha - Y).
         We take alpha = p - (diag p - p p') c with c = H_b^+ g_b, H_b and g_b the curvature and gradient of the
         intercepts: it meets the demand exactly, is in the simplex while |c| <= 1/2, and its KL term is at most
         the chi-square distance c' g_b. If |c| is larger, or no c
         solves H_b c = g_b up to rounding, the gap is infinite (nothing proven yet).
         """
         value, gradient = self.gradient_at(point, logits)
+        loss = value - self.penalty_of(point)
+        if not self.intercept:
+            return Gap(value, self.penalty_gap(point, gradient, loss))
         slope = gradient[-1]
         hessian = np.empty((self.outputs, self.outputs))
         _core.intercept_curvature(logits, self.labels, hessian, self.threads)
         correction = np.empty(self.outputs)
         solved = _core.solve_symmetric(hessian.copy(), slope, 1e-13, correction)
         solved &= bool(np.abs((hessian * correction).sum(axis=1) - slope).max() <= 1e-12 * self.total)
-        if not (solved and np.abs(correction).max() <= 0.5 and self.penalty > 0):
+        if not (solved and np.abs(correction).max() <= 0.5):
             return Gap(value, float("inf"))
         _, moved = self.gradient_at(point, logits, correction=correction)
-        left = float(np.sum(moved[:-1] ** 2)) / (2 * self.penalty)
-        return Gap(value, left + max(float((correction * slope).sum()), 0.0))
+        return Gap(value, self.penalty_gap(point, moved, loss) + max(float((correction * slope).sum()), 0.0))

@@ -1,0 +1,167 @@
+"""Curvature: an estimate of the inverse Hessian, taken from some rows now and then; its directions are the steps.
+
+Curvature only shapes the way; value, gradient and certificate always use all rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luce import _core
+from luce.features import Array
+from luce.functional import softmax
+from luce.objective import Objective
+
+MEMORY = 12  # pairs of steps and gradient changes that are remembered
+BLOCK_COLUMNS = 512  # columns with exact curvature when there are too many for all
+ALL_COLUMNS = 1200  # up to so many, all columns have exact curvature
+COUPLED_STEPS = 100  # the coupled metric is taken where it costs at most so many steps
+SAMPLE_ROWS = 8_192  # rows that the metric is made from, or 16 a column; of more than twice that, a sample
+
+
+def sample(o: Objective, logits: Array, energy: Array, wanted: int) -> tuple[NDArray[np.int64], Array]:
+    """Rows and their scales: all, or about `wanted`, a systematic sample with chances in proportion to curvature and
+    energy, so that rows which alone hold a rare level, or lie far out, are in it."""
+    n = logits.shape[1]
+    every = np.ones(n) if o.weights is None else o.weights
+    if n <= 1.5 * wanted:
+        return np.arange(n), every
+    chance = np.empty(n)
+    _core.row_curvature(logits, o.labels, chance, o.threads)
+    chance *= 1.0 + energy
+    chance *= wanted / max(chance.sum(), 1e-300)
+    for _ in range(5):  # rows with chance above 1 are taken for sure; the others share what is left
+        chance = np.minimum(chance, 1.0)
+        sure = chance >= 1.0
+        left = chance[~sure].sum()
+        if left <= 0:
+            break
+        chance[~sure] *= max(wanted - int(sure.sum()), 1) / left
+    chance = np.clip(chance, 1e-12, 1.0)
+    upto = np.cumsum(chance)
+    rows = np.flatnonzero(np.floor(upto + 0.5) > np.floor(np.concatenate([[0.0], upto[:-1]]) + 0.5))
+    return rows, every[rows] / chance[rows]
+
+
+class Metric:
+    """An approximate inverse Hessian; with the pairs of steps and gradient changes since it was taken, it gives
+    directions.
+
+    coupled: the whole Hessian over all classes, where that is small. Else exact blocks over the chosen columns, one for
+    each direction in the space of classes that the mean curvature leaves uncoupled, and the diagonal for the others.
+    Both are seen from the centre of the dense columns, where the intercepts are all but uncoupled from the weights.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = o = objective
+        total = o.features.columns
+        exact = o.features.frequent_columns(ALL_COLUMNS if total <= ALL_COLUMNS else BLOCK_COLUMNS)
+        self.columns = np.append(exact, total)  # the last one is the intercept
+        self.rest = np.setdiff1d(np.arange(total), exact)
+        self.pairs = _core.QuasiNewton(self.columns, self.rest, o.outputs, MEMORY)
+        self.taken = False
+        self.centre, self.energy = o.features.energy(o.threads)
+        self.wanted = max(1024, 4 * len(self.columns) * max(o.outputs - 1, 1))
+        self.coupled = not len(self.rest) and self.work <= COUPLED_STEPS * self.step_work
+        if not self.coupled:
+            self.wanted = max(SAMPLE_ROWS, 16 * len(self.columns))
+
+    @property
+    def step_work(self) -> float:
+        """What a step of the solver costs, in multiplications."""
+        o = self.objective
+        return (2.0 * o.features.stored + 30.0 * o.features.rows) * o.outputs + 3e5
+
+    @property
+    def work(self) -> float:
+        """What it costs to take the coupled metric: sums in float, then the factor in double."""
+        rows = min(self.objective.features.rows, self.wanted)
+        m, size = max(self.objective.outputs - 1, 1), len(self.columns)
+        return 0.25 * rows * (m * (m + 1) / 2) * size * (size + 24) / 2 + 0.5 * (m * size) ** 3 / 3
+
+    def refresh(self, logits: Array) -> None:
+        """Takes the curvature at the point that has these logits. The pairs, measured in the old metric, are forgotten:
+        keeping them costs more passes than it saves."""
+        o, size = self.objective, len(self.columns)
+        rows, scale = sample(o, logits, self.energy, self.wanted)
+        z = logits if len(rows) == logits.shape[1] else np.ascontiguousarray(logits[:, rows])
+        x = o.features.submatrix(rows, self.columns[:-1], self.centre, o.threads)
+        ridge = np.full(size, o.penalty)
+        ridge[-1] = 1e-8 * o.total
+        if self.coupled:
+            self.wanted *= 2  # the nearer the optimum, the more a better metric gains
+        if self.coupled and o.outputs > 1:
+            self._take_coupled(x, z, scale, ridge)
+            return
+        basis, weights = _class_directions(z, scale, o.classes, o.threads)
+        blocks = weights if self.taken and self._affordable(len(rows)) else weights.max(axis=0, keepdims=True)
+        factors = np.empty((len(blocks), size, size))
+        _core.curvature_factors(x, size, blocks, ridge, factors, o.threads)
+        diagonal = np.empty((o.outputs, 0))
+        if len(self.rest):
+            squares = o.features.weighted_squares(rows, weights, o.threads)
+            diagonal = np.ascontiguousarray(squares[:, self.rest]) + o.penalty
+        self.pairs.take_metric(basis, factors, diagonal)
+        self.taken = True
+
+    def _take_coupled(self, x: NDArray[np.float32], logits: Array, scale: Array, ridge: Array) -> None:
+        o, m = self.objective, self.objective.outputs - 1
+        factor = np.empty((m * len(self.columns),) * 2)
+        _core.coupled_factor(x, len(self.columns), softmax(logits, axis=0), scale, ridge, factor, o.threads)
+        basis = np.eye(o.outputs)
+        basis[-1] = -1.0
+        basis[-1, -1] = 0.0
+        self.pairs.take_metric(basis, factor[np.newaxis], np.empty((o.outputs, 0)))
+
+    def _affordable(self, rows: int) -> bool:
+        """A block for each direction, if that costs at most some 25 passes over the data and half a GiB."""
+        o, size = self.objective, len(self.columns)
+        a_pass = 4.0 * o.features.stored * o.outputs + 2e7
+        return o.outputs * (rows * size**2 + size**3 / 3) <= 25 * a_pass and o.outputs * size**2 <= 1 << 26
+
+    def direction(self, gradient: Array) -> tuple[Array, float]:
+        """Minus the inverse Hessian estimate times the gradient, and its product with the gradient."""
+        out = np.empty_like(gradient)
+        slope = self.pairs.direction(self._seen(gradient), out, self.objective.threads)
+        p = len(self.centre)
+        out[-1] -= _rows_times(self.centre, out[:p])
+        return out, slope
+
+    def remember(self, step: Array, change: Array) -> None:
+        """A step and the change of the gradient along it."""
+        p = len(self.centre)
+        if p:
+            step = step.copy()
+            step[-1] += _rows_times(self.centre, step[:p])
+        self.pairs.remember(step, self._seen(change), self.objective.threads)
+
+    def _seen(self, gradient: Array) -> Array:
+        """A gradient as seen from the centre, where b is the logit: W stays, its gradient loses centre x that of b."""
+        p = len(self.centre)
+        if not p:
+            return gradient
+        seen = gradient.copy()
+        seen[:p] -= self.centre[:, np.newaxis] * gradient[-1]
+        return seen
+
+
+def _rows_times(numbers: Array, rows: Array) -> Array:
+    return np.asarray((numbers[:, np.newaxis] * rows).sum(axis=0))  # BLAS would choose its own order
+
+
+def _class_directions(logits: Array, scale: Array, classes: int, threads: int) -> tuple[Array, Array]:
+    """Orthonormal directions in the space of classes (columns) that the mean curvature sum_i s_i (diag p - p p') leaves
+    uncoupled, and the curvature of each row along each of them, (outputs, rows). Along such directions a block for each
+    tells most of the Hessian; two classes have one direction."""
+    labels = _core.Labels(np.zeros(logits.shape[1], dtype=np.int32), scale, classes)
+    basis = np.ones((1, 1))
+    if len(logits) > 1:
+        basis = np.empty((len(logits), len(logits)))
+        _core.intercept_curvature(logits, labels, basis, threads)
+        if not _core.symmetric_eigen(basis, np.empty(len(logits))):
+            basis = np.eye(len(logits))
+        basis = np.ascontiguousarray(basis.T)
+    curvature = np.empty(logits.shape)
+    _core.curvature_along(logits, labels, basis, curvature, threads)
+    return basis, curvature
