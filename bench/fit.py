@@ -8,9 +8,9 @@ weights. F* is luce's own optimum in float64 with a certificate of 1e-10; --chec
 the smaller problems. A fit has reached a target if its objective, computed in float64 outside the timed region, is
 within that relative distance of F*.
 
-Sweep: every setting of every rival (solver, float32 or float64, sparse or a dense copy) is fitted afresh with twice the
-iterations, or a tenth of the tolerance, until the target is reached; then halving the ladder finds the least effort that
-does, to about 10 %. luce goes through the same sweep ("luce"); "proven" is its fit with tol = target, where the
+Sweep: every setting of every rival (solver, float32 or float64, sparse or a dense copy) is fitted afresh with twice
+the iterations, or a tenth of the tolerance, until the target is reached; then halving the ladder finds the least effort
+that does, to about 10 %. luce goes through the same sweep ("luce"); "proven" is its fit with tol = target, where the
 certificate vouches for it. A setting ends when it stalls, when it takes longer than its rival's best one already took,
 or at --limit seconds for one fit: what is not reached then is printed so, and is not tried again at a larger C.
 
@@ -32,26 +32,26 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-for library in ("OMP", "MKL", "OPENBLAS", "NUMBA", "LUCE"):
-    os.environ[f"{library}_NUM_THREADS"] = "2"
 
 import fit_parts
 import problems
 import rivals
 from problems import Penalty, Problem
 from rivals import FITTERS, RIVALS, Facts, Rival, Setting, level
+from sweep import Sweep, fastest, gap
 from workers import Request, Run, Worker
 
 OUT = Path(__file__).resolve().parent / "out" / "fit.json"
 GOALS = (1e-3, 1e-6)
 REFERENCE = 1e-10  # the certificate of F*
 LONG = 20.0  # seconds: a run that takes longer is repeated three times only
-PAUSE = 0.1  # seconds before a run of the sweep, in which no other process works
+PAUSE = 0.1  # seconds before a run of the sweep, where no other process works before it
+LONG_PAUSE = 0.3  # seconds before a run of the headline
+NEAR = 1.5  # rivals that took at most so many times the fastest one in the sweep come into the headline too
 MARGIN = 1.3  # a setting is given up when it takes so many times its rival's best
-FINE = 1.1  # efforts nearer than this are not told apart
 CHECKED = 2e8  # --check: rows x columns x outputs squared, at most
 
 
@@ -83,86 +83,6 @@ def machine() -> dict[str, Any]:
     return {"processor": model, "cores": os.cpu_count(), "threads": rivals.THREADS, "versions": versions}
 
 
-# One setting: its sweep
-
-
-def gap(run: Run, best: float) -> float:
-    """The relative distance of a run from the optimum; infinite if the run came to nothing."""
-    return math.inf if run.value is None or math.isnan(run.value) else run.value / best - 1
-
-
-def sweep(
-    ask: Callable[[int], Run], setting: Setting, best: float, cutoff: dict[float, float], limit: float
-) -> tuple[list[Run], str]:
-    """Runs of growing effort, then those between that settle the least effort for each goal; and how it ended.
-
-    cutoff: by goal, the seconds beyond which this setting cannot be the best one of its rival.
-    """
-    runs = [ask(setting.first)]
-    while not (end := ended(runs, setting, best, cutoff, limit)):
-        runs.append(ask(more(runs[-1], setting, limit)))
-    for goal in cutoff:
-        settle(runs, ask, setting, best, goal, cutoff[goal])
-    return runs, end
-
-
-def more(run: Run, setting: Setting, limit: float) -> int:
-    """The next effort: twice the iterations, or what the limit leaves room for; or a tenth of the tolerance."""
-    if setting.by_tolerance:
-        return run.effort + 4
-    return min(2 * run.effort, int(run.effort * 0.92 * limit / max(run.seconds, 1e-9)))
-
-
-def ended(runs: list[Run], setting: Setting, best: float, cutoff: dict[float, float], limit: float) -> str:
-    """Why the ladder ends here, or nothing."""
-    run = runs[-1]
-    left = [goal for goal in cutoff if gap(run, best) > goal]
-    following = more(run, setting, limit)
-    if run.error:
-        return "failed"
-    if run.value is None or following <= run.effort * FINE**0.5:
-        return "limit" if left else "reached"
-    if not left:
-        return "reached"
-    if run.stopped or stuck(runs, best) or (setting.by_tolerance and following > level(1e-14)):
-        return "stalled"
-    return "slower" if all(run.seconds > cutoff[goal] for goal in left) else ""
-
-
-def stuck(runs: list[Run], best: float) -> bool:
-    """Whether the last three runs, each of twice the effort, got no nearer."""
-    last = [gap(run, best) for run in runs[-3:]]
-    return len(last) == 3 and last[2] > 0.98 * last[0] and not math.isinf(last[0])
-
-
-def settle(
-    runs: list[Run], ask: Callable[[int], Run], setting: Setting, best: float, goal: float, cutoff: float
-) -> None:
-    """Adds runs between the largest effort that misses the goal and the least that reaches it."""
-    while True:
-        reach = [run for run in runs if gap(run, best) <= goal]
-        if not reach:
-            return
-        high = min(run.effort for run in reach)
-        below = [run for run in runs if run.effort < high]
-        low = max(below, key=lambda run: run.effort, default=Run(0, 0.0))
-        middle = between(low.effort, high, setting)
-        if middle is None or low.seconds > cutoff:
-            return
-        runs.append(ask(middle))
-
-
-def between(low: int, high: int, setting: Setting) -> int | None:
-    if setting.by_tolerance:
-        return (low + high) // 2 if high - low > 1 and low > 0 else None
-    middle = round(math.sqrt(max(low, 0.5) * high))
-    return middle if low < middle < high and high > FINE * low else None
-
-
-def fastest(runs: list[Run], best: float, goal: float) -> Run | None:
-    return min((run for run in runs if gap(run, best) <= goal), key=lambda run: run.seconds, default=None)
-
-
 # One problem at one C: all settings of all rivals, then the headline
 
 
@@ -180,12 +100,12 @@ class Task:
     def best(self) -> float:
         return self.entry["reference"]["value"]
 
-    def run(self, rival: str, setting: Setting, effort: int, pause: float = PAUSE, limit: float | None = None) -> Run:
+    def run(self, rival: str, setting: Setting, effort: int, limit: float, pause: float = PAUSE) -> Run:
         return self.workers[rival].ask(Request(setting, effort, self.penalty, pause=pause), limit)
 
     def refer(self) -> str:
         """Finds F*; what is wrong if there is none."""
-        run = self.run("luce", rivals.Luce().reference(self.facts), level(REFERENCE), limit=5 * self.limit)
+        run = self.run("luce", rivals.Luce().reference(self.facts), level(REFERENCE), 5 * self.limit)
         if run.value is None:
             return run.error or f"no optimum within {5 * self.limit:g} s"
         self.entry["reference"] = run.to_json()
@@ -202,53 +122,47 @@ class Task:
             if (rival.name, setting.name) in hopeless:
                 done[setting.name] = {"runs": [], "end": "not reached at a smaller C"}
                 continue
-            runs, end = sweep(
-                lambda effort, s=setting: self.run(rival.name, s, effort),
-                setting, self.best, self.cutoffs(rival.name), self.limit,
-            )  # fmt: skip
-            done[setting.name] = {"runs": [run.to_json() for run in runs], "end": end}
+            ask = partial(self.run, rival.name, setting)
+            swept = Sweep(ask, setting, self.best, self.cutoffs(rival.name), self.limit).go()
+            done[setting.name] = {"runs": [run.to_json() for run in swept.runs], "end": swept.end}
             save()
 
     def cutoffs(self, rival: str) -> dict[float, float]:
-        found = {goal: self.choice([rival], goal) for goal in GOALS}
-        return {goal: MARGIN * run.seconds if run else math.inf for goal, (_, _, run) in found.items()}
+        found = {goal: self.choice(rival, goal) for goal in GOALS}
+        return {goal: MARGIN * best[1].seconds if best else math.inf for goal, best in found.items()}
 
-    def choice(self, names: list[str], goal: float) -> tuple[str, Setting | None, Run | None]:
-        """Of the settings of these rivals the one that was fastest to the goal in the sweep."""
-        found = [
-            (rival, setting, run)
-            for rival in names
-            for setting in RIVALS[rival]().settings(self.facts)
-            if (run := fastest(self.runs(rival, setting.name), self.best, goal))
-        ]
-        return min(found, key=lambda f: f[2].seconds, default=("", None, None))
+    def choice(self, rival: str, goal: float) -> tuple[Setting, Run] | None:
+        """Of a rival's settings the one that was fastest to the goal in the sweep."""
+        settings = RIVALS[rival]().settings(self.facts)
+        found = [(setting, fastest(self.runs(rival, setting.name), self.best, goal)) for setting in settings]
+        return min(((s, run) for s, run in found if run), key=lambda f: f[1].seconds, default=None)
 
     def runs(self, rival: str, setting: str) -> list[Run]:
         return runs_of(self.entry["sweeps"].get(rival, {}).get(setting, {}))
 
     def headline(self, goal: float) -> dict[str, Any]:
-        sides = {"luce": self.choice(["luce"], goal)}
-        rivals_here = [name for name in self.entry["sweeps"] if name != "luce"]
-        sides["scikit-learn"] = self.choice(["scikit-learn"], goal)
-        sides["fastest rival"] = self.choice(rivals_here, goal)
-        if sides["fastest rival"][0] == "scikit-learn":
-            sides["fastest rival"] = ("", None, None)
-        setting = RIVALS["luce"]().settings(self.facts)[0]
-        sides["proven"] = ("luce", setting, Run(level(goal), 0.0))
-        return self.interleaved({k: v for k, v in sides.items() if v[0]})
+        """luce, luce with tol = goal, scikit-learn, and the fastest other rivals, interleaved."""
+        sides = {"luce": self.choice("luce", goal)}
+        if sides["luce"] is not None:
+            sides["proven"] = (sides["luce"][0], Run(level(goal), 0.0))
+        others = {name: self.choice(name, goal) for name in self.entry["sweeps"] if name != "luce"}
+        least = min((found[1].seconds for found in others.values() if found), default=math.inf)
+        sides |= {k: v for k, v in others.items() if v and (k == "scikit-learn" or v[1].seconds <= NEAR * least)}
+        return self.interleaved({side: found for side, found in sides.items() if found})
 
-    def interleaved(self, sides: dict[str, tuple[str, Setting, Run]]) -> dict[str, Any]:
+    def interleaved(self, sides: dict[str, tuple[Setting, Run]]) -> dict[str, Any]:
         times: dict[str, list[Run]] = {side: [] for side in sides}
         for turn in range(self.repeat):
-            for side, (rival, setting, run) in sides.items():
+            for side, (setting, run) in sides.items():
+                rival = "luce" if side == "proven" else side
                 if turn < 3 or times[side][-1].seconds < LONG:
-                    times[side].append(self.run(rival, setting, run.effort, pause=0.3, limit=2 * self.limit))
-        return {side: self.side(*sides[side][:2], runs) for side, runs in times.items()}
+                    times[side].append(self.run(rival, setting, run.effort, 2 * self.limit, LONG_PAUSE))
+        return {side: self.side(sides[side][0], runs) for side, runs in times.items()}
 
-    def side(self, rival: str, setting: Setting, runs: list[Run]) -> dict[str, Any]:
+    def side(self, setting: Setting, runs: list[Run]) -> dict[str, Any]:
         seconds = [run.seconds for run in runs]
         return {
-            "rival": rival, "setting": setting.name, "effort": runs[0].effort, "runs": len(runs),
+            "setting": setting.name, "effort": runs[0].effort, "runs": len(runs),
             "seconds": statistics.median(seconds), "spread": max(seconds) / min(seconds),
             "gap": max(gap(run, self.best) for run in runs), "facts": runs[-1].facts,
         }  # fmt: skip
@@ -276,7 +190,7 @@ def fits(asked: argparse.Namespace, store: Store) -> None:
     present = [RIVALS[name]() for name in ["luce", *asked.rivals] if not RIVALS[name]().missing()]
     print(HEAD, flush=True)
     for problem, folder in each_problem(asked):
-        workers = {rival.name: Worker(rival.name, folder, asked.limit) for rival in present}
+        workers = {rival.name: Worker(rival.name, folder) for rival in present}
         try:
             measure(problem, workers, present, asked, store)
         finally:
@@ -340,20 +254,25 @@ def line(entry: dict[str, Any], goal: float) -> str:
     found = entry["headline"][f"{goal:g}"]
     cells = [entry["problem"], f"{entry['C']:g}", f"{goal:g}"]
     cells += [short(found[side]["seconds"]) if side in found else "not reached" for side in ("luce", "proven")]
-    for side in ("scikit-learn", "fastest rival"):
-        if side in found:
-            name = (
-                found[side]["setting"] if side == "scikit-learn" else f"{found[side]['rival']} {found[side]['setting']}"
-            )
-            cells += [f"{short(found[side]['seconds'])} ({name})", f"{ratio(found, side):.3g}x"]
-        elif side == "fastest rival" and "scikit-learn" in found:
-            cells += ["scikit-learn", ""]
-        else:
-            cells += [missed(entry, side), ""]
-    cells.append(" / ".join(f"{found[side]['spread']:.2f}" for side in found if side != "proven"))
-    missing = [side for side in found if found[side]["gap"] > goal]
-    note = "".join(f" ({side} missed the target in a repeat)" for side in missing)
-    return "| " + " | ".join(cells) + " |" + note
+    own, first = "scikit-learn", fastest_rival(found)
+    cells += against(found, own, found[own]["setting"]) if own in found else [missed(entry, own), ""]
+    if first is None:
+        cells += [missed(entry, ""), ""]
+    else:
+        cells += [first, ""] if first == own else against(found, first, f"{first} {found[first]['setting']}")
+    shown = [side for side in ("luce", own, first) if side in found]
+    cells.append(" / ".join(f"{found[side]['spread']:.2f}" for side in dict.fromkeys(shown)))
+    wrong = [side for side in found if found[side]["gap"] > goal]
+    return "| " + " | ".join(cells) + " |" + "".join(f" ({side} missed the target in a repeat)" for side in wrong)
+
+
+def against(found: dict[str, Any], side: str, name: str) -> list[str]:
+    return [f"{short(found[side]['seconds'])} ({name})", f"{ratio(found, side):.3g}x"]
+
+
+def fastest_rival(found: dict[str, Any]) -> str | None:
+    names = [side for side in found if side not in ("luce", "proven")]
+    return min(names, key=lambda side: found[side]["seconds"], default=None)
 
 
 def ratio(found: dict[str, Any], side: str) -> float:
@@ -361,9 +280,9 @@ def ratio(found: dict[str, Any], side: str) -> float:
 
 
 def missed(entry: dict[str, Any], rival: str) -> str:
-    """How near the best of a rival's settings came ("fastest rival": of all rivals)."""
-    names = [rival] if rival in entry["sweeps"] else [name for name in entry["sweeps"] if name != "luce"]
-    results = [result for name in names for result in entry["sweeps"][name].values()]
+    """How near the best of a rival's settings came; of all rivals if none is named."""
+    names = [rival] if rival else [name for name in entry["sweeps"] if name != "luce"]
+    results = [result for name in names for result in entry["sweeps"].get(name, {}).values()]
     best = entry["reference"]["value"]
     runs = [run for result in results for run in runs_of(result) if run.value is not None]
     if not runs:
@@ -430,7 +349,8 @@ def summary(entries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def least_ratio(found: dict[str, Any]) -> float | None:
-    return min((ratio(found, side) for side in ("scikit-learn", "fastest rival") if side in found), default=None)
+    first = fastest_rival(found)
+    return ratio(found, first) if first else None
 
 
 def report_fits(store: Store, asked: argparse.Namespace) -> None:
@@ -490,6 +410,8 @@ def main() -> None:
     asked = arguments()
     if not problems.DATA.is_dir():
         sys.exit(f"the real data sets are not here: {problems.DATA}")
+    for library in ("OMP", "MKL", "OPENBLAS", "NUMBA", "LUCE"):  # for the processes that do the work
+        os.environ[f"{library}_NUM_THREADS"] = str(rivals.THREADS)
     store = Store(OUT)
     for name, version in store.content["machine"]["versions"].items():
         print(f"{name} {version}" + (": named here, not measured" if version == "missing" else ""))

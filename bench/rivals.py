@@ -79,7 +79,7 @@ class Rival:
     package: str
 
     def missing(self) -> bool:
-        return importlib.util.find_spec(self.module) is None
+        return importlib.util.find_spec(self.module.split(".")[0]) is None
 
     def version(self) -> str:
         return importlib.metadata.version(self.package)
@@ -168,7 +168,7 @@ class ScikitLearn(Rival):
         model = LogisticRegression(
             C=1 / penalty.l2, solver=setting.solver, tol=tol, max_iter=most, random_state=0, **dict(setting.options)
         )
-        return of_sklearn(model.fit(*data), most)
+        return of_sklearn(model.fit(*data), most if not setting.by_tolerance else 0)
 
 
 class ScikitLearnL1(ScikitLearn):
@@ -195,9 +195,6 @@ class ScikitLearnL1(ScikitLearn):
 class Intelex(Rival):
     name, module, package = "scikit-learn-intelex", "sklearnex.linear_model", "scikit-learn-intelex"
 
-    def missing(self) -> bool:
-        return importlib.util.find_spec("sklearnex") is None
-
     def settings(self, facts: Facts) -> list[Setting]:
         densify = facts.sparse
         if densify and True not in facts.layouts:
@@ -220,7 +217,7 @@ def of_sklearn(model: Any, most: int) -> Fitted:
 
 
 class Cyanure(Rival):
-    name = module = package = "cyanure"
+    name, module, package = "cyanure", "cyanure.estimators", "cyanure"
 
     def settings(self, facts: Facts) -> list[Setting]:
         # of its solvers, MISO diverges and SVRG hangs on sparse data of more than two classes
@@ -282,7 +279,7 @@ class Skglm(Rival):
     def settings(self, facts: Facts) -> list[Setting]:
         if facts.outputs > 1:
             return []
-        return [Setting(solver, by_tolerance=True, first=8) for solver in ("ProxNewton", "AndersonCD")]
+        return [Setting(solver, by_tolerance=True, first=4) for solver in ("ProxNewton", "AndersonCD")]
 
     def refusal(self, facts: Facts) -> str:
         return "two classes only"

@@ -52,15 +52,14 @@ class Run:
 class Worker:
     """A process that holds one problem and one rival; started at the first request and again after it was stopped."""
 
-    def __init__(self, rival: str, folder: Path, limit: float) -> None:
-        self.rival, self.folder, self.limit = rival, folder, limit
+    def __init__(self, rival: str, folder: Path) -> None:
+        self.rival, self.folder = rival, folder
         self.process: Any = None
         self.started: dict[str, float] = {}
 
-    def ask(self, request: Request, limit: float | None = None) -> Run:
+    def ask(self, request: Request, limit: float) -> Run:
         if self.process is None:
             self._start()
-        limit = self.limit if limit is None else limit
         try:
             self.connection.send(request)
             self._next(max(limit, OVERHEAD))

@@ -50,8 +50,8 @@ class Design {
 public:
     Design(std::optional<Strided<float>> dense32, std::optional<Strided<double>> dense64,
            std::optional<Vector<std::int64_t>> starts, std::optional<Vector<std::int32_t>> indices,
-           std::optional<Vector<float>> values, Index sparse_columns, Index rows)
-        : dense32_(dense32), dense64_(dense64), starts_(starts), indices_(indices), values_(values) {
+           std::optional<Vector<float>> values, std::optional<Vector<double>> doubles, Index sparse_columns, Index rows)
+        : dense32_(dense32), dense64_(dense64), starts_(starts), indices_(indices), values_(values), doubles_(doubles) {
         require(!(dense32 && dense64), "give the dense part once");
         x.rows = rows;
         if (dense32) x.dense32 = view_of(*dense32);
@@ -70,12 +70,16 @@ private:
         const Index stored = static_cast<Index>(indices_->shape(0));
         require(static_cast<Index>(starts_->shape(0)) == x.rows + 1, "starts must have one number more than rows");
         require(!values_ || static_cast<Index>(values_->shape(0)) == stored, "values and indices differ in length");
+        require(!doubles_ || (static_cast<Index>(doubles_->shape(0)) == stored && !values_),
+                "doubles and indices differ in length, or values are given twice");
         const std::int64_t* s = starts_->data();
         require(s[0] == 0 && s[x.rows] == stored, "starts must run from 0 to the number of indices");
         for (Index i = 0; i < x.rows; ++i) require(s[i] <= s[i + 1], "starts must not fall");
         for (Index e = 0; e < stored; ++e)
             require(indices_->data()[e] >= 0 && indices_->data()[e] < columns, "a sparse index is out of range");
-        x.sparse = {s, indices_->data(), values_ ? values_->data() : nullptr, x.rows, columns};
+        x.sparse = {
+            s,      indices_->data(), values_ ? values_->data() : nullptr, doubles_ ? doubles_->data() : nullptr,
+            x.rows, columns};
     }
 
     std::optional<Strided<float>> dense32_;
@@ -83,6 +87,7 @@ private:
     std::optional<Vector<std::int64_t>> starts_;
     std::optional<Vector<std::int32_t>> indices_;
     std::optional<Vector<float>> values_;
+    std::optional<Vector<double>> doubles_;
 };
 
 // Class codes and row weights, checked once.
@@ -233,6 +238,13 @@ void row_energy(const Design& d, OutVector centre, OutVector energy, int threads
             "a centre for each dense column, an energy for each row");
     nb::gil_scoped_release free;
     luce::row_energy(d.x, centre.data(), energy.data(), threads);
+}
+
+void row_hash(const Design& d, std::uint64_t seed,
+              nb::ndarray<std::uint64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> hash, int threads) {
+    require(static_cast<Index>(hash.shape(0)) == d.x.rows, "a hash for each row");
+    nb::gil_scoped_release free;
+    luce::row_hash(d.x, seed, hash.data(), threads);
 }
 
 void weighted_squares(const Design& d, Vector<Index> rows, Matrix<double> weights, OutMatrix out, int threads) {
@@ -496,11 +508,12 @@ NB_MODULE(_core, m) {
     nb::set_leak_warnings(false);
     m.doc() = "The core: arrays in, arrays out. See core/*.h for the formulas.";
     nb::class_<Design>(m, "Design")
-        .def(
-            nb::init<std::optional<Strided<float>>, std::optional<Strided<double>>, std::optional<Vector<std::int64_t>>,
-                     std::optional<Vector<std::int32_t>>, std::optional<Vector<float>>, Index, Index>(),
-            "dense32"_a.none().noconvert(), "dense64"_a.none().noconvert(), "starts"_a.none().noconvert(),
-            "indices"_a.none().noconvert(), "values"_a.none().noconvert(), "sparse_columns"_a, "rows"_a);
+        .def(nb::init<std::optional<Strided<float>>, std::optional<Strided<double>>,
+                      std::optional<Vector<std::int64_t>>, std::optional<Vector<std::int32_t>>,
+                      std::optional<Vector<float>>, std::optional<Vector<double>>, Index, Index>(),
+             "dense32"_a.none().noconvert(), "dense64"_a.none().noconvert(), "starts"_a.none().noconvert(),
+             "indices"_a.none().noconvert(), "values"_a.none().noconvert(), "doubles"_a.none().noconvert(),
+             "sparse_columns"_a, "rows"_a);
     nb::class_<Labels>(m, "Labels")
         .def(nb::init<Vector<std::int32_t>, std::optional<Vector<double>>, int>(), "codes"_a.noconvert(),
              "weights"_a.none().noconvert(), "classes"_a);
@@ -527,6 +540,7 @@ NB_MODULE(_core, m) {
     m.def("submatrix", &submatrix, "design"_a, "rows"_a.noconvert(), "columns"_a.noconvert(), "centre"_a.noconvert(),
           "out"_a.noconvert(), "threads"_a);
     m.def("row_energy", &row_energy, "design"_a, "centre"_a.noconvert(), "energy"_a.noconvert(), "threads"_a);
+    m.def("row_hash", &row_hash, "design"_a, "seed"_a, "hash"_a.noconvert(), "threads"_a);
     m.def("weighted_squares", &weighted_squares, "design"_a, "rows"_a.noconvert(), "weights"_a.noconvert(),
           "out"_a.noconvert(), "threads"_a);
     nb::class_<QuasiNewton>(m, "QuasiNewton")

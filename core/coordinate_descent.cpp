@@ -15,7 +15,7 @@ void cells(const Features& x, Index row, const Body& body) {
         body(j, x.dense64.data[row * x.dense64.row_stride + j * x.dense64.column_stride]);
     if (x.sparse.columns == 0) return;
     for (Index e = x.sparse.starts[row]; e < x.sparse.starts[row + 1]; ++e)
-        body(x.dense_columns + x.sparse.indices[e], x.sparse.values ? static_cast<double>(x.sparse.values[e]) : 1.0);
+        body(x.dense_columns + x.sparse.indices[e], x.sparse.value(e));
 }
 
 using Numbers = std::vector<double>;

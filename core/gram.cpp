@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "kernels.h"
@@ -89,6 +90,13 @@ double dense_cell(const Features& x, Index row, Index column) {
     return x.dense64.data[row * x.dense64.row_stride + column * x.dense64.column_stride];
 }
 
+// The mixing steps of splitmix64 (Steele, Lea and Flood, OOPSLA 2014, section 5).
+std::uint64_t mixed(std::uint64_t key) {
+    key = (key ^ (key >> 30)) * 0xBF58476D1CE4E5B9u;
+    key = (key ^ (key >> 27)) * 0x94D049BB133111EBu;
+    return key ^ (key >> 31);
+}
+
 // Calls body(column, value) for the dense part of a row.
 template <class Body>
 void dense_row(const Features& x, Index row, const Body& body) {
@@ -104,8 +112,7 @@ void dense_row(const Features& x, Index row, const Body& body) {
 template <class Body>
 void sparse_cells(const Csr& x, Index row, const Body& body) {
     if (x.columns == 0) return;
-    for (Index e = x.starts[row]; e < x.starts[row + 1]; ++e)
-        body(x.indices[e], x.values ? static_cast<double>(x.values[e]) : 1.0);
+    for (Index e = x.starts[row]; e < x.starts[row + 1]; ++e) body(x.indices[e], x.value(e));
 }
 
 }  // namespace
@@ -168,6 +175,26 @@ void row_energy(const Features& x, double* centre, double* energy, int threads) 
         dense_row(x, i, [&](Index j, double value) { sum += (value - centre[j]) * (value - centre[j]) * scale[j]; });
         sparse_cells(x.sparse, i, [&](Index column, double value) { sum += value * value * squares[column] * rows; });
         energy[i] = varying > 0.0 ? sum / varying : 1.0;
+    });
+}
+
+void row_hash(const Features& x, std::uint64_t seed, std::uint64_t* hash, int threads) {
+    std::vector<std::uint64_t> odd(x.columns());
+    for (std::size_t j = 0; j < odd.size(); ++j) odd[j] = mixed(seed + j * 0x9E3779B97F4A7C15u) | 1;
+    const auto term = [&](Index j, double value) {
+        std::uint64_t bits;
+        value += 0.0;  // -0 becomes 0
+        std::memcpy(&bits, &value, sizeof bits);
+        return (bits ^ (bits >> 32)) * odd[j];
+    };
+    const Index each = 1024;
+    parallel_for((x.rows + each - 1) / each, x.rows * (x.dense_columns + 1) < 200'000 ? 1 : threads, [&](Index g) {
+        for (Index i = g * each; i < std::min(x.rows, (g + 1) * each); ++i) {
+            std::uint64_t sum = seed;
+            dense_row(x, i, [&](Index j, double value) { sum += term(j, value); });
+            sparse_cells(x.sparse, i, [&](Index j, double value) { sum += term(x.dense_columns + j, value); });
+            hash[i] = mixed(sum);
+        }
     });
 }
 

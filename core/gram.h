@@ -13,6 +13,10 @@ void submatrix(const Features& x, const Index* rows, Index row_count, const Inde
 // for sparse columns of x_ij^2 over its mean. A cheap stand-in for leverage. Also gives the means of the dense columns.
 void row_energy(const Features& x, double* centre, double* energy, int threads);
 
+// A 64-bit hash of the numbers of each row, the same for every way to store them: sum_j bits(x_ij) odd_j, mixed, with
+// an odd multiplier for each column; -0 counts as 0, and a 0 adds nothing, stored or not.
+void row_hash(const Features& x, std::uint64_t seed, std::uint64_t* hash, int threads);
+
 // out[m][j] = sum over some rows of weights[m][i] x_ij^2, for weights of blocks x row_count.
 void weighted_squares(const Features& x, const Index* rows, Index row_count, const double* weights, Index blocks,
                       double* out, int threads);

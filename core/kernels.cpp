@@ -90,7 +90,7 @@ static void forward_sparse(const Csr& x, Index first, int rows, const double* we
         for (int r = 0; r < rows; ++r) {
             double sum = 0.0;
             for (Index e = x.starts[first + r]; e < x.starts[first + r + 1]; ++e)
-                sum += (x.values ? static_cast<double>(x.values[e]) : 1.0) * weights[x.indices[e]];
+                sum += x.value(e) * weights[x.indices[e]];
             z[r] += sum;
         }
         return;
@@ -99,7 +99,7 @@ static void forward_sparse(const Csr& x, Index first, int rows, const double* we
         for (int k = 0; k < outputs; ++k) scratch[k] = 0.0;
         for (Index e = x.starts[first + r]; e < x.starts[first + r + 1]; ++e) {
             const double* w = weights + static_cast<Index>(x.indices[e]) * outputs;
-            const double v = x.values ? static_cast<double>(x.values[e]) : 1.0;
+            const double v = x.value(e);
 #pragma omp simd
             for (int k = 0; k < outputs; ++k) scratch[k] += v * w[k];
         }
@@ -357,14 +357,14 @@ static void backward_sparse(const Csr& x, Index first, int rows, const double* r
     if (outputs == 1) {
         for (int r = 0; r < rows; ++r)
             for (Index e = x.starts[first + r]; e < x.starts[first + r + 1]; ++e)
-                gradient[x.indices[e]] += (x.values ? static_cast<double>(x.values[e]) : 1.0) * residual[r];
+                gradient[x.indices[e]] += x.value(e) * residual[r];
         return;
     }
     for (int r = 0; r < rows; ++r) {
         for (int k = 0; k < outputs; ++k) scratch[k] = residual[k * TILE + r];
         for (Index e = x.starts[first + r]; e < x.starts[first + r + 1]; ++e) {
             double* g = gradient + static_cast<Index>(x.indices[e]) * outputs;
-            const double v = x.values ? static_cast<double>(x.values[e]) : 1.0;
+            const double v = x.value(e);
 #pragma omp simd
             for (int k = 0; k < outputs; ++k) g[k] += v * scratch[k];
         }

@@ -14,12 +14,17 @@ struct View {
     Index row_stride = 0, column_stride = 0;
 };
 
-// rows x columns in compressed rows; values == nullptr means that every stored value is 1.
+// rows x columns in compressed rows; without values (or doubles) every stored value is 1.
 struct Csr {
     const std::int64_t* starts = nullptr;   // rows + 1
     const std::int32_t* indices = nullptr;  // starts[rows]
     const float* values = nullptr;          // starts[rows] or nullptr
+    const double* doubles = nullptr;        // the same, at most one of the two
     Index rows = 0, columns = 0;
+    double value(Index entry) const {
+        if (values != nullptr) return static_cast<double>(values[entry]);
+        return doubles != nullptr ? doubles[entry] : 1.0;
+    }
 };
 
 // The rows of a design matrix [dense | sparse]: either part may have no columns.

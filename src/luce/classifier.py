@@ -15,7 +15,7 @@ from luce.errors import InputError, NotFittedError
 from luce.fitted import Fitted, Label
 from luce.functional import available_threads
 from luce.labels import Labels, encode_labels, labels, labels_of
-from luce.linear import fit_linear, probabilities_of
+from luce.linear import fit_linear, probabilities_of, warn_of
 from luce.model_file import load_fitted, save_fitted
 from luce.report import Report, evaluate
 from luce.solver import Progress
@@ -214,9 +214,11 @@ def _fit(
     encoder = Encoder.fit(schema, parsed)
     codes = target.codes.astype(np.int32)
     counts = np.bincount(codes, minlength=len(target.classes))
-    point, certificate, strength = fit_linear(
+    fit = fit_linear(
         encoder.transform(parsed), codes, len(target.classes), l2, threads=threads, progress=progress
     )
+    warn_of(fit, l2, list(target.classes))
+    certificate, strength, point = fit.certificate, fit.l2, fit.point
     facts = {
         "rows": table.rows,
         "class_counts": counts.tolist(),

@@ -11,6 +11,10 @@ class InputError(LuceError, ValueError):
     """The data or an argument cannot be used as given."""
 
 
+class KindError(InputError, TypeError):
+    """The data holds things of a kind that cannot be used."""
+
+
 class LimitError(InputError):
     """The input is larger than a stated limit; the line names the limit."""
 

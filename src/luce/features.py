@@ -19,14 +19,15 @@ class Features:
     """A design matrix of `rows` x (dense columns + sparse columns).
 
     dense: (rows, p) float32 or float64, any strides, or None.
-    starts, indices: the sparse part in compressed rows, int64 and int32; values float32, or None when each is 1.
+    starts, indices: the sparse part in compressed rows, int64 and int32; values float32 or float64, or None when each
+    is 1.
     """
 
     rows: int
     dense: NDArray[np.floating] | None = None
     starts: NDArray[np.int64] | None = None
     indices: NDArray[np.int32] | None = None
-    values: NDArray[np.float32] | None = None
+    values: NDArray[np.floating] | None = None
     sparse_columns: int = 0
 
     @property
@@ -46,13 +47,15 @@ class Features:
     def design(self) -> _core.Design:
         """The matrix as the core sees it; borrows the arrays."""
         dense: Any = self.dense
+        values: Any = self.values
         single = dense is not None and dense.dtype == np.float32
         return _core.Design(
             dense32=dense if single else None,
             dense64=None if single else dense,
             starts=self.starts,
             indices=self.indices,
-            values=self.values,
+            values=values if values is None or values.dtype == np.float32 else None,
+            doubles=values if values is not None and values.dtype == np.float64 else None,
             sparse_columns=self.sparse_columns,
             rows=self.rows,
         )
@@ -68,6 +71,12 @@ class Features:
         centre, energy = np.empty(self.dense_columns), np.empty(self.rows)
         _core.row_energy(self.design, centre, energy, threads)
         return centre, energy
+
+    def hashes(self, seed: int, threads: int) -> NDArray[np.uint64]:
+        """A hash of the numbers of each row; rows of equal numbers have equal ones, however they are stored."""
+        out = np.empty(self.rows, dtype=np.uint64)
+        _core.row_hash(self.design, seed, out, threads)
+        return out
 
     def frequent_columns(self, count: int) -> NDArray[np.int64]:
         """The dense columns, then the sparse columns that most rows store something in: at most `count`, ascending."""

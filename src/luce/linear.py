@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -13,39 +16,70 @@ from numpy.typing import ArrayLike, NDArray
 from luce.arrays import array_of
 from luce.errors import InputError, LuceWarning, NotFittedError
 from luce.features import Features
-from luce.functional import available_threads, sigmoid, softmax
-from luce.objective import Objective
-from luce.solver import Certificate, Progress, minimise
+from luce.functional import available_threads, log_sigmoid, log_softmax, sigmoid, softmax
+from luce.inputs import class_weights_of, classes_of, features_of, names_of, weights_of
+from luce.path import ABSENT, RULES, Path, Problem, choose_l2, with_absent
+from luce.solver import Certificate, Progress
 
-LARGEST = 1e100  # numbers farther out would overflow when squared and summed
 SMALLEST_L2 = 1e-9  # stands in for l2=0: without any penalty the optimum may lie at infinity
 
 
 class SoftmaxRegression:
     """A linear softmax classifier: logits z = X W' + b, probabilities softmax(z); two classes are the sigmoid.
 
-    Minimises  mean_i s_i cross-entropy(y_i, z_i) + l2/2 |W|^2  (weights s_i scaled to mean 1); b is not penalised.
+    Minimises  mean_i s_i cross-entropy(y_i, z_i) + l2/2 |W|^2 + l1 |W|_1  (weights s_i scaled to mean 1); the
+    intercepts b are not penalised. scikit-learn's C is 1/(n l2).
 
-    l2: strength of the penalty; None means 1/n, n the rows of weight above 0 (scikit-learn's C is 1/(n l2), so this
-    is its C=1). 0 means the smallest penalty that still has an optimum (1e-9).
-    tol: the fit stops when its proven relative distance from the best objective is at most this.
+    l2: strength of the penalty. "auto" chooses it by cross-validated log loss (`path_`), "one-standard-error" takes the
+    strongest within one standard error of that; None means 1/n, n the rows of weight above 0 (scikit-learn's C=1);
+    0 the smallest penalty that still has an optimum (1e-9), or, with l1 above 0, none.
+    l1: strength of the penalty that makes weights exactly 0.
+    class_weight: None, "balanced", or a mapping from labels to weights; multiplies the weights of the rows, as in
+    scikit-learn, so that probabilities are those of a population with the classes in these proportions.
+    fit_intercept: False fixes b at 0.
     threads: None means all processors. The fitted numbers are the same for every number of threads.
+    seed: which rows make up the folds of the cross-validation.
+    tol: the fit stops when its proven relative distance from the best objective is at most this.
+    time_limit: seconds after which the fit ends at the best point so far, marked in its certificate; Ctrl-C does too.
+    warm_start: a fit begins at the weights of the one before, where classes and columns are the same.
+    inference: fit also gives standard errors and p-values (`inference_`).
 
-    After fit: coef_ (K, d), or (1, d) for two classes, intercept_ (K,) or (1,), classes_, n_features_in_, certificate_.
+    After fit: coef_ (K, d), or (1, d) for two classes, intercept_ (K,) or (1,), classes_, n_features_in_,
+    feature_names_in_ (of a data frame), n_iter_ (reads of the data), l2_, certificate_, path_ (where l2 was chosen).
     """
 
-    def __init__(self, l2: float | None = None, tol: float = 1e-6, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        l2: float | str | None = "auto",
+        l1: float = 0.0,
+        class_weight: Mapping[Any, float] | str | None = None,
+        fit_intercept: bool = True,
+        threads: int | None = None,
+        seed: int = 0,
+        *,
+        tol: float = 1e-6,
+        time_limit: float | None = None,
+        warm_start: bool = False,
+        inference: bool = False,
+    ) -> None:
         self.l2 = l2
-        self.tol = tol
+        self.l1 = l1
+        self.class_weight = class_weight
+        self.fit_intercept = fit_intercept
         self.threads = threads
+        self.seed = seed
+        self.tol = tol
+        self.time_limit = time_limit
+        self.warm_start = warm_start
+        self.inference = inference
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments of the constructor by name (scikit-learn's protocol)."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        return {name: getattr(self, name) for name in _arguments(type(self))}
 
     def set_params(self, **params: Any) -> Self:
         """Sets arguments of the constructor by name; raises InputError for a name that is none."""
-        known = self.get_params()
+        known = _arguments(type(self))
         for name, value in params.items():
             if name not in known:
                 raise InputError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}")
@@ -53,94 +87,230 @@ class SoftmaxRegression:
         return self
 
     def __repr__(self) -> str:
-        changed = [
-            f"{k}={v!r}"
-            for k, v in self.get_params().items()
-            if v != inspect.signature(type(self)).parameters[k].default
-        ]
+        defaults = _arguments(type(self))
+        changed = [f"{k}={v!r}" for k, v in self.get_params().items() if v is not defaults[k] and v != defaults[k]]
         return f"{type(self).__name__}({', '.join(changed)})"
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Fits to numbers X (n, d), float32 or float64, and labels y (n,) of ints, bools or strings.
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
 
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(sparse=True),
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "coef_")
+
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fits to numbers X (n, d) and labels y (n,) of ints, bools or strings.
+
+        X: float32, float64 or uint8 array, data frame, or sparse matrix (CSR as it is, others turned to it).
         sample_weight: (n,) numbers >= 0, not all 0; a weight of 2 is the same as the row given twice.
         Raises InputError for missing or infinite numbers, shapes that differ, or fewer than two classes; a failed
         fit leaves an earlier one as it was. Warns with the proven distance if the optimum was not reached.
         """
-        x = _matrix(X)
-        classes, codes = _classes(y, len(x))
-        weights = _weights(sample_weight, len(x))
-        features = Features(len(x), dense=x)
-        point, certificate, l2 = fit_linear(
+        names = names_of(X)
+        features = features_of(X)
+        classes, codes = classes_of(y, features.rows)
+        weights = weights_of(sample_weight, features.rows)
+        of_classes = class_weights_of(self.class_weight, classes, codes)
+        if of_classes is not None:
+            weights = of_classes if weights is None else weights * of_classes
+        if weights is not None and len(np.unique(codes[weights > 0])) < 2:
+            raise InputError("fewer than two classes have rows of weight above zero: nothing is left to tell apart")
+        fit = fit_linear(
             features,
             codes,
             len(classes),
             self.l2,
+            l1=self.l1,
+            intercept=bool(self.fit_intercept),
             tol=self.tol,
             weights=weights,
             threads=available_threads(self.threads),
+            seed=self.seed,
+            start=self._start(classes, features.columns),
+            time_limit=self.time_limit,
         )
-        self._keep(point, classes, certificate, l2)
+        warn_of(fit, self.l2, classes.tolist(), names)
+        self._keep(fit, classes, names)
         return self
 
-    def _keep(self, point: NDArray[np.float64], classes: NDArray[Any], certificate: Certificate, l2: float) -> None:
-        self.coef_ = np.ascontiguousarray(point[:-1].T)
-        self.intercept_ = point[-1].copy()
+    def _start(self, classes: NDArray[Any], columns: int) -> NDArray[np.float64] | None:
+        if not (self.warm_start and hasattr(self, "coef_")):
+            return None
+        if not np.array_equal(self.classes_, classes) or self.n_features_in_ != columns:
+            return None
+        return np.vstack([self.coef_.T, self.intercept_])
+
+    def _keep(self, fit: LinearFit, classes: NDArray[Any], names: NDArray[np.object_] | None) -> None:
+        self.coef_ = fit.point[:-1].T  # feature-major in memory, as the passes read it
+        self.intercept_ = fit.point[-1].copy()
         self.classes_ = classes
         self.n_features_in_ = self.coef_.shape[1]
-        self.certificate_ = certificate
-        self.l2_ = l2
+        self.certificate_ = fit.certificate
+        self.l2_ = fit.l2
+        self.n_iter_ = fit.certificate.passes
+        for name, value in (("path_", fit.path), ("feature_names_in_", names)):
+            if value is not None:
+                setattr(self, name, value)
+            elif hasattr(self, name):
+                delattr(self, name)
 
-    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Logits: (n, K), or for two classes (n,), the logit of classes_[1] over classes_[0]."""
+    def _features(self, X: Any) -> Features:
         if not hasattr(self, "coef_"):
-            raise NotFittedError("this SoftmaxRegression is not fitted: call fit(X, y) first")
-        x = _matrix(X)
-        if x.shape[1] != self.n_features_in_:
-            raise InputError(f"X has {x.shape[1]} columns, but the model was fitted on {self.n_features_in_}")
-        logits = linear_logits(Features(len(x), dense=x), self.coef_, self.intercept_, available_threads(self.threads))
+            raise not_fitted(type(self).__name__)
+        self._check_names(names_of(X))
+        return features_of(X, self.n_features_in_)
+
+    def _check_names(self, names: NDArray[np.object_] | None) -> None:
+        known = getattr(self, "feature_names_in_", None)
+        if names is None and known is None:
+            return
+        if names is None or known is None:
+            has, lacks = ("X does not have", "was") if names is None else ("X has", "was not")
+            warnings.warn(
+                LuceWarning(
+                    f"{has} valid feature names, but SoftmaxRegression {lacks} fitted with feature names: "
+                    "columns are matched by their place"
+                ),
+                stacklevel=4,
+            )
+            return
+        if list(names) != list(known):
+            raise InputError(_names_differ(list(names), list(known)))
+
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Logits: (n, K), or for two classes (n,), the logit of classes_[1] over classes_[0]."""
+        logits = linear_logits(self._features(X), self.coef_, self.intercept_, available_threads(self.threads))
         return logits[:, 0] if logits.shape[1] == 1 else logits
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probabilities, (n, K) float64; columns in the order of classes_, each row sums to 1."""
         return probabilities_of(self.decision_function(X))
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
+    def predict_log_proba(self, X: Any) -> NDArray[np.float64]:
+        """Logarithms of the probabilities, (n, K) float64, exact also where a probability is near 0 or 1."""
+        logits = self.decision_function(X)
+        if logits.ndim == 2:
+            return np.asarray(log_softmax(logits))
+        return np.stack([log_sigmoid(-logits), log_sigmoid(logits)], axis=1)
+
+    def predict(self, X: Any) -> NDArray[Any]:
         """The most probable class of each row, (n,)."""
-        best = self.predict_proba(X).argmax(axis=1)
+        logits = self.decision_function(X)
+        best = logits.argmax(axis=1) if logits.ndim == 2 else (logits > 0).astype(np.int64)
         return np.asarray(self.classes_[best])
 
-    def score(self, X: ArrayLike, y: ArrayLike) -> float:
-        """The share of rows whose predicted class is y."""
+    def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """The share of rows whose predicted class is y, each row counted by its weight."""
         predicted, truth = self.predict(X), array_of(y, "y")
         if truth.shape != predicted.shape:
             raise InputError(f"y has shape {truth.shape}: give one label for each of the {len(predicted)} rows of X")
-        return float(np.mean(predicted == truth))
+        return float(np.average(predicted == truth, weights=weights_of(sample_weight, len(predicted))))
+
+
+def _arguments(cls: type) -> dict[str, Any]:
+    """The constructor's arguments and their defaults."""
+    return {name: p.default for name, p in inspect.signature(cls).parameters.items()}
+
+
+def not_fitted(name: str) -> Exception:
+    """The error of a model asked before its fit; scikit-learn's own where that is loaded, which knows it by its class."""
+    kind: type[Exception] = NotFittedError
+    theirs = getattr(sys.modules.get("sklearn.exceptions"), "NotFittedError", None)
+    if theirs is not None:
+        kind = type("NotFittedError", (NotFittedError, theirs), {})
+    return kind(f"this {name} is not fitted: call fit(X, y) first")
+
+
+def _names_differ(names: list[str], known: list[str]) -> str:
+    unseen, missing = [n for n in names if n not in known], [n for n in known if n not in names]
+    said = "The feature names should match those that were passed during fit."
+    if unseen:
+        said += " Feature names unseen at fit time: " + ", ".join(unseen[:5]) + ("..." if len(unseen) > 5 else "") + "."
+    if missing:
+        said += " Feature names seen at fit time, yet now missing: " + ", ".join(missing[:5])
+        said += ("..." if len(missing) > 5 else "") + "."
+    if not unseen and not missing:
+        said += " Feature names must be in the same order as they were in fit."
+    return said
+
+
+@dataclass(frozen=True)
+class LinearFit:
+    """point: (columns + 1, outputs), the last row the intercepts; l2: the strength used; path: how it was chosen."""
+
+    point: NDArray[np.float64]
+    certificate: Certificate
+    l2: float
+    path: Path | None = None
 
 
 def fit_linear(
     features: Features,
     codes: NDArray[np.int32],
     classes: int,
-    l2: float | None,
+    l2: float | str | None,
     *,
+    l1: float = 0.0,
+    intercept: bool = True,
     tol: float = 1e-6,
     weights: NDArray[np.float64] | None = None,
     threads: int = 1,
+    seed: int = 0,
+    start: NDArray[np.float64] | None = None,
+    time_limit: float | None = None,
     progress: Progress | None = None,
-) -> tuple[NDArray[np.float64], Certificate, float]:
-    """The fitted point (columns + 1, outputs), its certificate and the strength used; for the models of this house."""
-    strength = _strength(l2, features.rows if weights is None else int(np.count_nonzero(weights)))
+) -> LinearFit:
+    """The weights that minimise the penalised mean cross-entropy; for the models of this house."""
+    l1, tol = _number("l1", l1, 0.0), _number("tol", tol, 0.0, above=True)
+    time_limit = None if time_limit is None else _number("time_limit", time_limit, 0.0, above=True)
+    counted = features.rows if weights is None else int(np.count_nonzero(weights))
     if weights is not None:  # to mean 1, so that only their ratios matter
         weights = weights / weights.max()
         weights /= weights.mean()
-    objective = Objective(features, codes, classes, strength * features.rows, weights, threads)
-    solution = minimise(objective, _tolerance(tol), progress=progress)
-    point = solution.point
-    if objective.outputs > 1:
+    problem, left = Problem(features, codes, classes, weights, l1, intercept, threads).present()
+    path = None
+    if isinstance(l2, str):
+        if l2 not in RULES:
+            raise InputError(f"l2 is {l2!r}: give a number from 0 on, None for 1/n, or one of {', '.join(RULES)}")
+        path = choose_l2(problem, l2, seed)
+    strength = path.l2 if path is not None else _strength(None if isinstance(l2, str) else l2, counted, l1)
+    whole = len(left) == classes
+    solution = problem.solve(
+        strength, tol, start=start if whole else None, progress=progress, time_limit=time_limit
+    )
+    point, certificate = solution.point, solution.certificate
+    if l2 == 0 and not l1 and not certificate.stopped:
+        nearer = problem.solve(10 * strength, tol, start=point).point
+        certificate = replace(certificate, separable=_separates(problem, point - nearer))
+    if intercept and point.shape[1] > 1:
         point[-1] -= point[-1].mean()  # a constant over all classes changes no probability
-    _warn(solution.certificate, l2)
-    return point, solution.certificate, strength
+    if not whole:
+        point = with_absent(point, classes, left)
+        point[-1, np.setdiff1d(np.arange(classes), left)] = ABSENT
+    return LinearFit(point, certificate, strength, path)
+
+
+def _separates(problem: Problem, direction: NDArray[np.float64]) -> bool:
+    """Whether moving along the direction, for ever, lowers no row's margin and raises some: then no best weights exist.
+
+    (Albert and Anderson, Biometrika 71, 1984: complete and quasi-complete separation.) The direction is where the fit
+    goes when the penalty falls tenfold; margins within 1e-3 of the largest count as not lowered.
+    """
+    weights, bias = np.ascontiguousarray(direction[:-1]), np.ascontiguousarray(direction[-1])
+    logits, codes = problem.features.logits(weights, bias, problem.threads), problem.codes
+    if len(logits) == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits])
+    rows = np.arange(logits.shape[1])
+    own = logits[codes, rows].copy()
+    logits[codes, rows] = -np.inf
+    margins = own - logits.max(axis=0)
+    return bool(margins.max() > 0.1 and margins.min() >= -1e-3 * margins.max())
 
 
 def linear_logits(
@@ -157,101 +327,36 @@ def probabilities_of(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([sigmoid(-logits), sigmoid(logits)], axis=1)
 
 
-def _warn(certificate: Certificate, l2: float | None) -> None:
-    if l2 == 0 and certificate.objective < 1e-4:
+def warn_of(
+    fit: LinearFit, l2: float | str | None, labels: list[Any], names: NDArray[np.object_] | None = None
+) -> None:
+    """Says what the user should know of a fit: that it ended early, or that the classes are separable."""
+    if fit.certificate.separable:
+        size = np.abs(fit.point[:-1])
+        column, output = np.unravel_index(int(size.argmax()), size.shape)
+        which = repr(str(names[column])) if names is not None else f"number {column}"
+        label = labels[1] if len(labels) == 2 else labels[output]
         warnings.warn(
             LuceWarning(
-                "the classes are separable: without a penalty the weights grow without end; this is the fit with the "
-                f"smallest penalty ({SMALLEST_L2:g}); give l2 above 0 for probabilities that mean something"
+                f"the classes are separable (class {label!r} above all by column {which}): without a penalty the weights "
+                f"grow without end; this is the fit with the smallest penalty ({SMALLEST_L2:g}); give l2 above 0 for "
+                "probabilities that mean something"
             ),
-            stacklevel=4,
+            stacklevel=3,
         )
-    elif not certificate.converged:
-        warnings.warn(LuceWarning("the fit " + certificate.sentence()), stacklevel=4)
+    elif not fit.certificate.converged:
+        warnings.warn(LuceWarning("the fit " + fit.certificate.sentence()), stacklevel=3)
 
 
-def _strength(l2: float | None, rows: int) -> float:
+def _strength(l2: float | None, rows: int, l1: float) -> float:
     if l2 is None:
         return 1.0 / rows
-    if not _is_real(l2) or not math.isfinite(l2) or l2 < 0:
-        raise InputError(f"l2 is {l2!r}: give a number from 0 on, or None for 1/n")
-    return max(float(l2), SMALLEST_L2)
+    return max(_number("l2", l2, 0.0, more=", None for 1/n, or 'auto'"), 0.0 if l1 else SMALLEST_L2)
 
 
-def _tolerance(tol: float) -> float:
-    if not _is_real(tol) or not (math.isfinite(tol) and tol > 0):
-        raise InputError(f"tol is {tol!r}: give a number above 0, such as 1e-6")
-    return float(tol)
-
-
-def _is_real(value: object) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
-def _matrix(X: ArrayLike) -> NDArray[np.floating]:
-    x = array_of(X, "X")
-    if x.dtype.kind not in "biuf":
-        raise InputError(f"X holds {x.dtype}, not numbers: use luce.Classifier for tables with text or categories")
-    if x.ndim != 2:
-        raise InputError(f"X has {x.ndim} dimensions: give rows x columns (reshape(-1, 1) for a single column)")
-    if x.shape[0] == 0 or x.shape[1] == 0:
-        raise InputError(f"X has {x.shape[0]} rows and {x.shape[1]} columns: at least one of each is needed")
-    if x.dtype not in (np.float32, np.float64):
-        x = x.astype(np.float64)
-    if x.strides[0] % x.itemsize or x.strides[1] % x.itemsize:
-        x = x.copy()
-    largest = max(float(x.max()), -float(x.min()))  # NaN if any number is
-    if not largest <= LARGEST:
-        row, column = np.argwhere(~(np.abs(x) <= LARGEST))[0]
-        remedy = "fill or drop it, or use Classifier" if not np.isfinite(x[row, column]) else "rescale the column"
-        raise InputError(f"X has {x[row, column]} in row {row}, column {column}: {remedy}")
-    return x
-
-
-def _classes(y: ArrayLike, rows: int) -> tuple[NDArray[Any], NDArray[np.int32]]:
-    labels = array_of(np.array(y, dtype=object) if isinstance(y, (list, tuple)) else y, "y")
-    if labels.ndim != 1 or len(labels) != rows:
-        raise InputError(f"y has shape {labels.shape}: give one label for each of the {rows} rows of X")
-    if labels.dtype.kind == "O":
-        labels = _of_one_kind(labels)
-    if labels.dtype.kind == "f":
-        whole = np.isfinite(labels) & (labels == np.floor(labels))
-        if not whole.all():
-            row = int(np.flatnonzero(~whole)[0])
-            raise InputError(f"y has {labels[row]} in row {row}: labels must be classes, whole numbers or strings")
-    elif labels.dtype.kind not in "biuU":
-        raise InputError(f"y holds {labels.dtype}: labels must be whole numbers, bools or strings")
-    classes, codes = np.unique(labels, return_inverse=True)
-    if len(classes) < 2:
-        raise InputError(f"y has one class only ({classes[0]!r}): at least two are needed to tell apart")
-    return classes, codes.astype(np.int32)
-
-
-def _of_one_kind(labels: NDArray[Any]) -> NDArray[Any]:
-    """Python objects as an array of strings, ints, bools or floats; a mixture, or anything else, raises InputError."""
-    values = labels.tolist()
-    kinds = {str: "text", bool: "bool", int: "number", float: "number"}
-    first = kinds.get(type(values[0]))
-    if first is None:
-        raise InputError(f"y has {values[0]!r} in row 0: labels must be whole numbers, bools or strings")
-    odd = next((i for i, v in enumerate(values) if kinds.get(type(v)) != first), None)
-    if odd is not None:
-        raise InputError(f"y mixes kinds of labels: row {odd} is {values[odd]!r}, row 0 is {values[0]!r}")
-    return np.array(values)
-
-
-def _weights(sample_weight: ArrayLike | None, rows: int) -> NDArray[np.float64] | None:
-    if sample_weight is None:
-        return None
-    given = array_of(sample_weight, "sample_weight")
-    if given.dtype.kind not in "biuf":
-        raise InputError(f"sample_weight holds {given.dtype}: give numbers of at least 0")
-    weights = given.astype(np.float64)
-    if weights.shape != (rows,):
-        raise InputError(f"sample_weight has shape {weights.shape}: give one number for each of the {rows} rows of X")
-    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-    if len(bad):
-        raise InputError(f"sample_weight is {weights[bad[0]]} in row {bad[0]}: weights must be finite and at least 0")
-    if not weights.any():
-        raise InputError("sample_weight is 0 in every row: at least one row must count")
-    return weights
+def _number(name: str, value: Any, least: float, *, above: bool = False, more: str = "") -> float:
+    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not real or not math.isfinite(value) or value < least or (above and value == least):
+        wanted = f"a number above {least:g}" if above else f"a number from {least:g} on"
+        raise InputError(f"{name} is {value!r}: give {wanted}{more}")
+    return float(value)

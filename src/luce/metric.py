@@ -90,7 +90,7 @@ class Metric:
         ridge = np.full(size, o.penalty)
         ridge[-1] = 1e-8 * o.total
         if self.coupled:
-            self.wanted *= 2  # the nearer the optimum, the more a better metric gains
+            self.wanted = min(2 * self.wanted, 4 * o.features.rows)  # the nearer the optimum, the more a good one gains
         if self.coupled and o.outputs > 1:
             self._take_coupled(x, z, scale, ridge)
             return

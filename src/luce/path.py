@@ -1,0 +1,239 @@
+"""The strength of the L2 penalty: a path from strong to weak, cross-validated log loss, the best or the simplest.
+
+Each fold is fitted on all rows with weight 0 for its own, so no row is copied and the logits of the held-out rows are
+there when the fit is; from one strength to the next the fits start where the last ones ended. Equal rows share a fold:
+held-out rows are rows that the fit never saw, and a row of weight 2 is as good as the row given twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luce import _core
+from luce.features import Array, Features
+from luce.objective import Objective
+from luce.solver import Solution, minimise
+from luce.splits import kfold_of_groups
+
+FOLDS = 5
+FOLD_TOLERANCE = 1e-3  # relative gap of the fits in the folds: far below the noise of a held-out log loss
+STEP = 10.0**0.5  # from one strength to the next
+MOST_STRENGTHS = 24
+RULES = ("auto", "one-standard-error")
+
+
+@dataclass(frozen=True)
+class Path:
+    """The strengths that were tried and how they did on rows held out.
+
+    strengths: l2 from strong to weak; scores: mean log loss of the held-out rows, in nats; errors: standard error of
+    each score; difference_errors: that of its difference from the best, row by row; chosen: the index of the strength
+    taken: the best score, or by the one-standard-error rule the strongest penalty whose score exceeds the best by at
+    most one standard error of the difference. held_out: the logits of every row from the fit that did not see it, at
+    the chosen strength, (rows, outputs); left_out: how many rows were not scored, as their class had no weight outside
+    their fold. Standard errors count equal rows as one.
+    """
+
+    strengths: Array
+    scores: Array
+    errors: Array
+    difference_errors: Array
+    chosen: int
+    held_out: Array
+    left_out: int = 0
+
+    @property
+    def l2(self) -> float:
+        return float(self.strengths[self.chosen])
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is fitted, but for the strengths: features, class codes, number of classes, weights of mean 1, settings."""
+
+    features: Features
+    codes: NDArray[np.int32]
+    classes: int
+    weights: Array | None
+    l1: float = 0.0
+    intercept: bool = True
+    threads: int = 1
+
+    @property
+    def outputs(self) -> int:
+        return 1 if self.classes == 2 else self.classes
+
+    def solve(self, l2: float, tolerance: float, weights: Array | None = None, **how: Any) -> Solution:
+        """The fit at this strength, with other weights if they are given."""
+        weights = self.weights if weights is None else weights
+        total = float(self.features.rows if weights is None else weights.sum())
+        objective = Objective(
+            self.features, self.codes, self.classes, l2 * total, weights, self.threads,
+            l1=self.l1 * total, intercept=self.intercept,
+        )  # fmt: skip
+        return minimise(objective, tolerance, **how)
+
+    def present(self) -> tuple[Problem, NDArray[np.int64]]:
+        """The same without the classes that have no weight, and which are left."""
+        if self.weights is None:
+            return self, np.arange(self.classes)
+        left = np.flatnonzero(np.bincount(self.codes, weights=self.weights, minlength=self.classes) > 0)
+        if len(left) == self.classes:
+            return self, left
+        place = np.zeros(self.classes, dtype=np.int32)
+        place[left] = np.arange(len(left))
+        codes = place[self.codes]  # rows of the classes that went have no weight
+        return Problem(
+            self.features, codes, len(left), self.weights, self.l1, self.intercept, self.threads
+        ), left
+
+
+def with_absent(points: Array, classes: int, left: NDArray[np.int64]) -> Array:
+    """Outputs (n, outputs) of the classes that are left as those of all, for weights (n = columns + 1, the last row
+    the intercepts) or logits: an absent class has logits e^-21 below the mean of the others."""
+    if len(left) == classes:
+        return points
+    own = np.concatenate([-0.5 * points, 0.5 * points], axis=1) if len(left) == 2 else points
+    out = np.zeros((len(points), classes))
+    out[:, left] = own
+    return out
+
+
+ABSENT = -21.0  # the logit of a class that no row with weight belongs to, against a mean of 0
+
+
+class _Search:
+    """The folds, where their last fits ended, and the losses at one strength after another."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        self.problem = p = problem
+        self.weights = np.ones(p.features.rows) if p.weights is None else p.weights
+        keys = p.features.hashes(seed, p.threads)
+        counted = self.weights > 0
+        fold_of_row = np.full(p.features.rows, -1)
+        fold_of_row[counted] = kfold_of_groups(p.codes[counted], keys[counted], FOLDS)
+        self.folds = [rows for f in range(FOLDS) if len(rows := np.flatnonzero(fold_of_row == f))]
+        self.starts: list[Array | None] = [None] * len(self.folds)
+        self.scored = np.zeros(p.features.rows, dtype=np.bool_)
+        for rows in self.folds:
+            seen = np.bincount(p.codes, weights=self._without(rows), minlength=p.classes) > 0
+            self.scored[rows] = seen[p.codes[rows]] & (seen.sum() > 1)
+        _, self.group = np.unique(keys ^ p.codes.astype(np.uint64), return_inverse=True)
+
+    def _without(self, rows: NDArray[np.int64]) -> Array:
+        rest = self.weights.copy()
+        rest[rows] = 0.0
+        return rest
+
+    def losses_at(self, l2: float) -> tuple[Array, Array]:
+        """The log loss and the logits of every row by the fold that holds it out; NaN where it is not scored."""
+        p = self.problem
+        losses, logits = np.full(p.features.rows, np.nan), np.zeros((p.features.rows, p.outputs))
+        for f, rows in enumerate(self.folds):
+            if not self.scored[rows].any():
+                continue
+            part, left = Problem(
+                p.features, p.codes, p.classes, self._without(rows), p.l1, p.intercept, p.threads
+            ).present()
+            solution = part.solve(l2, FOLD_TOLERANCE, start=self.starts[f])
+            if solution.certificate.stopped == "interrupted":
+                raise KeyboardInterrupt
+            self.starts[f] = solution.point
+            z = with_absent(np.ascontiguousarray(solution.logits[:, rows].T), p.classes, left)
+            z[:, np.setdiff1d(np.arange(p.outputs), left)] = ABSENT if len(left) < p.classes else 0.0
+            logits[rows] = z
+            losses[rows] = row_losses(z, p.codes[rows])
+        losses[~self.scored] = np.nan
+        return losses, logits
+
+    def mean(self, losses: Array) -> float:
+        has = self.scored
+        return float(np.sum(losses[has] * self.weights[has]) / np.sum(self.weights[has]))
+
+    def error(self, losses: Array) -> float:
+        """The standard error of the weighted mean, equal rows counted as one."""
+        has = self.scored
+        off = self.weights[has] * (losses[has] - self.mean(losses))
+        together = np.bincount(self.group[has], weights=off)
+        return float(np.sqrt(np.sum(together**2)) / np.sum(self.weights[has]))
+
+
+def row_losses(logits: Array, codes: NDArray[np.int32]) -> Array:
+    """The cross-entropy of each row, for logits (n, outputs), one output for two classes."""
+    if logits.shape[1] == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+    total = np.empty(len(logits))
+    _core.logsumexp(logits, 1, total, 1)
+    return np.asarray(total - logits[np.arange(len(logits)), codes])
+
+
+def _scale(problem: Problem) -> float:
+    """The curvature of the mean loss along its steepest direction at W = 0: about as strong a penalty halves a weight."""
+    objective = Objective(
+        problem.features, problem.codes, problem.classes, 0.0, problem.weights, problem.threads,
+        intercept=problem.intercept,
+    )  # fmt: skip
+    point = objective.start()
+    logits = objective.logits(point)
+    _, gradient = objective.gradient_at(point, logits)
+    gradient[-1] = 0.0
+    square = float(np.sum(gradient**2))
+    if square == 0.0:
+        return 1.0
+    return max(float(np.sum(gradient * objective.hessian_product(logits, gradient))) / square / objective.total, 1e-12)
+
+
+def choose_l2(problem: Problem, rule: str = "auto", seed: int = 0) -> Path | None:
+    """The strength with the least cross-validated log loss, on a grid of factors of sqrt(10).
+
+    The grid begins where the penalty outweighs the data along their strongest direction and goes on to weaker ones
+    until the loss has risen for good: twice in a row by more than its standard error, or four times at all. If the
+    first is the best, stronger ones are tried. None if no class has different rows in two folds: nothing can be held
+    out.
+    """
+    search = _Search(problem, seed)
+    if not search.scored.any():
+        return None
+    strength = _scale(problem) * STEP
+    tried: dict[float, Array] = {}
+    best, kept = strength, np.empty(0)
+
+    def go(strength: float, factor: float, most: int) -> None:
+        nonlocal best, kept
+        risen = 0
+        for _ in range(most):
+            losses, logits = search.losses_at(strength)
+            tried[strength] = losses
+            if strength == best or search.mean(losses) < search.mean(tried[best]):
+                best, kept, risen = strength, logits, 0
+            else:
+                risen += 1
+                beyond = losses - tried[best]
+                if risen >= 4 or (risen >= 2 and search.mean(beyond) > search.error(beyond)):
+                    return
+            strength *= factor
+
+    go(strength, 1 / STEP, MOST_STRENGTHS)
+    if best == strength:
+        search.starts = [None] * len(search.folds)
+        go(strength * STEP, STEP, MOST_STRENGTHS // 2)
+    return _path(search, tried, best, kept, rule)
+
+
+def _path(search: _Search, tried: dict[float, Array], best: float, kept: Array, rule: str) -> Path:
+    strengths = np.array(sorted(tried, reverse=True))
+    losses = [tried[s] for s in strengths]
+    scores = np.array([search.mean(row) for row in losses])
+    errors = np.array([search.error(row) for row in losses])
+    beyond = np.array([search.error(row - tried[best]) for row in losses])
+    chosen = int(np.flatnonzero(strengths == best)[0])
+    if rule == "one-standard-error":
+        simplest = int(np.argmax(scores <= scores[chosen] + beyond))
+        if simplest != chosen:
+            chosen, kept = simplest, search.losses_at(float(strengths[simplest]))[1]
+    left_out = int(np.sum(~search.scored & (search.weights > 0)))
+    return Path(strengths, scores, errors, beyond, chosen, kept, left_out)
