@@ -147,6 +147,30 @@ def classes_of(y: ArrayLike, rows: int) -> tuple[NDArray[Any], NDArray[np.int32]
 
     Labels are ints, bools, strings or whole floats. Raises InputError for others, a mixture, or a single class.
     """
+    labels = _labels(y, rows)
+    classes, codes = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise InputError(f"y has one class only ({classes[0]!r}): at least two are needed to tell apart")
+    return classes, codes.astype(np.int32)
+
+
+def codes_among(y: ArrayLike, classes: NDArray[Any], rows: int) -> NDArray[np.int32]:
+    """The place of each row's label among classes that are known; raises InputError for a label that is none."""
+    labels = _labels(y, rows)
+    if (labels.dtype.kind in "U") != (classes.dtype.kind in "U"):
+        raise InputError(f"y holds {labels.dtype}, but the classes are {classes.tolist()[:5]!r}")
+    codes = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    unknown = np.flatnonzero(classes[codes] != labels)
+    if len(unknown):
+        row = int(unknown[0])
+        raise InputError(
+            f"y has {labels[row].item()!r} in row {row}, which is none of the classes {classes.tolist()[:5]!r}: "
+            "name all classes at the first call of partial_fit"
+        )
+    return codes.astype(np.int32)
+
+
+def _labels(y: ArrayLike, rows: int) -> NDArray[Any]:
     if y is None:
         raise InputError("y is None: SoftmaxRegression requires y to be passed, but the target y is None")
     labels = array_of(np.array(y, dtype=object) if isinstance(y, (list, tuple)) else y, "y")
@@ -164,10 +188,7 @@ def classes_of(y: ArrayLike, rows: int) -> tuple[NDArray[Any], NDArray[np.int32]
             raise InputError(f"y has {labels[row]} in row {row}, {kind}: give classes, whole numbers or strings")
     elif labels.dtype.kind not in "biuU":
         raise InputError(f"y holds {labels.dtype}: labels must be whole numbers, bools or strings")
-    classes, codes = np.unique(labels, return_inverse=True)
-    if len(classes) < 2:
-        raise InputError(f"y has one class only ({classes[0]!r}): at least two are needed to tell apart")
-    return classes, codes.astype(np.int32)
+    return labels
 
 
 def _as_row(labels: NDArray[Any]) -> NDArray[Any]:

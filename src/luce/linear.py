@@ -17,9 +17,9 @@ from luce.arrays import array_of
 from luce.errors import InputError, LuceWarning, NotFittedError
 from luce.features import Features
 from luce.functional import available_threads, log_sigmoid, log_softmax, sigmoid, softmax
-from luce.inputs import class_weights_of, classes_of, features_of, names_of, weights_of
+from luce.inputs import class_weights_of, classes_of, codes_among, features_of, names_of, weights_of
 from luce.path import ABSENT, RULES, Path, Problem, choose_l2, with_absent
-from luce.solver import Certificate, Progress
+from luce.solver import Certificate, Progress, minimise
 
 SMALLEST_L2 = 1e-9  # stands in for l2=0: without any penalty the optimum may lie at infinity
 
@@ -137,6 +137,48 @@ class SoftmaxRegression:
         )
         warn_of(fit, self.l2, classes.tolist(), names)
         self._keep(fit, classes, names)
+        self.__dict__.pop("_online", None)
+        return self
+
+    def partial_fit(
+        self, X: Any, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Learns from one more batch, the batches before standing in as a quadratic: online Laplace approximation.
+
+        Minimises  sum over the batch of s_i cross-entropy + sum_j r_j/2 (w_j - w'_j)^2 + n l2/2 |W|^2  to its proven
+        optimum, w' the weights so far, r their curvature summed over the batches before (the diagonal of the Hessian),
+        n all rows so far. The first call starts anew and chooses l2 if it is to be chosen; it names `classes` if the
+        batch lacks some. The certificate is that of the newest batch's problem. fit forgets all batches.
+        Source: Opper, A Bayesian approach to on-line learning, 1998; Ritter et al., NeurIPS 2018, section 2.
+        """
+        if self.l1:
+            raise InputError("partial_fit works without l1: set l1=0, or give all rows to fit")
+        names, features = names_of(X), features_of(X, getattr(self, "n_features_in_", None))
+        known = getattr(self, "_online", None)
+        if known is not None:
+            self._check_names(names)
+        all_classes = self.classes_ if known is not None else None
+        if classes is not None:
+            given = np.unique(array_of(classes, "classes"))
+            if all_classes is not None and not np.array_equal(given, all_classes):
+                raise InputError(f"classes are {given.tolist()!r}, but the first batch had {all_classes.tolist()!r}")
+            all_classes = given
+        if all_classes is None:
+            all_classes, codes = classes_of(y, features.rows)
+        else:
+            codes = codes_among(y, all_classes, features.rows)
+        weights = weights_of(sample_weight, features.rows)
+        of_classes = class_weights_of(self.class_weight, all_classes, codes)
+        if of_classes is not None:
+            weights = of_classes if weights is None else weights * of_classes
+        threads = available_threads(self.threads)
+        problem = Problem(features, codes, len(all_classes), weights, 0.0, bool(self.fit_intercept), threads)
+        if known is None:
+            chosen = chosen_l2(problem, self.l2, self.l1, self.seed)
+            known = Online.empty(problem, chosen[0])
+        fit, self._online = known.learn(problem, _number("tol", self.tol, 0.0, above=True), self.time_limit)
+        warn_of(fit, fit.l2, all_classes.tolist(), names)
+        self._keep(fit, all_classes, names if names is not None else getattr(self, "feature_names_in_", None))
         return self
 
     def _start(self, classes: NDArray[Any], columns: int) -> NDArray[np.float64] | None:
@@ -269,17 +311,11 @@ def fit_linear(
     """The weights that minimise the penalised mean cross-entropy; for the models of this house."""
     l1, tol = _number("l1", l1, 0.0), _number("tol", tol, 0.0, above=True)
     time_limit = None if time_limit is None else _number("time_limit", time_limit, 0.0, above=True)
-    counted = features.rows if weights is None else int(np.count_nonzero(weights))
     if weights is not None:  # to mean 1, so that only their ratios matter
         weights = weights / weights.max()
         weights /= weights.mean()
     problem, left = Problem(features, codes, classes, weights, l1, intercept, threads).present()
-    path = None
-    if isinstance(l2, str):
-        if l2 not in RULES:
-            raise InputError(f"l2 is {l2!r}: give a number from 0 on, None for 1/n, or one of {', '.join(RULES)}")
-        path = choose_l2(problem, l2, seed)
-    strength = path.l2 if path is not None else _strength(None if isinstance(l2, str) else l2, counted, l1)
+    strength, path = chosen_l2(problem, l2, l1, seed)
     whole = len(left) == classes
     solution = problem.solve(
         strength, tol, start=start if whole else None, progress=progress, time_limit=time_limit
@@ -294,6 +330,62 @@ def fit_linear(
         point = with_absent(point, classes, left)
         point[-1, np.setdiff1d(np.arange(classes), left)] = ABSENT
     return LinearFit(point, certificate, strength, path)
+
+
+def chosen_l2(problem: Problem, l2: float | str | None, l1: float, seed: int) -> tuple[float, Path | None]:
+    """The strength that l2 stands for, and the path that it was chosen on, if it was."""
+    counted = problem.features.rows if problem.weights is None else int(np.count_nonzero(problem.weights))
+    path = None
+    if isinstance(l2, str):
+        if l2 not in RULES:
+            raise InputError(f"l2 is {l2!r}: give a number from 0 on, None for 1/n, or one of {', '.join(RULES)}")
+        path = choose_l2(problem, l2, seed)
+    if path is not None:
+        return path.l2, path
+    return _strength(None if isinstance(l2, str) else l2, counted, l1), None
+
+
+@dataclass(frozen=True)
+class Online:
+    """What the batches so far have taught: the point, how firmly it is held (curvature), for how many rows, at l2."""
+
+    point: NDArray[np.float64] | None
+    firmness: NDArray[np.float64]
+    rows: float
+    l2: float
+
+    LEAST = 1e-3  # of a row: how firmly a weight is held that no batch has told about
+
+    @classmethod
+    def empty(cls, problem: Problem, l2: float) -> Online:
+        return cls(None, np.zeros((problem.features.columns + 1, problem.outputs)), 0.0, l2)
+
+    def learn(self, problem: Problem, tol: float, time_limit: float | None) -> tuple[LinearFit, Online]:
+        """The fit to one more batch, and what is known after it."""
+        prior, start = None, None
+        if self.point is not None:
+            prior, start = (self.point, np.maximum(self.firmness, self.LEAST)), self.point
+        elif len(problem.present()[1]) < problem.classes:  # an intercept that no row of the batch holds
+            start = problem.objective(self.l2).start()
+            start[-1] = 0.0
+            prior = start, np.full_like(start, self.LEAST)
+        objective = problem.objective(self.l2, prior, self.rows)
+        solution = minimise(objective, tol, start=start, time_limit=time_limit)
+        firmness = self.firmness + _curvature(problem, solution.logits)
+        rows = self.rows + float(problem.features.rows if problem.weights is None else problem.weights.sum())
+        return LinearFit(solution.point, solution.certificate, self.l2), Online(
+            solution.point, firmness, rows, self.l2
+        )
+
+
+def _curvature(problem: Problem, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The diagonal of the Hessian of the loss, (columns + 1, outputs)."""
+    p = sigmoid(logits) if len(logits) == 1 else softmax(logits, axis=0)
+    weights = p * (1.0 - p)
+    if problem.weights is not None:
+        weights *= problem.weights
+    squares = problem.features.weighted_squares(np.arange(problem.features.rows), weights, problem.threads)
+    return np.vstack([squares.T, weights.sum(axis=1)])
 
 
 def _separates(problem: Problem, direction: NDArray[np.float64]) -> bool:

@@ -61,9 +61,11 @@ class Metric:
         self.rest = np.setdiff1d(np.arange(total), exact)
         self.pairs = _core.QuasiNewton(self.columns, self.rest, o.outputs, MEMORY)
         self.taken = False
-        self.centre, self.energy = o.features.energy(o.threads)
+        centre, self.energy = o.features.energy(o.threads)
+        self.centre = centre if o.intercept else np.zeros_like(centre)
         self.wanted = max(1024, 4 * len(self.columns) * max(o.outputs - 1, 1))
-        self.coupled = not len(self.rest) and self.work <= COUPLED_STEPS * self.step_work
+        free = o.prior is None  # a prior also holds what is the same for all classes, which the coupled metric leaves
+        self.coupled = free and not len(self.rest) and self.work <= COUPLED_STEPS * self.step_work
         if not self.coupled:
             self.wanted = max(SAMPLE_ROWS, 16 * len(self.columns))
 
@@ -87,8 +89,9 @@ class Metric:
         rows, scale = sample(o, logits, self.energy, self.wanted)
         z = logits if len(rows) == logits.shape[1] else np.ascontiguousarray(logits[:, rows])
         x = o.features.submatrix(rows, self.columns[:-1], self.centre, o.threads)
-        ridge = np.full(size, o.penalty)
-        ridge[-1] = 1e-8 * o.total
+        stiffness = o.stiffness()
+        ridge = stiffness.mean(axis=1)[self.columns]
+        ridge[-1] += 1e-8 * o.total if o.intercept else 1e8 * o.total
         if self.coupled:
             self.wanted = min(2 * self.wanted, 4 * o.features.rows)  # the nearer the optimum, the more a good one gains
         if self.coupled and o.outputs > 1:
@@ -101,7 +104,7 @@ class Metric:
         diagonal = np.empty((o.outputs, 0))
         if len(self.rest):
             squares = o.features.weighted_squares(rows, weights, o.threads)
-            diagonal = np.ascontiguousarray(squares[:, self.rest]) + o.penalty
+            diagonal = np.ascontiguousarray(squares[:, self.rest] + stiffness[self.rest].T)
         self.pairs.take_metric(basis, factors, diagonal)
         self.taken = True
 
@@ -125,7 +128,7 @@ class Metric:
         out = np.empty_like(gradient)
         slope = self.pairs.direction(self._seen(gradient), out, self.objective.threads)
         p = len(self.centre)
-        out[-1] -= _rows_times(self.centre, out[:p])
+        out[-1] = out[-1] - _rows_times(self.centre, out[:p]) if self.objective.intercept else 0.0
         return out, slope
 
     def remember(self, step: Array, change: Array) -> None:

@@ -25,6 +25,7 @@ class Objective:
     Two classes have one column, the logit of the second class over the first (the sigmoid); K > 2 classes have K.
     The intercepts b are not penalised; with intercept=False they are 0. Points are (columns + 1, outputs) float64, the
     last row is b; logits are (outputs, rows). Gradients are those of the smooth part, without the L1 penalty.
+    prior: a point and how firmly it is held, r > 0 for every number of it; adds  sum r/2 (point - held)^2.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Objective:
         *,
         l1: float = 0.0,
         intercept: bool = True,
+        prior: tuple[Array, Array] | None = None,
     ) -> None:
         self.features = features
         self.classes = classes
@@ -45,6 +47,7 @@ class Objective:
         self.penalty = float(penalty)
         self.l1 = float(l1)
         self.intercept = intercept
+        self.prior = prior
         self.threads = threads
         self.weights = weights
         self.total = float(features.rows if weights is None else weights.sum())
@@ -65,6 +68,9 @@ class Objective:
     def penalty_of(self, point: Array) -> float:
         weights = point[:-1]
         square = 0.5 * self.penalty * float(np.sum(weights**2))
+        if self.prior is not None:
+            held, firmness = self.prior
+            square += 0.5 * float(np.sum(firmness * (point - held) ** 2))
         return square + self.l1 * float(np.sum(np.abs(weights))) if self.l1 else square
 
     def value_and_gradient(self, point: Array) -> tuple[float, Array]:
@@ -74,14 +80,30 @@ class Objective:
             self.features.design, np.ascontiguousarray(point[:-1]), np.ascontiguousarray(point[-1]), self.labels,
             gradient, self.threads,
         )  # fmt: skip
-        return loss + self.penalty_of(point), self._smooth(gradient, point)
+        return loss + self.penalty_of(point), self._smooth(gradient, self.pull(point))
 
-    def _smooth(self, gradient: Array, point: Array) -> Array:
+    def _smooth(self, gradient: Array, pull: Array) -> Array:
         """The gradient of the loss becomes that of the smooth part of P, in place."""
-        gradient[:-1] += self.penalty * point[:-1]
+        gradient += pull
         if not self.intercept:
             gradient[-1] = 0.0
         return gradient
+
+    def pull(self, point: Array) -> Array:
+        """The gradient of the smooth penalties at a point."""
+        out = self.penalty * point
+        out[-1] = 0.0
+        if self.prior is not None:
+            out += self.prior[1] * (point - self.prior[0])
+        return out
+
+    def stiffness(self) -> Array:
+        """The second derivatives of the smooth penalties, (columns + 1, outputs) or what broadcasts to it."""
+        if self.prior is None:
+            return np.append(np.full(self.features.columns, self.penalty), 0.0)[:, np.newaxis]
+        out = self.prior[1] + self.penalty
+        out[-1] -= self.penalty
+        return np.asarray(out)
 
     def hessian_product(self, logits: Array, direction: Array) -> Array:
         """The Hessian of P's smooth part at the point that has these logits, times a direction."""
@@ -90,7 +112,7 @@ class Objective:
             self.features.design, logits, self.labels, np.ascontiguousarray(direction[:-1]),
             np.ascontiguousarray(direction[-1]), product, self.threads,
         )  # fmt: skip
-        return self._smooth(product, direction)
+        return self._smooth(product, self.stiffness() * direction)
 
     def along(self, logits: Array, direction: Array, step: float) -> tuple[float, float, float]:
         """Loss at logits + step * direction, with its first two derivatives in step."""
@@ -110,7 +132,7 @@ class Objective:
         loss = _core.gradient_at(
             self.features.design, logits, direction, step, self.labels, correction, gradient, self.threads
         )
-        return loss + self.penalty_of(point), self._smooth(gradient, point)
+        return loss + self.penalty_of(point), self._smooth(gradient, self.pull(point))
 
     def penalty_gap(self, point: Array, gradient: Array, loss: float) -> float:
         """The part of the duality gap that the gradient settles, for alpha_i = p_i, G = gradient - penalty W.
@@ -121,6 +143,8 @@ class Objective:
         the loss). Gap Safe screening uses the same scaling (Ndiaye et al., JMLR 2017, section 3).
         """
         w, g = point[:-1], gradient[:-1]
+        if self.prior is not None:
+            return float(np.sum(gradient * gradient / (2 * self.stiffness())))
         if not self.l1:
             return float(np.sum(g * g)) / (2 * self.penalty) if self.penalty > 0 else np.inf
         pull = g - self.penalty * w  # G
@@ -144,7 +168,7 @@ class Objective:
         """
         value, gradient = self.gradient_at(point, logits)
         loss = value - self.penalty_of(point)
-        if not self.intercept:
+        if not self.intercept or self.prior is not None:  # no demand: there is no b, or a prior holds it
             return Gap(value, self.penalty_gap(point, gradient, loss))
         slope = gradient[-1]
         hessian = np.empty((self.outputs, self.outputs))

@@ -7,7 +7,7 @@ held-out rows are rows that the fit never saw, and a row of weight 2 is as good 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,15 +67,16 @@ class Problem:
     def outputs(self) -> int:
         return 1 if self.classes == 2 else self.classes
 
-    def solve(self, l2: float, tolerance: float, weights: Array | None = None, **how: Any) -> Solution:
-        """The fit at this strength, with other weights if they are given."""
-        weights = self.weights if weights is None else weights
-        total = float(self.features.rows if weights is None else weights.sum())
-        objective = Objective(
-            self.features, self.codes, self.classes, l2 * total, weights, self.threads,
-            l1=self.l1 * total, intercept=self.intercept,
+    def objective(self, l2: float, prior: tuple[Array, Array] | None = None, before: float = 0.0) -> Objective:
+        """What is minimised at this strength; `before`: how many rows the prior stands for."""
+        total = before + float(self.features.rows if self.weights is None else self.weights.sum())
+        return Objective(
+            self.features, self.codes, self.classes, l2 * total, self.weights, self.threads,
+            l1=self.l1 * total, intercept=self.intercept, prior=prior,
         )  # fmt: skip
-        return minimise(objective, tolerance, **how)
+
+    def solve(self, l2: float, tolerance: float, **how: Any) -> Solution:
+        return minimise(self.objective(l2), tolerance, **how)
 
     def present(self) -> tuple[Problem, NDArray[np.int64]]:
         """The same without the classes that have no weight, and which are left."""
@@ -87,9 +88,7 @@ class Problem:
         place = np.zeros(self.classes, dtype=np.int32)
         place[left] = np.arange(len(left))
         codes = place[self.codes]  # rows of the classes that went have no weight
-        return Problem(
-            self.features, codes, len(left), self.weights, self.l1, self.intercept, self.threads
-        ), left
+        return replace(self, codes=codes, classes=len(left)), left
 
 
 def with_absent(points: Array, classes: int, left: NDArray[np.int64]) -> Array:
@@ -136,9 +135,7 @@ class _Search:
         for f, rows in enumerate(self.folds):
             if not self.scored[rows].any():
                 continue
-            part, left = Problem(
-                p.features, p.codes, p.classes, self._without(rows), p.l1, p.intercept, p.threads
-            ).present()
+            part, left = replace(p, weights=self._without(rows)).present()
             solution = part.solve(l2, FOLD_TOLERANCE, start=self.starts[f])
             if solution.certificate.stopped == "interrupted":
                 raise KeyboardInterrupt
@@ -173,10 +170,7 @@ def row_losses(logits: Array, codes: NDArray[np.int32]) -> Array:
 
 def _scale(problem: Problem) -> float:
     """The curvature of the mean loss along its steepest direction at W = 0: about as strong a penalty halves a weight."""
-    objective = Objective(
-        problem.features, problem.codes, problem.classes, 0.0, problem.weights, problem.threads,
-        intercept=problem.intercept,
-    )  # fmt: skip
+    objective = replace(problem, l1=0.0).objective(0.0)
     point = objective.start()
     logits = objective.logits(point)
     _, gradient = objective.gradient_at(point, logits)

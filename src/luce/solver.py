@@ -136,11 +136,12 @@ def _proven(o: Objective, state: State) -> Gap:
 
 
 def _certificate(o: Objective, final: Gap, passes: int, seconds: float, stopped: str) -> Certificate:
+    held = float(o.stiffness()[:-1].min())
     return Certificate(
         objective=final.value / o.total,
         gap=final.gap / o.total,
         relative_gap=final.gap / final.value if final.value > 0 else float("inf"),
-        distance=float(np.sqrt(2 * final.gap / o.penalty)) if o.penalty > 0 else float("inf"),
+        distance=float(np.sqrt(2 * final.gap / held)) if held > 0 else float("inf"),
         passes=passes,
         seconds=seconds,
         converged=not stopped,
@@ -202,8 +203,8 @@ def _line_search(o: Objective, state: State, direction: Array, along: Array, slo
     Works on the logits alone: safeguarded Newton, with the secant where Newton leaves the bracket.
     """
     point, logits, value = state.point, state.logits, state.value
-    linear = o.penalty * _dot(point[:-1], direction[:-1])
-    square = o.penalty * _dot(direction[:-1], direction[:-1])
+    linear = _dot(o.pull(point), direction)
+    square = _dot(o.stiffness() * direction, direction)
     penalty = o.penalty_of(point)
     low, high, step = 0.0, np.inf, 1.0
     slope_low, slope_high = slope, np.inf
