@@ -16,7 +16,7 @@ import luce
 # From the foundations to the door; `_core` is the compiled extension, `__init__` what `import luce` says.
 LINE = [
     "_core", "errors", "atomic_file", "container", "arrays", "functional", "features", "splits", "metrics",
-    "objective", "metric", "solver", "path", "inputs", "linear", "text_source", "delimited", "json_lines", "columnar", "reader", "cells", "table",
+    "objective", "metric", "solver", "path", "inputs", "inference", "linear", "audit", "text_source", "delimited", "json_lines", "columnar", "reader", "cells", "table",
     "labels", "encoder", "fitted", "model_file", "report", "classifier", "__init__", "cli", "__main__",
 ]  # fmt: skip
 

@@ -1,6 +1,7 @@
 """luce: softmax classifiers whose fit is proven and whose probabilities can be trusted."""
 
 from luce import metrics
+from luce.audit import audit
 from luce.classifier import Classifier, load, train
 from luce.errors import FileError, InputError, LimitError, LuceError, LuceWarning, ModelFileError, NotFittedError
 from luce.functional import (
@@ -32,6 +33,7 @@ __all__ = [
     "ModelFileError",
     "NotFittedError",
     "SoftmaxRegression",
+    "audit",
     "cross_entropy",
     "cross_entropy_with_gradient",
     "load",

@@ -32,13 +32,13 @@ class Classifier:
     Logits are linear in the encoded columns (numbers standardised, categories one-hot, each with a slot for missing
     cells) and minimise  mean cross-entropy + l2/2 |W|^2  to a proven distance from the optimum (`certificate`).
 
-    l2: strength of the penalty, None for 1/n. kinds: what a column is, by name, where it is not what it seems:
+    l2: strength of the penalty; "auto" chooses it by cross-validated log loss, None is 1/n. kinds: what a column is, by name, where it is not what it seems:
     "number", "boolean", "date", "category" or "ignore". threads: None for all processors; the model has the same
     bits for every number of threads.
     """
 
     def __init__(
-        self, l2: float | None = None, kinds: Mapping[str, str] | None = None, threads: int | None = None
+        self, l2: float | str | None = "auto", kinds: Mapping[str, str] | None = None, threads: int | None = None
     ) -> None:
         self.l2 = l2
         self.kinds = kinds
@@ -181,7 +181,7 @@ def train(
 
 
 def _measure(
-    table: Table, name: str, target: Labels, schema: Schema, l2: float | None, threads: int, share: float, seed: int,
+    table: Table, name: str, target: Labels, schema: Schema, l2: float | str | None, threads: int, share: float, seed: int,
     progress: Progress | None,
 ) -> Report:  # fmt: skip
     rows, rest = holdout(target.codes, share, seed)
@@ -203,7 +203,7 @@ def take(table: Table, rows: NDArray[np.int64]) -> Table:
 
 
 def _fit(
-    table: Table, name: str, target: Labels, schema: Schema, l2: float | None, threads: int, progress: Progress | None
+    table: Table, name: str, target: Labels, schema: Schema, l2: float | str | None, threads: int, progress: Progress | None
 ) -> Fitted:
     if all(c.kind == "left out" for c in schema.columns):
         reasons = "; ".join(f"{c.name!r}: {c.why}" for c in schema.columns[:5])

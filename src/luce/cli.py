@@ -1,4 +1,4 @@
-"""The command line: train, predict, evaluate, inspect, softmax, demo; each calls one library function."""
+"""The command line: train, predict, evaluate, inspect, audit, softmax, demo; each calls one library function."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from luce.fitted import Fitted
     from luce.solver import Progress
-    from luce.table import Schema
+    from luce.table import Schema, Table
 
 SHOWN_COLUMNS = 12  # of each kind, on the terminal
 
@@ -321,6 +321,92 @@ def _inspection(fitted: Fitted, strongest: dict[Any, list[tuple[str, float]]]) -
             {"class": c, "features": [{"feature": n, "weight": w} for n, w in p]} for c, p in strongest.items()
         ],
     }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# audit
+
+
+@cli.command()
+@click.argument("weights")
+@click.argument("data")
+@click.option("--label", required=True, metavar="COLUMN", help="The column that the weights predict.")
+@click.option("--C", "C", type=float, help="Strength of the penalty as scikit-learn counts it.")
+@click.option("--l2", type=float, help="Strength of the penalty on the mean loss, 1/(n C).")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+@encoding_option
+@threads_option
+def audit(
+    weights: str, data: str, label: str, C: float | None, l2: float | None, as_json: bool, encoding: str | None,
+    threads: int | None,
+) -> None:  # fmt: skip
+    """Tell how far the WEIGHTS of any linear softmax fit are from the best, on the rows of DATA that it was fitted on.
+
+    WEIGHTS is an .npz file with coef (classes x columns; 1 x columns for two classes), intercept and classes, and at
+    will columns, the names of the columns of coef; without them, the number columns of DATA count in their order.
+
+    Example: luce audit weights.npz patients-numbers.csv --label diagnosis --C 1
+    """
+    import luce
+    from luce.table import Column, Schema, Table, parse
+
+    given = _weights(weights)
+    table = Table.of(_read(data, encoding))
+    rows = table.without(label)
+    names = [str(name) for name in given.pop("columns", rows.names)]
+    for name in names:
+        rows.column(name)
+    part = Table(rows.frame.select(names), rows.source)
+    parsed = parse(part, Schema(tuple(Column(name, "number") for name in names)))
+    X = np.column_stack([np.asarray(parsed[name]) for name in names])
+    missing = np.argwhere(np.isnan(X))
+    if len(missing):
+        raise InputError(
+            f"{data}: row {missing[0][0] + 1} has no number in column {inert(names[missing[0][1]])!r}: fill it as it was "
+            "filled for the fit"
+        )
+    found = luce.audit(given, X, _labels_like(table, label, given["classes"], data), C=C, l2=l2, threads=threads)
+    if as_json:
+        names_of_facts = ("objective", "gap", "best", "left", "log_loss", "best_log_loss", "rows", "changed", "l2")
+        click.echo(_json({name: _finite(getattr(found, name)) for name in names_of_facts}))
+    else:
+        click.echo(found.sentence())
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _weights(path: str) -> dict[str, Any]:
+    """The arrays of an .npz file; nothing in it is run."""
+    import zipfile
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not hasattr(file, "files"):
+                raise InputError(f"{path} holds one array: save coef, intercept and classes with numpy.savez")
+            found = {name.removesuffix("_"): file[name] for name in file.files}
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is no .npz file of plain arrays ({inert(str(error))}): save with numpy.savez") from None
+    if "classes" not in found or "coef" not in found:
+        raise InputError(f"{path} holds {', '.join(sorted(found)) or 'nothing'}: it needs coef, intercept and classes")
+    return found
+
+
+def _labels_like(table: Table, label: str, classes: NDArray[Any], source: str) -> NDArray[Any]:
+    """The label of each row, as one of the classes that the weights know."""
+    from luce.labels import encode_labels
+
+    known = classes.tolist()
+    codes = encode_labels(table.column(label), known, f"{source}, label {label!r}")
+    if (codes < 0).any():
+        row = int(np.argmax(codes < 0))
+        raise InputError(f"{source}: row {row + 1} has a label that is none of the classes {known[:5]!r}")
+    return np.asarray(classes[codes])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

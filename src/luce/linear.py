@@ -17,6 +17,7 @@ from luce.arrays import array_of
 from luce.errors import InputError, LuceWarning, NotFittedError
 from luce.features import Features
 from luce.functional import available_threads, log_sigmoid, log_softmax, sigmoid, softmax
+from luce.inference import Inference, infer
 from luce.inputs import class_weights_of, classes_of, codes_among, features_of, names_of, weights_of
 from luce.path import ABSENT, RULES, Path, Problem, choose_l2, with_absent
 from luce.solver import Certificate, Progress, minimise
@@ -134,6 +135,7 @@ class SoftmaxRegression:
             seed=self.seed,
             start=self._start(classes, features.columns),
             time_limit=self.time_limit,
+            inference=self.inference,
         )
         warn_of(fit, self.l2, classes.tolist(), names)
         self._keep(fit, classes, names)
@@ -186,7 +188,7 @@ class SoftmaxRegression:
             return None
         if not np.array_equal(self.classes_, classes) or self.n_features_in_ != columns:
             return None
-        return np.vstack([self.coef_.T, self.intercept_])
+        return np.ascontiguousarray(np.vstack([self.coef_.T, self.intercept_]))
 
     def _keep(self, fit: LinearFit, classes: NDArray[Any], names: NDArray[np.object_] | None) -> None:
         self.coef_ = fit.point[:-1].T  # feature-major in memory, as the passes read it
@@ -196,7 +198,7 @@ class SoftmaxRegression:
         self.certificate_ = fit.certificate
         self.l2_ = fit.l2
         self.n_iter_ = fit.certificate.passes
-        for name, value in (("path_", fit.path), ("feature_names_in_", names)):
+        for name, value in (("path_", fit.path), ("inference_", fit.inference), ("feature_names_in_", names)):
             if value is not None:
                 setattr(self, name, value)
             elif hasattr(self, name):
@@ -284,12 +286,14 @@ def _names_differ(names: list[str], known: list[str]) -> str:
 
 @dataclass(frozen=True)
 class LinearFit:
-    """point: (columns + 1, outputs), the last row the intercepts; l2: the strength used; path: how it was chosen."""
+    """point: (columns + 1, outputs), the last row the intercepts; l2: the strength used; path: how it was chosen;
+    inference: standard errors, if they were asked for."""
 
     point: NDArray[np.float64]
     certificate: Certificate
     l2: float
     path: Path | None = None
+    inference: Inference | None = None
 
 
 def fit_linear(
@@ -306,6 +310,7 @@ def fit_linear(
     seed: int = 0,
     start: NDArray[np.float64] | None = None,
     time_limit: float | None = None,
+    inference: bool = False,
     progress: Progress | None = None,
 ) -> LinearFit:
     """The weights that minimise the penalised mean cross-entropy; for the models of this house."""
@@ -324,12 +329,15 @@ def fit_linear(
     if l2 == 0 and not l1 and not certificate.stopped:
         nearer = problem.solve(10 * strength, tol, start=point).point
         certificate = replace(certificate, separable=_separates(problem, point - nearer))
+    if inference and not whole:
+        raise InputError("inference needs rows of every class: some have no weight; leave their rows out")
+    inferred = infer(problem.objective(strength), point, solution.logits) if inference else None
     if intercept and point.shape[1] > 1:
         point[-1] -= point[-1].mean()  # a constant over all classes changes no probability
     if not whole:
         point = with_absent(point, classes, left)
         point[-1, np.setdiff1d(np.arange(classes), left)] = ABSENT
-    return LinearFit(point, certificate, strength, path)
+    return LinearFit(point, certificate, strength, path, inferred)
 
 
 def chosen_l2(problem: Problem, l2: float | str | None, l1: float, seed: int) -> tuple[float, Path | None]:
