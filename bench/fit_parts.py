@@ -155,10 +155,9 @@ def _print_l1(name: str, found: dict[str, Any]) -> None:
             text += f" (best {saga['nearest']:.0e} at {saga['nearest_seconds']:.3g} s)"
         print(f"  strength {place + 1} of {STRENGTHS}: luce {own:.3g} s, saga from the same start {text}")
     if least:
-        print(
-            f"  saga: these {len(found['saga'])} strengths take at least {least:.3g} s together (one that is not reached"
-        )
-        print(f"  counts as its longest run), the path no less: {least / found['total']:.3g} times luce's whole path")
+        places = len(found["saga"])
+        print(f"  saga: these {places} strengths take at least {least:.3g} s together (one that is not reached counts")
+        print(f"  as its longest run), the path no less: {least / found['total']:.3g} times luce's whole path")
 
 
 # auto: the strength chosen by the data
@@ -287,13 +286,24 @@ def fit_memory(who: str, folder: str) -> dict[str, int]:
 def _luce_fit() -> Callable[[Problem], Any]:
     import luce
 
-    return lambda problem: luce.SoftmaxRegression(threads=THREADS, tol=1e-3).fit(problem.X, problem.y)
+    def fit(problem: Problem) -> None:
+        luce.SoftmaxRegression(l2=_plain_l2(problem), tol=1e-2, threads=THREADS).fit(problem.X, problem.y)
+
+    return fit
 
 
 def _sklearn_fit() -> Callable[[Problem], Any]:
     from sklearn.linear_model import LogisticRegression
 
-    return lambda problem: LogisticRegression(max_iter=10).fit(problem.X, problem.y)
+    def fit(problem: Problem) -> None:
+        LogisticRegression(C=1 / (problem.rows * _plain_l2(problem)), max_iter=10).fit(problem.X, problem.y)
+
+    return fit
+
+
+def _plain_l2(problem: Problem) -> float:
+    """C = 1 for numbers up to 1, and the same model for the same numbers in another unit, such as pixels to 255."""
+    return float(problem.X.max()) ** 2 / problem.rows
 
 
 MEMORY: dict[str, Callable[[], Callable[[Problem], Any]]] = {"luce": _luce_fit, "scikit-learn": _sklearn_fit}

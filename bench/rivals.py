@@ -20,7 +20,8 @@ import scipy.sparse as sp
 from problems import Matrix, Penalty, Problem
 
 THREADS = 2
-DENSE_BYTES = 1 << 30  # a sparse matrix whose dense copy is at most so large is tried as that copy too
+DENSE_BYTES = 1 << 30  # a dense copy of a sparse matrix is at most so large,
+DENSE_SHARE = 0.2  # and tried beside the sparse one if at least so many of its numbers are stored
 LARGEST_HESSIAN = 6_000  # columns x outputs, for solvers that factor the whole Hessian
 NEVER = 1e-14  # a tolerance that does not stop a fit before its iterations are used up
 MANY = 1_000_000  # iterations, where the tolerance shall decide
@@ -35,17 +36,24 @@ class Facts:
     columns: int
     outputs: int
     sparse: bool
+    stored: float
     dtype: str
 
     @staticmethod
     def of(problem: Problem) -> Facts:
-        return Facts(problem.rows, problem.columns, problem.outputs, problem.sparse, str(problem.X.dtype))
+        x = problem.X
+        share = x.nnz / (problem.rows * problem.columns) if problem.sparse else 1.0
+        return Facts(problem.rows, problem.columns, problem.outputs, problem.sparse, share, str(x.dtype))
+
+    @property
+    def small(self) -> bool:
+        """Whether a dense copy is feasible."""
+        return self.rows * self.columns * 4 <= DENSE_BYTES
 
     @property
     def layouts(self) -> list[bool]:
         """Whether to make a dense copy: the ways worth trying."""
-        small = self.rows * self.columns * 4 <= DENSE_BYTES
-        return [False] + [True] * (self.sparse and small)
+        return [False] + [True] * (self.sparse and self.small and self.stored >= DENSE_SHARE)
 
 
 @dataclass(frozen=True)
@@ -149,9 +157,7 @@ class ScikitLearn(Rival):
                 found += [Setting(solver, dtype, densify, first=first) for dtype in ("float32", "float64")]
         if facts.outputs == 1:
             found += self.liblinear()
-        if facts.sparse:
-            found.append(Setting("saga", "float32", first=4))
-        return found
+        return [*found, Setting("saga", "float32", first=4)]
 
     def liblinear(self) -> list[Setting]:
         ways = [(dual, scaling) for dual in (False, True) for scaling in SCALINGS]
@@ -196,10 +202,9 @@ class Intelex(Rival):
     name, module, package = "scikit-learn-intelex", "sklearnex.linear_model", "scikit-learn-intelex"
 
     def settings(self, facts: Facts) -> list[Setting]:
-        densify = facts.sparse
-        if densify and True not in facts.layouts:
+        if facts.sparse and not facts.small:
             return []
-        return [Setting("lbfgs", dtype, densify) for dtype in ("float32", "float64")]
+        return [Setting("lbfgs", dtype, facts.sparse) for dtype in ("float32", "float64")]
 
     def refusal(self, facts: Facts) -> str:
         return "hands sparse data to scikit-learn"
@@ -223,12 +228,10 @@ class Cyanure(Rival):
         # of its solvers, MISO diverges and SVRG hangs on sparse data of more than two classes
         found = []
         for densify in facts.layouts:
-            safe = facts.outputs > 1 and facts.sparse and not densify
-            for solver in ("qning-ista",) if safe else ("auto", "qning-ista"):
-                found.append(Setting(solver, "float32", densify))
-            if not safe:
+            found += [Setting("qning-ista", dtype, densify) for dtype in ("float32", "float64")]
+            if facts.outputs == 1 or not facts.sparse or densify:
+                found += [Setting("auto", dtype, densify) for dtype in ("float32", "float64")]
                 found.append(Setting("auto", "float32", densify, options=(("n_threads", 1),)))
-                found.append(Setting("auto", "float64", densify))
         return found
 
     def fit(self, data: tuple[Any, np.ndarray], penalty: Penalty, setting: Setting, effort: int, start: Any) -> Fitted:

@@ -16,6 +16,7 @@
 #include "gram.h"
 #include "kernels.h"
 #include "quasi_newton.h"
+#include "row_space.h"
 #include "softmax.h"
 #include "symmetric.h"
 
@@ -152,6 +153,26 @@ double gradient_at(const Design& d, OutMatrix logits, std::optional<Matrix<doubl
     nb::gil_scoped_release free;
     return luce::gradient_at(d.x, logits.data(), direction ? direction->data() : nullptr, step, d.x.rows, labels.y,
                              correction ? correction->data() : nullptr, gradient.data(), threads);
+}
+
+double residuals(Matrix<double> logits, const Labels& labels, std::optional<Vector<double>> correction,
+                 OutMatrix residual, int threads) {
+    const int outputs = labels.y.outputs();
+    check_logits(labels.rows(), outputs, logits.shape(0), logits.shape(1));
+    check_logits(labels.rows(), outputs, residual.shape(0), residual.shape(1));
+    require(!correction || static_cast<int>(correction->shape(0)) == outputs, "one correction for each output");
+    nb::gil_scoped_release free;
+    return luce::residuals(logits.data(), labels.rows(), labels.rows(), labels.y,
+                           correction ? correction->data() : nullptr, residual.data(), threads);
+}
+
+void transposed_product(const Design& d, Matrix<double> residual, OutMatrix gradient, int threads) {
+    require(static_cast<Index>(residual.shape(1)) == d.x.rows, "the residual must be outputs x rows");
+    require(static_cast<Index>(gradient.shape(0)) == d.x.columns() && gradient.shape(1) == residual.shape(0),
+            "the gradient must be columns x outputs");
+    nb::gil_scoped_release free;
+    luce::transposed_product(d.x, residual.data(), d.x.rows, static_cast<int>(residual.shape(0)), gradient.data(),
+                             threads);
 }
 
 double cross_entropy(const Design& d, Matrix<double> w, Vector<double> b, const Labels& labels, OutMatrix gradient,
@@ -295,7 +316,7 @@ public:
     using Cube = nb::ndarray<const double, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 
     QuasiNewton(Vector<Index> exact, Vector<Index> rest, int outputs, int memory)
-        : exact_(exact), rest_(rest), history_(length(exact, rest, outputs), memory) {
+        : exact_(exact), rest_(rest), history_(luce::Product{length(exact, rest, outputs)}, memory) {
         require(outputs >= 1 && memory >= 0, "at least one output, no negative memory");
         metric_.columns = static_cast<Index>(exact.shape(0) + rest.shape(0));
         metric_.outputs = outputs;
@@ -360,6 +381,50 @@ private:
     Matrix<double> basis_, diagonal_;
     Cube factors_;
     luce::Metric metric_;
+    luce::History history_;
+};
+
+// X X' of a sparse design, and the last steps of a solver whose vectors are [a | X X'a | b] (core/quasi_newton.h).
+class RowSpace {
+public:
+    explicit RowSpace(const Design& d) : space_(checked(d)) {}
+
+    void product(Matrix<double> a, OutMatrix z, int threads) const {
+        require(static_cast<Index>(a.shape(1)) == space_.rows() && a.shape(0) == z.shape(0) && a.shape(1) == z.shape(1),
+                "a and z must be outputs x rows");
+        nb::gil_scoped_release free;
+        space_.product(a.data(), static_cast<int>(a.shape(0)), z.data(), threads);
+    }
+
+private:
+    static const luce::Csr& checked(const Design& d) {
+        require(d.x.dense_columns == 0 && d.x.sparse.columns > 0, "the design must be sparse alone");
+        return d.x.sparse;
+    }
+    luce::RowSpace space_;
+};
+
+class PairedHistory {
+public:
+    PairedHistory(Index length, Index paired, int memory)
+        : length_(length), history_(luce::Product{length, paired}, memory) {
+        require(length >= 1 && paired >= 0 && 2 * paired <= length && memory >= 1, "a vector is [a | z | b]");
+    }
+    void forget() { history_.forget(); }
+    void remember(Vector<double> step, Vector<double> change, int threads) {
+        require(has_length(step) && has_length(change), "vectors of another length");
+        nb::gil_scoped_release free;
+        history_.remember(step.data(), change.data(), threads);
+    }
+    double direction(Vector<double> gradient, double first, OutVector out, int threads) const {
+        require(has_length(gradient) && static_cast<Index>(out.shape(0)) == length_, "vectors of another length");
+        nb::gil_scoped_release free;
+        return history_.direction(gradient.data(), first, out.data(), threads);
+    }
+
+private:
+    bool has_length(const Vector<double>& v) const { return static_cast<Index>(v.shape(0)) == length_; }
+    Index length_;
     luce::History history_;
 };
 
@@ -522,6 +587,10 @@ NB_MODULE(_core, m) {
     m.def("along", &along, "logits"_a.noconvert(), "direction"_a.noconvert(), "step"_a, "labels"_a, "threads"_a);
     m.def("gradient_at", &gradient_at, "design"_a, "logits"_a.noconvert(), "direction"_a.none().noconvert(), "step"_a,
           "labels"_a, "correction"_a.none().noconvert(), "gradient"_a.noconvert(), "threads"_a);
+    m.def("residuals", &residuals, "logits"_a.noconvert(), "labels"_a, "correction"_a.none().noconvert(),
+          "residual"_a.noconvert(), "threads"_a);
+    m.def("transposed_product", &transposed_product, "design"_a, "residual"_a.noconvert(), "gradient"_a.noconvert(),
+          "threads"_a);
     m.def("cross_entropy", &cross_entropy, "design"_a, "weights"_a.noconvert(), "bias"_a.noconvert(), "labels"_a,
           "gradient"_a.noconvert(), "threads"_a);
     m.def("hessian_product", &hessian_product, "design"_a, "logits"_a.noconvert(), "labels"_a, "v"_a.noconvert(),
@@ -551,6 +620,15 @@ NB_MODULE(_core, m) {
         .def("forget", &QuasiNewton::forget)
         .def("remember", &QuasiNewton::remember, "step"_a.noconvert(), "change"_a.noconvert(), "threads"_a)
         .def("direction", &QuasiNewton::direction, "gradient"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
+    nb::class_<RowSpace>(m, "RowSpace")
+        .def(nb::init<const Design&>(), "design"_a)
+        .def("product", &RowSpace::product, "a"_a.noconvert(), "z"_a.noconvert(), "threads"_a);
+    nb::class_<PairedHistory>(m, "PairedHistory")
+        .def(nb::init<Index, Index, int>(), "length"_a, "paired"_a, "memory"_a)
+        .def("forget", &PairedHistory::forget)
+        .def("remember", &PairedHistory::remember, "step"_a.noconvert(), "change"_a.noconvert(), "threads"_a)
+        .def("direction", &PairedHistory::direction, "gradient"_a.noconvert(), "first"_a, "out"_a.noconvert(),
+             "threads"_a);
     nb::class_<Columns>(m, "Columns")
         .def(nb::init<const Design&, Vector<Index>, Vector<Index>>(), "design"_a, "rows"_a.noconvert(),
              "columns"_a.noconvert())

@@ -9,13 +9,8 @@ namespace {
 // Calls body(column, value) for what a row stores.
 template <class Body>
 void cells(const Features& x, Index row, const Body& body) {
-    for (Index j = 0; j < x.dense32.columns; ++j)
-        body(j, static_cast<double>(x.dense32.data[row * x.dense32.row_stride + j * x.dense32.column_stride]));
-    for (Index j = 0; j < x.dense64.columns; ++j)
-        body(j, x.dense64.data[row * x.dense64.row_stride + j * x.dense64.column_stride]);
-    if (x.sparse.columns == 0) return;
-    for (Index e = x.sparse.starts[row]; e < x.sparse.starts[row + 1]; ++e)
-        body(x.dense_columns + x.sparse.indices[e], x.sparse.value(e));
+    dense_row(x, row, body);
+    sparse_cells(x.sparse, row, [&](Index j, double value) { body(x.dense_columns + j, value); });
 }
 
 using Numbers = std::vector<double>;

@@ -308,6 +308,42 @@ double gradient_at(const Features& x, double* logits, const double* direction, d
     return sums.back();
 }
 
+double residuals(const double* logits, Index stride, Index rows, const Targets& y, const double* correction,
+                 double* residual, int threads) {
+    const int outputs = y.outputs();
+    const Chunks chunks(rows, 1);
+    double loss = 0.0;
+    sum_over_chunks(chunks, 1, worth(threads, 20.0 * rows * outputs), &loss, [&](Index c, double* part) {
+        Scratch s(0, outputs);
+        for (Index t = chunks.first_tile(c); t < chunks.end_tile(c); ++t) {
+            const int n = chunks.rows_in(t);
+            gather(logits, stride, t, n, outputs, s.z.data());
+            *part += sweep_tile(s, outputs, y, t, n, correction);
+            scatter(s.residual.data(), stride, t, n, outputs, residual);
+        }
+    });
+    return loss;
+}
+
+void transposed_product(const Features& x, const double* residual, Index stride, int outputs, double* gradient,
+                        int threads) {
+    const Index width = x.columns() * outputs, ranges = 8;
+    std::fill(gradient, gradient + width, 0.0);
+    parallel_for(ranges, worth(threads, 2 * operations(x, outputs)), [&](Index g) {
+        const Index first = x.columns() * g / ranges, end = x.columns() * (g + 1) / ranges;
+        Numbers r(outputs);
+        for (Index i = 0; i < x.rows; ++i) {
+            for (int k = 0; k < outputs; ++k) r[k] = residual[k * stride + i];
+            const auto add = [&](Index j, double value) {
+                if (j < first || j >= end) return;
+                for (int k = 0; k < outputs; ++k) gradient[j * outputs + k] += value * r[k];
+            };
+            dense_row(x, i, add);
+            sparse_cells(x.sparse, i, [&](Index j, double value) { add(x.dense_columns + j, value); });
+        }
+    });
+}
+
 double cross_entropy(const Features& x, const double* weights, const double* bias, const Targets& y, double* gradient,
                      int threads) {
     const int outputs = y.outputs();

@@ -35,6 +35,14 @@ Derivatives along(const double* logits, const double* direction, double step, In
 double gradient_at(const Features& x, double* logits, const double* direction, double step, Index stride,
                    const Targets& y, const double* correction, double* gradient, int threads);
 
+// The loss at the logits, and residual (outputs x stride) = r_i as gradient_at has them.
+double residuals(const double* logits, Index stride, Index rows, const Targets& y, const double* correction,
+                 double* residual, int threads);
+
+// gradient[j * outputs + k] = sum_i x_ij r_ik for the columns of X, r being outputs x stride.
+void transposed_product(const Features& x, const double* residual, Index stride, int outputs, double* gradient,
+                        int threads);
+
 // The whole in one read of X: loss and gradient at (weights, bias).
 double cross_entropy(const Features& x, const double* weights, const double* bias, const Targets& y, double* gradient,
                      int threads);

@@ -97,24 +97,6 @@ std::uint64_t mixed(std::uint64_t key) {
     return key ^ (key >> 31);
 }
 
-// Calls body(column, value) for the dense part of a row.
-template <class Body>
-void dense_row(const Features& x, Index row, const Body& body) {
-    const auto each = [&](const auto& view) {
-        const auto* at = view.data + row * view.row_stride;
-        for (Index j = 0; j < view.columns; ++j) body(j, static_cast<double>(at[j * view.column_stride]));
-    };
-    if (x.dense_columns == 0) return;
-    x.dense32.data != nullptr ? each(x.dense32) : each(x.dense64);
-}
-
-// Calls body(entry's sparse column, its value) for what a row stores in the sparse part.
-template <class Body>
-void sparse_cells(const Csr& x, Index row, const Body& body) {
-    if (x.columns == 0) return;
-    for (Index e = x.starts[row]; e < x.starts[row + 1]; ++e) body(x.indices[e], x.value(e));
-}
-
 }  // namespace
 
 void submatrix(const Features& x, const Index* rows, Index row_count, const Index* columns, Index column_count,

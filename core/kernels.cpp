@@ -371,6 +371,59 @@ static void backward_sparse(const Csr& x, Index first, int rows, const double* r
     }
 }
 
+typedef double Four __attribute__((vector_size(32)));
+
+LUCE_INLINE Four load_four(const double* p) {
+    Four v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+}
+
+// One group of at most 4 * GROUPS classes.
+template <int GROUPS, class T>
+static void column_group(const Index* starts, Index first, Index end, const std::int32_t* rows, const T* values,
+                         const double* a, Index width, double* z) {
+    for (Index j = first; j < end; ++j) {
+        Four sum[GROUPS] = {};
+        for (Index e = starts[j]; e < starts[j + 1]; ++e) {
+            const double* from = a + rows[e] * width;
+            const double value = static_cast<double>(values[e]);
+#pragma GCC unroll 8
+            for (int g = 0; g < GROUPS; ++g) sum[g] += value * load_four(from + 4 * g);
+        }
+        for (Index e = starts[j]; e < starts[j + 1]; ++e) {
+            double* to = z + rows[e] * width;
+            const double value = static_cast<double>(values[e]);
+#pragma GCC unroll 8
+            for (int g = 0; g < GROUPS; ++g) {
+                const Four now = load_four(to + 4 * g) + value * sum[g];
+                __builtin_memcpy(to + 4 * g, &now, sizeof now);
+            }
+        }
+    }
+}
+
+template <class T>
+static void columns_alone(const Index* starts, Index first, Index end, const std::int32_t* rows, const T* values,
+                          const double* a, double* z) {
+    for (Index j = first; j < end; ++j) {
+        double sum = 0.0;
+        for (Index e = starts[j]; e < starts[j + 1]; ++e) sum += static_cast<double>(values[e]) * a[rows[e]];
+        for (Index e = starts[j]; e < starts[j + 1]; ++e) z[rows[e]] += static_cast<double>(values[e]) * sum;
+    }
+}
+
+template <class T>
+static void columns_of(const Index* starts, Index first, Index end, const std::int32_t* rows, const T* values,
+                       const double* a, Index width, double* z) {
+    if (width == 1) return columns_alone(starts, first, end, rows, values, a, z);
+    Index k = 0;
+    for (; k + 20 <= width; k += 20) column_group<5>(starts, first, end, rows, values, a + k, width, z + k);
+    for (; k + 12 <= width; k += 12) column_group<3>(starts, first, end, rows, values, a + k, width, z + k);
+    for (; k + 8 <= width; k += 8) column_group<2>(starts, first, end, rows, values, a + k, width, z + k);
+    for (; k < width; k += 4) column_group<1>(starts, first, end, rows, values, a + k, width, z + k);
+}
+
 typedef float SingleVec __attribute__((vector_size(WIDTH * 8)));  // as wide as Vec, twice as many
 constexpr int LEFT = WIDTH == 8 ? 8 : WIDTH == 4 ? 6 : 4, RIGHT_PARTS = 2;
 constexpr int RIGHT = RIGHT_PARTS * 2 * WIDTH;
@@ -474,6 +527,8 @@ const Kernels table = {
     curvature,
     backward,
     backward_sparse,
+    columns_of<float>,
+    columns_of<double>,
     LEFT,
     RIGHT,
     outer,

@@ -46,6 +46,12 @@ struct Kernels {
     // gradient[index * outputs + k] += value * residual[k] for the stored values of the sparse rows
     void (*backward_sparse)(const Csr& x, Index first, int rows, const double* residual, int outputs, double* gradient,
                             double* scratch);
+    // For columns [first, end) of a matrix by columns: z[row * width + k] += x_j (x_j' a)_k, both rows x width; width
+    // is 1 or a multiple of 4
+    void (*columns32)(const Index* starts, Index first, Index end, const std::int32_t* rows, const float* values,
+                      const double* a, Index width, double* z);
+    void (*columns64)(const Index* starts, Index first, Index end, const std::int32_t* rows, const double* values,
+                      const double* a, Index width, double* z);
     // block[a * right + v] += sum over rows of w[r] * x[r * stride + a] * y[r * stride + v], in float over these rows;
     // `left` and `right` are the sides that fill the registers
     int left, right;

@@ -75,33 +75,53 @@ void Metric::solve_part(const Index* chosen, Index n, const double* gradient, do
     });
 }
 
+double Product::operator()(const double* u, const double* v, int threads) const {
+    if (paired == 0) return dot(u, v, length, threads);
+    const Index rest = length - 2 * paired;
+    return dot(u, v + paired, paired, threads) + kernels().dot(u + 2 * paired, v + 2 * paired, rest);
+}
+
 void History::remember(const double* step, const double* change, int threads) {
-    const double product = dot(step, change, length_, threads);
-    if (!(product > 1e-14 * dot(change, change, length_, threads))) return;
+    const double product = product_(step, change, threads), square = product_(change, change, threads);
+    if (!(product > 1e-14 * square)) return;
     if (static_cast<int>(pairs_.size()) == memory_) {
         std::rotate(pairs_.begin(), pairs_.begin() + 1, pairs_.end());
     } else {
         pairs_.emplace_back();
     }
     Pair& last = pairs_.back();
-    last.step.assign(step, step + length_);
-    last.change.assign(change, change + length_);
+    last.step.assign(step, step + product_.length);
+    last.change.assign(change, change + product_.length);
     last.product = product;
+    last.stiffness = square / product;
+}
+
+template <class Solve>
+double History::two_loops(const double* gradient, double* out, int threads, const Solve& solve) const {
+    const Index length = product_.length;
+    std::vector<double> q(gradient, gradient + length), share(pairs_.size());
+    for (std::size_t i = pairs_.size(); i-- > 0;) {
+        share[i] = product_(pairs_[i].step.data(), q.data(), threads) / pairs_[i].product;
+        subtract(q.data(), pairs_[i].change.data(), share[i], length, threads);
+    }
+    solve(q.data());
+    for (std::size_t i = 0; i < pairs_.size(); ++i) {
+        const double back = product_(pairs_[i].change.data(), out, threads) / pairs_[i].product;
+        subtract(out, pairs_[i].step.data(), back - share[i], length, threads);
+    }
+    for (Index i = 0; i < length; ++i) out[i] = -out[i];
+    return product_(gradient, out, threads);
 }
 
 double History::direction(const double* gradient, const Metric& metric, double* out, int threads) const {
-    std::vector<double> q(gradient, gradient + length_), share(pairs_.size());
-    for (std::size_t i = pairs_.size(); i-- > 0;) {
-        share[i] = dot(pairs_[i].step.data(), q.data(), length_, threads) / pairs_[i].product;
-        subtract(q.data(), pairs_[i].change.data(), share[i], length_, threads);
-    }
-    metric.solve(q.data(), out, threads);
-    for (std::size_t i = 0; i < pairs_.size(); ++i) {
-        const double back = dot(pairs_[i].change.data(), out, length_, threads) / pairs_[i].product;
-        subtract(out, pairs_[i].step.data(), back - share[i], length_, threads);
-    }
-    for (Index i = 0; i < length_; ++i) out[i] = -out[i];
-    return dot(gradient, out, length_, threads);
+    return two_loops(gradient, out, threads, [&](const double* q) { metric.solve(q, out, threads); });
+}
+
+double History::direction(const double* gradient, double first, double* out, int threads) const {
+    const double inverse = pairs_.empty() ? first : 1.0 / pairs_.back().stiffness;
+    return two_loops(gradient, out, threads, [&](const double* q) {
+        for (Index i = 0; i < product_.length; ++i) out[i] = inverse * q[i];
+    });
 }
 
 }  // namespace luce

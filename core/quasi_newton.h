@@ -29,22 +29,34 @@ private:
                     const Solve& solve) const;
 };
 
+// The inner product of two vectors of `length` numbers. With `paired` numbers, a vector is [a | z | b], a and z of that
+// many each, and the product of u and v is u.a v.z + u.b v.b: vectors X'a told by a and z = X X'a (row_space.h).
+struct Product {
+    Index length, paired = 0;
+    double operator()(const double* u, const double* v, int threads) const;
+};
+
 // The last `memory` steps and the changes of the gradient along them.
 class History {
 public:
-    History(Index length, int memory) : length_(length), memory_(memory) {}
+    History(Product product, int memory) : product_(product), memory_(memory) {}
     void forget() { pairs_.clear(); }
     // A pair along which the gradient does not grow says nothing about a minimum and is not kept.
     void remember(const double* step, const double* change, int threads);
     // out = minus the inverse Hessian estimate times the gradient; gives its product with the gradient.
     double direction(const double* gradient, const Metric& metric, double* out, int threads) const;
+    // The same with the newest pair's curvature for a metric, `first` times the identity where there is no pair yet.
+    double direction(const double* gradient, double first, double* out, int threads) const;
 
 private:
+    template <class Solve>
+    double two_loops(const double* gradient, double* out, int threads, const Solve& solve) const;
     struct Pair {
         std::vector<double> step, change;
-        double product;  // step . change
+        double product;    // step . change
+        double stiffness;  // change . change / step . change
     };
-    Index length_;
+    Product product_;
     int memory_;
     std::vector<Pair> pairs_;
 };

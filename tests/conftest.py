@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+# scikit-learn's check of arrays of other libraries skips itself unless this was set before SciPy was imported.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
 pytest.register_assert_rewrite("commands", "container_bytes", "parsing", "reading")
 

@@ -60,6 +60,22 @@ class Features:
             rows=self.rows,
         )
 
+    @property
+    def wide(self) -> bool:
+        """Whether weights are better told by a number a row: all sparse, with more columns than rows."""
+        return self.dense is None and self.sparse_columns > self.rows
+
+    @cached_property
+    def row_space(self) -> _core.RowSpace:
+        """X X' as the core works it, for a wide matrix."""
+        return _core.RowSpace(self.design)
+
+    def transposed_product(self, residual: Array, threads: int) -> Array:
+        """X'R for R (outputs, rows): (columns, outputs)."""
+        out = np.empty((self.columns, len(residual)))
+        _core.transposed_product(self.design, residual, out, threads)
+        return out
+
     def logits(self, weights: Array, bias: Array, threads: int) -> Array:
         """X W + b, class by class: (outputs, rows) for weights of (columns, outputs)."""
         out = np.empty((weights.shape[1], self.rows))

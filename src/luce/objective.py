@@ -171,12 +171,17 @@ class Objective:
         if not self.intercept or self.prior is not None:  # no demand: there is no b, or a prior holds it
             return Gap(value, self.penalty_gap(point, gradient, loss))
         slope = gradient[-1]
+        correction = self.intercept_correction(logits, slope)
+        if correction is None:
+            return Gap(value, float("inf"))
+        _, moved = self.gradient_at(point, logits, correction=correction)
+        return Gap(value, self.penalty_gap(point, moved, loss) + max(float((correction * slope).sum()), 0.0))
+
+    def intercept_correction(self, logits: Array, slope: Array) -> Array | None:
+        """The c of `certify` for the gradient of the intercepts; None if it proves nothing."""
         hessian = np.empty((self.outputs, self.outputs))
         _core.intercept_curvature(logits, self.labels, hessian, self.threads)
         correction = np.empty(self.outputs)
         solved = _core.solve_symmetric(hessian.copy(), slope, 1e-13, correction)
         solved &= bool(np.abs((hessian * correction).sum(axis=1) - slope).max() <= 1e-12 * self.total)
-        if not (solved and np.abs(correction).max() <= 0.5):
-            return Gap(value, float("inf"))
-        _, moved = self.gradient_at(point, logits, correction=correction)
-        return Gap(value, self.penalty_gap(point, moved, loss) + max(float((correction * slope).sum()), 0.0))
+        return correction if solved and np.abs(correction).max() <= 0.5 else None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from luce import _core
 from luce.features import Array, Features
 from luce.objective import Objective
-from luce.solver import Solution, minimise
+from luce.solver import Solution, Start, minimise
 from luce.splits import kfold_of_groups
 
 FOLDS = 5
@@ -116,7 +116,7 @@ class _Search:
         fold_of_row = np.full(p.features.rows, -1)
         fold_of_row[counted] = kfold_of_groups(p.codes[counted], keys[counted], FOLDS)
         self.folds = [rows for f in range(FOLDS) if len(rows := np.flatnonzero(fold_of_row == f))]
-        self.starts: list[Array | None] = [None] * len(self.folds)
+        self.starts: list[Start | None] = [None] * len(self.folds)
         self.scored = np.zeros(p.features.rows, dtype=np.bool_)
         for rows in self.folds:
             seen = np.bincount(p.codes, weights=self._without(rows), minlength=p.classes) > 0
@@ -139,7 +139,7 @@ class _Search:
             solution = part.solve(l2, FOLD_TOLERANCE, start=self.starts[f])
             if solution.certificate.stopped == "interrupted":
                 raise KeyboardInterrupt
-            self.starts[f] = solution.point
+            self.starts[f] = solution.resume
             z = with_absent(np.ascontiguousarray(solution.logits[:, rows].T), p.classes, left)
             z[:, np.setdiff1d(np.arange(p.outputs), left)] = ABSENT if len(left) < p.classes else 0.0
             logits[rows] = z

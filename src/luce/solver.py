@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from luce import _core
 from luce.features import Array
 from luce.functional import sigmoid, softmax
-from luce.metric import Metric, sample
+from luce.metric import MEMORY, Metric, sample
 from luce.objective import Gap, Objective
 
 MOST_ITERATIONS = 3000
@@ -62,37 +63,65 @@ class Certificate:
         )
 
 
-@dataclass(frozen=True)
 class Solution:
-    point: Array
-    logits: Array
-    certificate: Certificate
+    """Where a solver ended; the point is worked out when it is asked for."""
+
+    def __init__(self, method: Method, certificate: Certificate) -> None:
+        self._method = method
+        self.certificate = certificate
+
+    @cached_property
+    def point(self) -> Array:
+        """(columns + 1, outputs), the last row the intercepts."""
+        return self._method.point()
+
+    @property
+    def logits(self) -> Array:
+        """(outputs, rows)"""
+        return self._method.logits
+
+    @property
+    def resume(self) -> Start:
+        """What a fit to a problem of the same rows and columns may start from."""
+        return self._method.resume()
 
 
-@dataclass
-class State:
-    """Where the solver is: a point, its logits, P there and the gradient of its smooth part."""
+@dataclass(frozen=True)
+class RowPoint:
+    """Weights X'A and intercepts b, for A (outputs, rows): `row_space` of a wide matrix."""
 
-    point: Array
-    logits: Array
-    value: float
-    gradient: Array
-    passes: int = 0
+    a: Array
+    b: Array
 
-    def rough_gap(self, o: Objective) -> float:
-        """The duality gap but for the intercepts, for free."""
-        return o.penalty_gap(self.point, self.gradient, self.value - o.penalty_of(self.point))
+
+Start = Array | RowPoint
 
 
 class Method(Protocol):
-    def advance(self, state: State) -> bool:
-        """Moves the state to a better point; False if rounding leaves none."""
+    """A way to the minimum. value: P where it is; logits there; passes: how often X was read."""
+
+    value: float
+    logits: Array
+    passes: int
+
+    def rough_gap(self) -> float:
+        """The duality gap but for the intercepts, for free."""
+
+    def prove(self) -> Gap:
+        """The duality gap, from logits worked afresh."""
+
+    def advance(self) -> bool:
+        """Goes on to a better point; False if rounding leaves none."""
+
+    def point(self) -> Array: ...
+
+    def resume(self) -> Start: ...
 
 
 def minimise(
     objective: Objective,
     tolerance: float = 1e-6,
-    start: Array | None = None,
+    start: Start | None = None,
     progress: Progress | None = None,
     time_limit: float | None = None,
 ) -> Solution:
@@ -100,19 +129,16 @@ def minimise(
 
     Ctrl-C and time_limit (seconds) end it at the best point so far, which the certificate marks.
     """
-    o, began = objective, time.monotonic()
-    point = o.start() if start is None else start.copy()
-    logits = o.logits(point)
-    state = State(point, logits, *o.gradient_at(point, logits), passes=2)
-    method: Method = ProximalNewton(o, tolerance) if o.l1 else QuasiNewton(o)
+    began = time.monotonic()
+    method = _method(objective, start)
     stopped, proven = "no further step", None
     try:
         for _ in range(MOST_ITERATIONS):
-            rough = state.rough_gap(o)
+            rough = method.rough_gap()
             if progress is not None:
-                progress(state.passes, rough / max(state.value, 1e-300))
-            if rough <= tolerance * state.value:
-                proven = _proven(o, state)
+                progress(method.passes, rough / max(method.value, 1e-300))
+            if rough <= tolerance * method.value:
+                proven = method.prove()
                 if proven.gap <= tolerance * proven.value:
                     stopped = ""
                     break
@@ -120,19 +146,22 @@ def minimise(
                 stopped = "time limit"
                 break
             proven = None
-            if not method.advance(state):
+            if not method.advance():
                 break
     except KeyboardInterrupt:
         stopped, proven = "interrupted", None
     if proven is None:
-        proven = _proven(o, state)
-    return Solution(state.point, state.logits, _certificate(o, proven, state.passes, time.monotonic() - began, stopped))
+        proven = method.prove()
+    seconds = time.monotonic() - began
+    return Solution(method, _certificate(objective, proven, method.passes, seconds, stopped))
 
 
-def _proven(o: Objective, state: State) -> Gap:
-    state.logits = o.logits(state.point)  # afresh: moving them step by step has left its rounding
-    state.passes += 3
-    return o.certify(state.point, state.logits)
+def _method(o: Objective, start: Start | None) -> Method:
+    if o.l1:
+        return ProximalNewton(o, start)
+    if o.features.wide and o.prior is None:
+        return RowSteps(o, start)
+    return QuasiNewton(o, start)
 
 
 def _certificate(o: Objective, final: Gap, passes: int, seconds: float, stopped: str) -> Certificate:
@@ -149,70 +178,246 @@ def _certificate(o: Objective, final: Gap, passes: int, seconds: float, stopped:
     )
 
 
-class QuasiNewton:
+class WeightSteps:
+    """What the methods share that keep weights: a point, its logits, P there and the gradient of its smooth part."""
+
+    def __init__(self, objective: Objective, start: Start | None) -> None:
+        self.objective = o = objective
+        if isinstance(start, RowPoint):
+            raise TypeError("weights told by rows start a fit on the same wide matrix alone")
+        self.weights = o.start() if start is None else start.copy()
+        self.logits = o.logits(self.weights)
+        self.value, self.gradient = o.gradient_at(self.weights, self.logits)
+        self.passes = 2
+
+    def rough_gap(self) -> float:
+        o = self.objective
+        return o.penalty_gap(self.weights, self.gradient, self.value - o.penalty_of(self.weights))
+
+    def prove(self) -> Gap:
+        self.logits = self.objective.logits(self.weights)  # afresh: moving them step by step has left its rounding
+        self.passes += 3
+        return self.objective.certify(self.weights, self.logits)
+
+    def point(self) -> Array:
+        return self.weights
+
+    def resume(self) -> Start:
+        return self.weights
+
+
+class QuasiNewton(WeightSteps):
     """Steps of limited-memory BFGS in a curvature metric, exact along each direction."""
 
-    def __init__(self, objective: Objective) -> None:
-        self.objective = objective
+    def __init__(self, objective: Objective, start: Start | None) -> None:
+        super().__init__(objective, start)
         self.metric = Metric(objective)
         self.iteration, self.refresh_at = 0, 0  # of the metric in blocks
         self.spent, self.before = np.inf, 0.0  # work since the coupled metric was taken; the gap before the last step
 
-    def _refresh_if_due(self, state: State) -> None:
+    def _refresh_if_due(self) -> None:
         """The coupled metric is taken again when the steps since have cost as much as it does and gain too little;
         that in blocks at iterations 0, 6, 18, 54, ..."""
-        metric, rough = self.metric, state.rough_gap(self.objective)
+        metric, rough = self.metric, self.rough_gap()
         due = self.iteration >= self.refresh_at
         if metric.coupled:
             due = self.spent >= metric.work and rough > 0.01 * self.before
         self.before = rough
         if due:
-            metric.refresh(state.logits)
+            metric.refresh(self.logits)
             self.refresh_at = max(6, 3 * self.iteration)
             self.spent = 0.0
 
-    def advance(self, state: State) -> bool:
+    def advance(self) -> bool:
         o, metric = self.objective, self.metric
-        self._refresh_if_due(state)
-        direction, slope = metric.direction(state.gradient)
+        self._refresh_if_due()
+        direction, slope = metric.direction(self.gradient)
         if not slope < 0:
             metric.pairs.forget()
             self.refresh_at = self.iteration
-            direction, slope = metric.direction(state.gradient)
+            direction, slope = metric.direction(self.gradient)
         along = o.logits(direction)
-        step = _line_search(o, state, direction, along, slope)
-        moved = state.point + step * direction
-        if np.array_equal(moved, state.point):
+        quadratic = Quadratic(
+            o.penalty_of(self.weights), _dot(o.pull(self.weights), direction), _dot(o.stiffness() * direction, direction)
+        )
+        step = _line_search(o, self.logits, along, self.value, slope, quadratic)
+        moved = self.weights + step * direction
+        if np.array_equal(moved, self.weights):
             return False
-        value, fresh = o.gradient_at(moved, state.logits, (along, step))
-        metric.remember(moved - state.point, fresh - state.gradient)
-        state.point, state.value, state.gradient = moved, value, fresh
-        state.passes += 2
+        value, fresh = o.gradient_at(moved, self.logits, (along, step))
+        metric.remember(moved - self.weights, fresh - self.gradient)
+        self.weights, self.value, self.gradient = moved, value, fresh
+        self.passes += 2
         self.spent += metric.step_work
         self.iteration += 1
         return True
+
+
+class RowSteps:
+    """Steps of limited-memory BFGS for a wide sparse matrix, on weights W = X'A: a number for each row and class.
+
+    The best weights are of this form (a zero gradient says l2 W = -X'R), and so are all gradients and steps. A vector
+    X'a is held as a and z = X X'a, so that inner products are those of rows, and a step reads X once (core/row_space.h).
+    """
+
+    def __init__(self, objective: Objective, start: Start | None) -> None:
+        self.objective = o = objective
+        self.space = o.features.row_space
+        shape = (o.outputs, o.features.rows)
+        self.size = shape[0] * shape[1]
+        self.passes = 0
+        self.pairs = _core.PairedHistory(2 * self.size + o.outputs, self.size, MEMORY)
+        self.at = self._vector()
+        a, z, b = self._parts(self.at)
+        b[:] = o.start()[-1]
+        if isinstance(start, RowPoint):
+            a[:], b[:] = start.a, start.b
+            self._product(a, z)
+        elif start is not None:
+            self._adopt(start)
+        self._settle()
+
+    def _adopt(self, start: Array) -> None:
+        """Weights of any form: A is what they would have at the optimum, -R / l2, if that is no worse than W = 0."""
+        o, kept = self.objective, self.at
+        residual = np.empty((o.outputs, o.features.rows))
+        cold, _ = self._value_at(kept), None
+        _core.residuals(o.logits(start), o.labels, None, residual, o.threads)
+        self.at = self._vector()
+        a, z, b = self._parts(self.at)
+        a[:], b[:] = residual / -o.penalty, start[-1]
+        self._product(a, z)
+        self.passes += 2
+        if not self._value_at(self.at) < cold:
+            self.at = kept
+
+    def _vector(self) -> Array:
+        return np.zeros(2 * self.size + self.objective.outputs)
+
+    def _parts(self, vector: Array) -> tuple[Array, Array, Array]:
+        """a and X X'a, (outputs, rows), and b, (outputs,): views of a vector."""
+        shape = (self.objective.outputs, self.objective.features.rows)
+        ends = self.size, 2 * self.size
+        return vector[: ends[0]].reshape(shape), vector[ends[0] : ends[1]].reshape(shape), vector[ends[1] :]
+
+    def _product(self, a: Array, out: Array) -> None:
+        self.space.product(a, out, self.objective.threads)
+        self.passes += 1
+
+    def _square(self, u: Array, v: Array) -> float:
+        """The inner product of the weights of two vectors."""
+        return _dot(self._parts(u)[0], self._parts(v)[1])
+
+    def _logits_of(self, vector: Array) -> Array:
+        _, z, b = self._parts(vector)
+        return z + b[:, np.newaxis]
+
+    def _value_at(self, vector: Array) -> float:
+        o = self.objective
+        loss, _, _ = o.along(self._logits_of(vector), np.zeros((o.outputs, o.features.rows)), 0.0)
+        return loss + 0.5 * o.penalty * self._square(vector, vector)
+
+    def _gradient(self, correction: Array | None = None) -> tuple[float, Array]:
+        """P and its gradient where the solver is."""
+        o = self.objective
+        a, z, _ = self._parts(self.at)
+        out = self._vector()
+        ga, gz, gb = self._parts(out)
+        loss = _core.residuals(self.logits, o.labels, correction, ga, o.threads)
+        if o.intercept:
+            gb[:] = ga.sum(axis=1)
+        self._product(ga, gz)
+        ga += o.penalty * a
+        gz += o.penalty * z
+        return loss + 0.5 * o.penalty * self._square(self.at, self.at), out
+
+    def _settle(self) -> None:
+        self.logits = self._logits_of(self.at)
+        self.value, self.gradient = self._gradient()
+
+    def rough_gap(self) -> float:
+        return max(self._square(self.gradient, self.gradient), 0.0) / (2 * self.objective.penalty)
+
+    def advance(self) -> bool:
+        o = self.objective
+        direction = self._vector()
+        first = 1.0 / (o.penalty + 0.25)
+        slope = self.pairs.direction(self.gradient, first, direction, o.threads)
+        if not slope < 0:
+            self.pairs.forget()
+            slope = self.pairs.direction(self.gradient, first, direction, o.threads)
+        along = self._logits_of(direction)
+        penalty = o.penalty
+        quadratic = Quadratic(
+            0.5 * penalty * self._square(self.at, self.at),
+            penalty * self._square(self.at, direction),
+            penalty * self._square(direction, direction),
+        )
+        step = _line_search(o, self.logits, along, self.value, slope, quadratic)
+        direction *= step
+        before, gradient = self.at, self.gradient
+        moved = before + direction
+        if np.array_equal(moved, before):
+            return False
+        self.at = moved
+        self._settle()
+        self.pairs.remember(direction, self.gradient - gradient, o.threads)
+        return True
+
+    def prove(self) -> Gap:
+        """As Objective.certify, on the rows."""
+        o = self.objective
+        a, z, _ = self._parts(self.at)
+        self._product(a, z)
+        self._settle()
+        if not o.intercept:
+            return Gap(self.value, self.rough_gap())
+        slope = np.array(self._parts(self.gradient)[2])
+        correction = o.intercept_correction(self.logits, slope)
+        if correction is None:
+            return Gap(self.value, float("inf"))
+        _, moved = self._gradient(correction)
+        left = max(self._square(moved, moved), 0.0) / (2 * o.penalty)
+        return Gap(self.value, left + max(float((correction * slope).sum()), 0.0))
+
+    def point(self) -> Array:
+        o = self.objective
+        a, _, b = self._parts(self.at)
+        return np.vstack([o.features.transposed_product(a, o.threads), b])
+
+    def resume(self) -> Start:
+        a, _, b = self._parts(self.at)
+        return RowPoint(a.copy(), b.copy())
 
 
 def _dot(a: Array, b: Array) -> float:
     return float(np.einsum("ij,ij->", a, b))  # one thread, one order; BLAS would choose its own
 
 
-def _line_search(o: Objective, state: State, direction: Array, along: Array, slope: float) -> float:
+@dataclass(frozen=True)
+class Quadratic:
+    """The smooth penalties along a direction: value + step linear + step^2 square / 2."""
+
+    value: float
+    linear: float
+    square: float
+
+
+def _line_search(
+    o: Objective, logits: Array, along: Array, value: float, slope: float, penalty: Quadratic
+) -> float:
     """A step that lowers the objective and at which its slope has fallen to LINE_SLOPE of the first.
 
     Works on the logits alone: safeguarded Newton, with the secant where Newton leaves the bracket.
     """
-    point, logits, value = state.point, state.logits, state.value
-    linear = _dot(o.pull(point), direction)
-    square = _dot(o.stiffness() * direction, direction)
-    penalty = o.penalty_of(point)
     low, high, step = 0.0, np.inf, 1.0
     slope_low, slope_high = slope, np.inf
     for _ in range(40):
         loss, first, second = o.along(logits, along, step)
-        lower = loss + penalty + step * (linear + 0.5 * step * square) <= value * (1 + 1e-12)  # up to rounding
-        first += linear + step * square
-        second += square
+        penalised = loss + penalty.value + step * (penalty.linear + 0.5 * step * penalty.square)
+        lower = penalised <= value * (1 + 1e-12)  # up to rounding
+        first += penalty.linear + step * penalty.square
+        second += penalty.square
         if lower and abs(first) <= LINE_SLOPE * abs(slope):
             break
         if first < 0:
@@ -230,22 +435,21 @@ def _line_search(o: Objective, state: State, direction: Array, along: Array, slo
     return step
 
 
-class ProximalNewton:
+class ProximalNewton(WeightSteps):
     """Steps to the minimum of the quadratic model plus the L1 penalty, over the columns whose weights may move."""
 
     FIRST_COLUMNS = 100  # columns that may start to move in one step, or twice as many as have weights already
 
-    def __init__(self, objective: Objective, tolerance: float) -> None:
-        self.objective = objective
-        self.tolerance = tolerance
+    def __init__(self, objective: Objective, start: Start | None) -> None:
+        super().__init__(objective, start)
         _, self.energy = objective.features.energy(objective.threads)
         self.wanted = max(4096, 16 * objective.features.columns if objective.features.columns < 1000 else 0)
 
-    def _columns(self, state: State) -> NDArray[np.int64]:
+    def _columns(self) -> NDArray[np.int64]:
         """The columns with a weight, and those without whose gradient exceeds the penalty most, ascending."""
         o = self.objective
-        has = np.any(state.point[:-1] != 0, axis=1)
-        beyond = np.abs(state.gradient[:-1]).max(axis=1) - o.l1
+        has = np.any(self.weights[:-1] != 0, axis=1)
+        beyond = np.abs(self.gradient[:-1]).max(axis=1) - o.l1
         beyond[has] = -np.inf
         wanted = np.flatnonzero(beyond > 0)
         most = max(self.FIRST_COLUMNS, 2 * int(has.sum()))
@@ -253,44 +457,44 @@ class ProximalNewton:
             wanted = wanted[np.argsort(-beyond[wanted], kind="stable")[:most]]
         return np.sort(np.concatenate([np.flatnonzero(has), wanted]))
 
-    def advance(self, state: State) -> bool:
+    def advance(self) -> bool:
         o = self.objective
-        columns = self._columns(state)
+        columns = self._columns()
         chosen = np.append(columns, o.features.columns)
-        direction = np.zeros_like(state.point)
-        direction[chosen] = self._model_step(state, columns, chosen)
+        direction = np.zeros_like(self.weights)
+        direction[chosen] = self._model_step(columns, chosen)
         along = o.logits(direction)
-        moved, step = self._backtrack(state, direction, along)
-        if step == 0.0 or np.array_equal(moved, state.point):
+        moved, step = self._backtrack(direction, along)
+        if step == 0.0 or np.array_equal(moved, self.weights):
             return False
-        state.value, state.gradient = o.gradient_at(moved, state.logits, (along, step))
-        state.point = moved
-        state.passes += 2
+        self.value, self.gradient = o.gradient_at(moved, self.logits, (along, step))
+        self.weights = moved
+        self.passes += 2
         return True
 
-    def _model_step(self, state: State, columns: NDArray[np.int64], chosen: NDArray[np.int64]) -> Array:
+    def _model_step(self, columns: NDArray[np.int64], chosen: NDArray[np.int64]) -> Array:
         o = self.objective
-        rows, scale = sample(o, state.logits, self.energy, self.wanted)
-        z = np.ascontiguousarray(state.logits[:, rows])
+        rows, scale = sample(o, self.logits, self.energy, self.wanted)
+        z = np.ascontiguousarray(self.logits[:, rows])
         shares = sigmoid(z) if o.outputs == 1 else softmax(z, axis=0)
         lists = _core.Columns(o.features.design, rows, columns)
-        enough = 0.02 * min(state.rough_gap(o), 0.1 * state.value)
+        enough = 0.02 * min(self.rough_gap(), 0.1 * self.value)
         found = np.empty((len(chosen), o.outputs))
-        weights, gradient = state.point[columns], np.ascontiguousarray(state.gradient[chosen])
+        weights, gradient = self.weights[columns], np.ascontiguousarray(self.gradient[chosen])
         lists.descend(shares, scale, weights, gradient, o.l1, o.penalty, o.intercept, enough, 200, found)
         return found
 
-    def _backtrack(self, state: State, direction: Array, along: Array) -> tuple[Array, float]:
+    def _backtrack(self, direction: Array, along: Array) -> tuple[Array, float]:
         """The longest of the steps 1, 1/2, 1/4, ... that lowers P by a tenth of what the model's slope promises."""
-        o, point, weights = self.objective, state.point, state.point[:-1]
-        promised = _dot(state.gradient, direction) + o.l1 * float(
+        o, point, weights = self.objective, self.weights, self.weights[:-1]
+        promised = _dot(self.gradient, direction) + o.l1 * float(
             np.sum(np.abs(weights + direction[:-1])) - np.sum(np.abs(weights))
         )
         step = 1.0
         for _ in range(40):
             moved = point + step * direction
-            loss, _, _ = o.along(state.logits, along, step)
-            if loss + o.penalty_of(moved) <= state.value * (1 + 1e-15) + 0.1 * step * min(promised, 0.0):
+            loss, _, _ = o.along(self.logits, along, step)
+            if loss + o.penalty_of(moved) <= self.value * (1 + 1e-15) + 0.1 * step * min(promised, 0.0):
                 return moved, step
             step /= 2
         return point, 0.0
