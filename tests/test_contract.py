@@ -31,7 +31,8 @@ from luce.errors import InputError, LuceWarning
 from luce.linear import SoftmaxRegression
 
 # The checks of weights against repeated rows compare to 1e-7, and weights lie within sqrt(2 gap / l2) of the optimum:
-# with tol = 1e-14, an objective below 1 and l2 = 0.01 that is 1.4e-6 at worst, and as a rule far less, as Newton's steps overshoot tol.
+# with tol = 1e-14, an objective below 1 and l2 = 0.01 that is 1.4e-6 at worst, as a rule far less, as Newton's steps
+# overshoot tol.
 ESTIMATORS = [SoftmaxRegression(tol=1e-14), SoftmaxRegression(l2=0.01, tol=1e-14)]
 
 Check = Callable[[Any], None]
@@ -320,22 +321,35 @@ def test_other_names_are_refused_in_scikit_learns_words(names: list[str], ask: s
         assert line.removeprefix("- ") in str(found.value)
 
 
-@pytest.mark.parametrize("ask", ["predict", "predict_proba", "predict_log_proba", "decision_function"])
-@pytest.mark.parametrize("fitted_with_names", [True, False])
-def test_names_on_one_side_only_warn_in_scikit_learns_words(fitted_with_names: bool, ask: str) -> None:
-    """At the line that asked, not at one of luce: that is where Python shows it."""
+def one_sided(fitted_with_names: bool) -> tuple[Any, Any, np.ndarray]:
+    """Rows to fit and to ask, with names on one side only, and labels."""
     x, y = drawn()
-    fitted, asked = (named(list("pqrs")), x) if fitted_with_names else (x, named(list("pqrs")))
+    return (named(list("pqrs")), x, y) if fitted_with_names else (x, named(list("pqrs")), y)
+
+
+@pytest.mark.parametrize("fitted_with_names", [True, False])
+def test_names_on_one_side_only_warn_in_scikit_learns_words(fitted_with_names: bool) -> None:
+    fitted, asked, y = one_sided(fitted_with_names)
     with pytest.warns(UserWarning, match="feature names") as wanted:
         LogisticRegression(max_iter=1000).fit(fitted, y).predict(asked)
     with pytest.warns(LuceWarning) as found:
-        answer = getattr(SoftmaxRegression(l2=0.01).fit(fitted, y), ask)(asked)
-    said = str(wanted[0].message).replace("LogisticRegression", "SoftmaxRegression")
+        answer = SoftmaxRegression(l2=0.01).fit(fitted, y).predict(asked)
     assert len(found) == 1
-    assert str(found[0].message).startswith(said)
     plain = SoftmaxRegression(l2=0.01).fit(np.asarray(fitted), y)
-    assert np.array_equal(answer, getattr(plain, ask)(np.asarray(asked)))
-    assert found[0].filename == __file__
+    assert np.array_equal(answer, plain.predict(np.asarray(asked)))
+    said = str(wanted[0].message).replace("LogisticRegression", "SoftmaxRegression")
+    assert str(found[0].message).startswith(said)
+
+
+@pytest.mark.parametrize("ask", ["predict", "predict_proba", "predict_log_proba", "decision_function", "score"])
+@pytest.mark.parametrize("fitted_with_names", [True, False])
+def test_a_warning_of_names_points_at_the_line_that_asked(fitted_with_names: bool, ask: str) -> None:
+    """Python shows that line, and shows a warning once for each."""
+    fitted, asked, y = one_sided(fitted_with_names)
+    model = SoftmaxRegression(l2=0.01).fit(fitted, y)
+    with pytest.warns(LuceWarning, match="names") as found:
+        getattr(model, ask)(*([asked, y] if ask == "score" else [asked]))
+    assert [warning.filename for warning in found] == [__file__]
 
 
 def test_a_mixture_of_names_is_refused_as_scikit_learn_does() -> None:
