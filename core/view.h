@@ -23,8 +23,9 @@ struct Csr {
 };
 
 // The rows of a design matrix [dense | sparse]: either part may have no columns.
-// The dense part is float32 or float64; exactly one of the two views is set.
+// The dense part is uint8 (numbers 0 to 255), float32 or float64; at most one of the views is set.
 struct Features {
+    View<std::uint8_t> dense8;
     View<float> dense32;
     View<double> dense64;
     Csr sparse;
