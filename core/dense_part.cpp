@@ -70,6 +70,7 @@ public:
     void backward(const double* residual) override {
         narrow_.resize(outputs_ * TILE);
         sums_.resize(outputs_ * stride_);
+        if (weights_ == nullptr && view_ != nullptr) k_.bring(rows_);
         k_.backward(rows_, residual, outputs_, narrow_.data(), sums_.data(), stride_);
     }
     void gradient(double* out) const override {
@@ -120,8 +121,8 @@ DensePlan::DensePlan(const Features& x, int outputs, bool single, const double* 
 
 std::unique_ptr<DensePart> DensePlan::part() const {
     if (!is_wide(x_)) return std::make_unique<Turned>(x_, outputs_, weights_);
-    if (single_) return std::make_unique<AsRows<float>>(x_, outputs_, by_class32_.data());
-    return std::make_unique<AsRows<double>>(x_, outputs_, by_class64_.data());
+    if (single_) return std::make_unique<AsRows<float>>(x_, outputs_, weights_ ? by_class32_.data() : nullptr);
+    return std::make_unique<AsRows<double>>(x_, outputs_, weights_ ? by_class64_.data() : nullptr);
 }
 
 }  // namespace luce

@@ -58,6 +58,8 @@ struct RowKernels {
     Rows<S> (*copy64)(const View<double>& x, Index first, int count, Index stride, S* copy);
     // z[k * TILE + r] = bias[k] + x_r . weights[k], 0 beyond the last row
     void (*forward)(const Rows<S>& x, const S* weights, Index stride, const double* bias, int outputs, double* z);
+    // a hint that backward comes next, where no forward was before
+    void (*bring)(const Rows<S>& x);
     // sums[k * stride + j] += sum_r x_rj residual[k * TILE + r]; narrow: a buffer for outputs * TILE numbers
     void (*backward)(const Rows<S>& x, const double* residual, int outputs, S* narrow, double* sums, Index stride);
 };

@@ -27,6 +27,51 @@ struct ClassBlocks {
     int size(int block) const { return classes / count + (block < classes % count); }
 };
 
+// GCC would rather load a number once for each product than keep it, and loads are scarcer than registers here.
+template <class R>
+LUCE_INLINE R kept(R v) {
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(v));
+#elif defined(__x86_64__)
+    __asm__("" : "+x"(v));
+#endif
+    return v;
+}
+
+// Makes the compiler load what nothing else needs.
+template <class R>
+LUCE_INLINE void read(R v) {
+#if defined(__AVX512F__)
+    __asm__ volatile("" : : "v"(v));
+#elif defined(__x86_64__)
+    __asm__ volatile("" : : "x"(v));
+#elif defined(__aarch64__)
+    __asm__ volatile("" : : "w"(v));
+#endif
+}
+
+// acc[i][j] += a(i) * b(j), each taken from memory once; of the fewer all stay in registers while the others go by.
+template <int A, int B, class R, class First, class Second>
+LUCE_INLINE void multiply_add(R (*acc)[B], const First& a, const Second& b) {
+    constexpr int FEW = A < B ? A : B, MANY = A < B ? B : A;
+    R few[FEW];
+#pragma GCC unroll 8
+    for (int i = 0; i < FEW; ++i) few[i] = kept(A < B ? a(i) : b(i));
+#pragma GCC unroll 8
+    for (int j = 0; j < MANY; ++j) {
+        const R one = kept(A < B ? b(j) : a(j));
+#pragma GCC unroll 8
+        for (int i = 0; i < FEW; ++i) acc[A < B ? i : j][A < B ? j : i] += few[i] * one;
+    }
+}
+
+// Asks memory for the line that holds p[at]. That may lie beyond the array: nothing is read.
+template <class S>
+LUCE_INLINE void ask_for(const S* p, Index at) {
+    const std::uintptr_t place = reinterpret_cast<std::uintptr_t>(p) + static_cast<std::uintptr_t>(at) * sizeof(S);
+    __builtin_prefetch(reinterpret_cast<const void*>(place), 0, 2);
+}
+
 // body.operator()<n>() for n from 1 to MOST_CLASSES
 template <int CLASSES = MOST_CLASSES, class Body>
 LUCE_INLINE void with_classes(int n, const Body& body) {
@@ -129,21 +174,15 @@ LUCE_INLINE void store_sums(R* v, double bias, double* z) {
     }
 }
 
-template <int ROWS, int CLASSES, class S, class R>
+template <int CLASSES, int ROWS, class S, class R>
 LUCE_INLINE void multiply_rows(const S* const* row, Index j, const S* weights, Index stride, R (*acc)[ROWS]) {
-    R x[ROWS];
-#pragma GCC unroll 8
-    for (int r = 0; r < ROWS; ++r) x[r] = load(row[r] + j);
-#pragma GCC unroll 8
-    for (int c = 0; c < CLASSES; ++c) {
-        const R w = load(weights + c * stride + j);
-#pragma GCC unroll 8
-        for (int r = 0; r < ROWS; ++r) acc[c][r] += x[r] * w;
-    }
+    multiply_add<CLASSES, ROWS>(
+        acc, [&](int c) { return load(weights + c * stride + j); }, [&](int r) { return load(row[r] + j); });
 }
 
-// Beyond the last row the last one is taken again: every row goes through the same instructions.
-template <class S, int CLASSES>
+// Beyond the last row the last one is taken again: every row goes through the same instructions. FIRST: these rows have
+// not been met yet, and those a little later are asked for.
+template <bool FIRST, class S, int CLASSES>
 static void forward_classes(const Rows<S>& x, const S* weights, Index stride, const double* bias, double* z) {
     typedef typename Whole<S>::type R;
     constexpr int N = Register<R>::LANES, ROWS = beside(CLASSES);
@@ -156,8 +195,12 @@ static void forward_classes(const Rows<S>& x, const S* weights, Index stride, co
             tail[i] = x.tails + r * x.tail_stride;
         }
         R acc[CLASSES][ROWS] = {};
-        for (Index j = 0; j < whole; j += N) multiply_rows<ROWS, CLASSES>(row, j, weights, stride, acc);
-        if (whole < x.columns) multiply_rows<ROWS, CLASSES>(tail, 0, weights + whole, stride, acc);
+        for (Index j = 0; j < whole; j += N) {
+            if (FIRST)
+                for (int r = 0; r < ROWS; ++r) ask_for(row[r], MOST_BESIDE * x.stride + j);
+            multiply_rows<CLASSES, ROWS>(row, j, weights, stride, acc);
+        }
+        if (whole < x.columns) multiply_rows<CLASSES, ROWS>(tail, 0, weights + whole, stride, acc);
 #pragma GCC unroll 8
         for (int c = 0; c < CLASSES; ++c) store_sums<S, ROWS>(acc[c], bias ? bias[c] : 0.0, z + c * TILE + r0);
     }
@@ -169,7 +212,11 @@ static void forward_rows(const Rows<S>& x, const S* weights, Index stride, const
     const ClassBlocks blocks(outputs);
     for (int b = 0, k = 0; b < blocks.count; k += blocks.size(b++))
         with_classes(blocks.size(b), [&]<int CLASSES>() {
-            forward_classes<S, CLASSES>(x, weights + k * stride, stride, bias ? bias + k : nullptr, z + k * TILE);
+            const double* from = bias ? bias + k : nullptr;
+            if (b == 0)
+                forward_classes<true, S, CLASSES>(x, weights, stride, from, z);
+            else
+                forward_classes<false, S, CLASSES>(x, weights + k * stride, stride, from, z + k * TILE);
         });
     for (int k = 0; k < outputs; ++k)
         for (int r = x.count; r < TILE; ++r) z[k * TILE + r] = 0.0;
@@ -186,6 +233,20 @@ LUCE_INLINE void add_to(double* sums, Floats v) {
     add_to(sums + WIDTH, widen(lanes + WIDTH));
 }
 
+// Rows that no forward has met are read once in the order of memory: the strips would fetch them line by line. (Asking
+// for so many lines at once would not do: most would be turned down.) Short rows are a strip or two.
+template <class S>
+static void bring_rows(const Rows<S>& x) {
+    constexpr Index N = Register<typename Whole<S>::type>::LANES, LINE = 64 / sizeof(S);
+    if (x.columns <= 2 * MOST_BESIDE * N) return;
+    for (int r = 0; r < x.count; ++r)
+        for (Index j = 0; j + N <= x.columns; j += LINE) {
+            const S* p = x.data + r * x.stride;
+            ask_for(p, MOST_BESIDE * x.stride + j);
+            read(load(p + j));
+        }
+}
+
 // One register after the other down the rows of a tile.
 template <class S>
 struct Strip {
@@ -200,17 +261,9 @@ static void backward_block(const Strip<S>& x, const S* residual, double* sums, I
     constexpr int N = Register<R>::LANES;
     R acc[CLASSES][PLACES] = {};
     const S* row = x.data;
-    for (int r = 0; r < x.count; ++r, row += x.stride) {
-        R v[PLACES];
-#pragma GCC unroll 8
-        for (int p = 0; p < PLACES; ++p) v[p] = load(row + p * N);
-#pragma GCC unroll 8
-        for (int c = 0; c < CLASSES; ++c) {
-            const R g = residual[c * TILE + r] - R{};
-#pragma GCC unroll 8
-            for (int p = 0; p < PLACES; ++p) acc[c][p] += v[p] * g;
-        }
-    }
+    for (int r = 0; r < x.count; ++r, row += x.stride)
+        multiply_add<CLASSES, PLACES>(
+            acc, [&](int c) { return residual[c * TILE + r] - R{}; }, [&](int p) { return load(row + p * N); });
 #pragma GCC unroll 8
     for (int c = 0; c < CLASSES; ++c)
 #pragma GCC unroll 8
