@@ -8,7 +8,11 @@ namespace {
 constexpr Index WIDE = 32;  // columns from which on rows are worked as they lie (measured: bench/README.md)
 
 bool is_wide(const Features& x) { return x.dense_columns >= WIDE; }
-Index padded(Index columns) { return (columns + ROW_STEP - 1) / ROW_STEP * ROW_STEP; }
+
+template <class S>
+Index padded(Index columns) {
+    return (columns + ROW_STEP<S> - 1) / ROW_STEP<S> * ROW_STEP<S>;
+}
 
 class Turned : public DensePart {
 public:
@@ -52,8 +56,8 @@ template <class S>
 class AsRows : public DensePart {
 public:
     AsRows(const Features& x, int outputs, const S* weights)
-        : x_(x), view_(as_it_lies<S>(x)), weights_(weights), outputs_(outputs), stride_(padded(x.dense_columns)),
-          buffer_(TILE * (view_ != nullptr ? ROW_STEP : stride_)) {}
+        : x_(x), view_(as_it_lies<S>(x)), weights_(weights), outputs_(outputs), stride_(padded<S>(x.dense_columns)),
+          buffer_(TILE * (view_ != nullptr ? ROW_STEP<S> : stride_)) {}
 
     void load(Index tile, int count) override {
         const Index first = tile * TILE;
@@ -99,7 +103,7 @@ private:
 
 template <class S>
 std::vector<S> by_class(const double* weights, Index columns, int outputs) {
-    const Index stride = padded(columns);
+    const Index stride = padded<S>(columns);
     std::vector<S> out(outputs * stride);
     for (Index j = 0; j < columns; ++j)
         for (int k = 0; k < outputs; ++k) out[k * stride + j] = static_cast<S>(weights[j * outputs + k]);

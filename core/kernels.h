@@ -44,13 +44,15 @@ struct Rows {
     int count;
 };
 
-constexpr Index ROW_STEP = 16;  // weights, sums and copied rows are padded to a multiple: whole registers of any kind
+// Weights, sums and copied rows are padded to whole registers of any kind.
+template <class S>
+constexpr Index ROW_STEP = 64 / sizeof(S);
 
 // Products of rows as they lie in memory, calculated in S: row_kernels.h. Weights and sums are class-major: class k
-// begins at k * stride, stride a multiple of ROW_STEP, zeros beyond the columns.
+// begins at k * stride, stride a multiple of ROW_STEP<S>, zeros beyond the columns.
 template <class S>
 struct RowKernels {
-    // rows first to first + count of x, where x.column_stride is 1; tails: a buffer for TILE * ROW_STEP numbers
+    // rows first to first + count of x, where x.column_stride is 1; tails: a buffer for TILE * ROW_STEP<S> numbers
     Rows<S> (*in_place)(const View<S>& x, Index first, int count, S* tails);
     // the same rows as S, copied to TILE * stride numbers, from any strides
     Rows<S> (*copy8)(const View<std::uint8_t>& x, Index first, int count, Index stride, S* copy);

@@ -58,6 +58,11 @@ class Features:
             rows=self.rows,
         )
 
+    @property
+    def can_be_single(self) -> bool:
+        """Whether a pass that may calculate in float32 would: a wide dense part that holds float32 or uint8."""
+        return self.design.can_be_single
+
     def logits(self, weights: Array, bias: Array, threads: int, single: bool = False) -> Array:
         """X W + b, class by class: (outputs, rows) for weights of (columns, outputs). single: float32 will do."""
         out = np.empty((weights.shape[1], self.rows))

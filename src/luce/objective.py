@@ -24,7 +24,8 @@ class Objective:
 
     Two classes have one column, the logit of the second class over the first (the sigmoid); K > 2 classes have K.
     The intercepts b are not penalised. Points are (columns + 1, outputs) float64, the last row is b;
-    logits are (outputs, rows).
+    logits are (outputs, rows). With `single`, the products with X may be rounded to float32, if X itself is no more
+    exact than that; losses and softmax stay double.
     """
 
     def __init__(
@@ -53,28 +54,29 @@ class Objective:
         point[-1] = log_shares[1] - log_shares[0] if self.outputs == 1 else log_shares - log_shares.mean()
         return point
 
-    def logits(self, point: Array) -> Array:
-        return self.features.logits(np.ascontiguousarray(point[:-1]), np.ascontiguousarray(point[-1]), self.threads)
+    def logits(self, point: Array, single: bool = False) -> Array:
+        weights, bias = np.ascontiguousarray(point[:-1]), np.ascontiguousarray(point[-1])
+        return self.features.logits(weights, bias, self.threads, single)
 
     def penalty_of(self, point: Array) -> float:
         return 0.5 * self.penalty * float(np.sum(point[:-1] ** 2))
 
-    def value_and_gradient(self, point: Array) -> tuple[float, Array]:
+    def value_and_gradient(self, point: Array, single: bool = False) -> tuple[float, Array]:
         """P and its gradient in one read of X."""
         gradient = np.empty_like(point)
         loss = _core.cross_entropy(
             self.features.design, np.ascontiguousarray(point[:-1]), np.ascontiguousarray(point[-1]), self.labels,
-            gradient, self.threads,
+            gradient, self.threads, single,
         )  # fmt: skip
         gradient[:-1] += self.penalty * point[:-1]
         return loss + self.penalty_of(point), gradient
 
-    def hessian_product(self, logits: Array, direction: Array) -> Array:
+    def hessian_product(self, logits: Array, direction: Array, single: bool = False) -> Array:
         """The Hessian of P at the point that has these logits, times a direction."""
         product = np.empty_like(direction)
         _core.hessian_product(
             self.features.design, logits, self.labels, np.ascontiguousarray(direction[:-1]),
-            np.ascontiguousarray(direction[-1]), product, self.threads,
+            np.ascontiguousarray(direction[-1]), product, self.threads, single,
         )  # fmt: skip
         product[:-1] += self.penalty * direction[:-1]
         return product
@@ -85,7 +87,12 @@ class Objective:
         return loss, slope, curve
 
     def gradient_at(
-        self, point: Array, logits: Array, move: tuple[Array, float] | None = None, correction: Array | None = None
+        self,
+        point: Array,
+        logits: Array,
+        move: tuple[Array, float] | None = None,
+        correction: Array | None = None,
+        single: bool = False,
     ) -> tuple[float, Array]:
         """P and its gradient at `point` from its logits, in one read of X.
 
@@ -95,7 +102,7 @@ class Objective:
         gradient = np.empty_like(point)
         direction, step = move if move is not None else (None, 0.0)
         loss = _core.gradient_at(
-            self.features.design, logits, direction, step, self.labels, correction, gradient, self.threads
+            self.features.design, logits, direction, step, self.labels, correction, gradient, self.threads, single
         )
         gradient[:-1] += self.penalty * point[:-1]
         return loss + self.penalty_of(point), gradient

@@ -25,6 +25,9 @@ MOST_ITERATIONS = 3000
 BLOCK_COLUMNS = 512  # columns with exact curvature when there are too many for all
 ALL_COLUMNS = 1200  # up to so many, all columns have exact curvature
 
+SINGLE_GAP = 1e-8  # rough relative gap down to which passes may calculate in float32
+SINGLE_NOISE = 100.0  # and how many times the gap that float32 rounding alone would show
+
 LINE_SLOPE = 0.3  # how exact the step along a direction is
 SAMPLE_ROWS = 8_192  # rows that the metric is made from, or 16 a column; of more than twice that, a sample
 
@@ -185,18 +188,34 @@ def _line_search(
     return step
 
 
+def _rough_gap(o: Objective, gradient: Array) -> float:
+    """What the gap would be if the intercepts were at their best."""
+    return _dot(gradient[:-1], gradient[:-1]) / (2 * o.penalty)
+
+
+def _afresh(o: Objective, point: Array) -> tuple[Array, float, Array]:
+    """Logits, value and gradient of a point in double: without what rounding has left in logits moved step by step."""
+    logits = o.logits(point)
+    return logits, *o.gradient_at(point, logits)
+
+
 def minimise(
     objective: Objective, tolerance: float = 1e-6, start: Array | None = None, progress: Progress | None = None
 ) -> Solution:
-    """Minimises the objective until its proven relative gap is at most `tolerance`, and reports the gap either way."""
+    """Minimises the objective until its proven relative gap is at most `tolerance`, and reports the gap either way.
+
+    Where X is no more exact than float32, so are the first passes: until the gap is small, or near what rounding alone
+    would show, which each refresh of the metric measures. Then, and for every proof, all is calculated in double.
+    """
     o, began = objective, time.monotonic()
+    single, noise = o.features.can_be_single, 0.0
     point = o.start() if start is None else start.copy()
-    logits = o.logits(point)
-    value, gradient = o.gradient_at(point, logits)
+    logits = o.logits(point, single)
+    value, gradient = o.gradient_at(point, logits, single=single)
     metric = Metric(o)
     passes, refresh_at = 2, 0
     for iteration in range(MOST_ITERATIONS):
-        rough = _dot(gradient[:-1], gradient[:-1]) / (2 * o.penalty)
+        rough = _rough_gap(o, gradient)
         if progress is not None:
             progress(passes, rough / max(value, 1e-300))
         if rough <= tolerance * value:
@@ -205,7 +224,14 @@ def minimise(
             passes += 3
             if proven.gap <= tolerance * proven.value:
                 return Solution(point, _certificate(o, proven, passes, time.monotonic() - began, tolerance))
+        if single and not rough > max(max(tolerance, SINGLE_GAP) * value, SINGLE_NOISE * noise):  # also if it is NaN
+            single, passes = False, passes + 2
+            logits, value, gradient = _afresh(o, point)
         if iteration >= refresh_at:
+            if single:
+                rounded, passes = gradient, passes + 2
+                logits, value, gradient = _afresh(o, point)
+                noise = _rough_gap(o, rounded - gradient)
             metric.refresh(logits)
             refresh_at = max(6, 3 * iteration)
         direction, slope = metric.direction(gradient)
@@ -213,12 +239,15 @@ def minimise(
             metric.pairs.forget()
             refresh_at = iteration
             direction, slope = metric.direction(gradient)
-        along = o.logits(direction)
+        along = o.logits(direction, single)
         step = _line_search(o, point, logits, direction, along, value, slope)
         moved = point + step * direction
-        if np.array_equal(moved, point):
-            break
-        value, fresh = o.gradient_at(moved, logits, (along, step))
+        if np.array_equal(moved, point) or not np.isfinite(step):
+            if not single:
+                break
+            noise = np.inf  # too much for float32
+            continue
+        value, fresh = o.gradient_at(moved, logits, (along, step), single=single)
         passes += 2
         metric.pairs.remember(moved - point, fresh - gradient, o.threads)
         point, gradient = moved, fresh
