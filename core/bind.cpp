@@ -51,12 +51,7 @@ public:
            std::optional<Strided<double>> dense64, std::optional<Vector<std::int64_t>> starts,
            std::optional<Vector<std::int32_t>> indices, std::optional<Vector<float>> values, Index sparse_columns,
            Index rows)
-        : dense8_(dense8),
-          dense32_(dense32),
-          dense64_(dense64),
-          starts_(starts),
-          indices_(indices),
-          values_(values) {
+        : dense8_(dense8), dense32_(dense32), dense64_(dense64), starts_(starts), indices_(indices), values_(values) {
         require(dense8.has_value() + dense32.has_value() + dense64.has_value() <= 1, "give the dense part once");
         require(rows >= 0, "no negative number of rows");
         x.rows = rows;
@@ -131,8 +126,7 @@ void forward(const Design& d, Matrix<double> w, Vector<double> b, OutMatrix out,
     check_weights(d, w, b);
     check_logits(d.x.rows, static_cast<int>(w.shape(1)), out.shape(0), out.shape(1));
     nb::gil_scoped_release free;
-    luce::forward(d.x, w.data(), b.data(), static_cast<int>(w.shape(1)), out.data(), d.x.rows, threads,
-                  single);
+    luce::forward(d.x, w.data(), b.data(), static_cast<int>(w.shape(1)), out.data(), d.x.rows, threads, single);
 }
 
 void check_gradient(const Design& d, std::size_t outputs, const OutMatrix& g) {
@@ -449,11 +443,12 @@ NB_MODULE(_core, m) {
     nb::set_leak_warnings(false);
     m.doc() = "The core: arrays in, arrays out. See core/*.h for the formulas.";
     nb::class_<Design>(m, "Design")
-        .def(
-            nb::init<std::optional<Strided<std::uint8_t>>, std::optional<Strided<float>>, std::optional<Strided<double>>, std::optional<Vector<std::int64_t>>,
-                     std::optional<Vector<std::int32_t>>, std::optional<Vector<float>>, Index, Index>(),
-            "dense8"_a.none().noconvert(), "dense32"_a.none().noconvert(), "dense64"_a.none().noconvert(), "starts"_a.none().noconvert(),
-            "indices"_a.none().noconvert(), "values"_a.none().noconvert(), "sparse_columns"_a, "rows"_a)
+        .def(nb::init<std::optional<Strided<std::uint8_t>>, std::optional<Strided<float>>,
+                      std::optional<Strided<double>>, std::optional<Vector<std::int64_t>>,
+                      std::optional<Vector<std::int32_t>>, std::optional<Vector<float>>, Index, Index>(),
+             "dense8"_a.none().noconvert(), "dense32"_a.none().noconvert(), "dense64"_a.none().noconvert(),
+             "starts"_a.none().noconvert(), "indices"_a.none().noconvert(), "values"_a.none().noconvert(),
+             "sparse_columns"_a, "rows"_a)
         .def_prop_ro("can_be_single", [](const Design& d) { return luce::can_be_single(d.x); });
     nb::class_<Labels>(m, "Labels")
         .def(nb::init<Vector<std::int32_t>, std::optional<Vector<double>>, int>(), "codes"_a.noconvert(),

@@ -290,8 +290,7 @@ Derivatives along(const double* logits, const double* direction, double step, In
 }
 
 double gradient_at(const Features& x, double* logits, const double* direction, double step, Index stride,
-                   const Targets& y, const double* correction, double* gradient, int threads,
-                   bool single) {
+                   const Targets& y, const double* correction, double* gradient, int threads, bool single) {
     const int outputs = y.outputs();
     const DensePlan plan(x, outputs, single, nullptr);
     Numbers sums((x.columns() + 1) * outputs + 1);

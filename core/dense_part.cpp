@@ -56,7 +56,11 @@ template <class S>
 class AsRows : public DensePart {
 public:
     AsRows(const Features& x, int outputs, const S* weights)
-        : x_(x), view_(as_it_lies<S>(x)), weights_(weights), outputs_(outputs), stride_(padded<S>(x.dense_columns)),
+        : x_(x),
+          view_(as_it_lies<S>(x)),
+          weights_(weights),
+          outputs_(outputs),
+          stride_(padded<S>(x.dense_columns)),
           buffer_(TILE * (view_ != nullptr ? ROW_STEP<S> : stride_)) {}
 
     void load(Index tile, int count) override {

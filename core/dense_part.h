@@ -1,8 +1,8 @@
 // What a pass does with the dense columns of X, a tile of rows after the other.
 //
-// Narrow matrices are turned: a tile is copied column by column, so that a row is a SIMD lane. Wide ones are worked along
-// the rows, in place where they lie row by row. The way and all bits depend on the number of columns, never on the order
-// of X in memory.
+// Narrow matrices are turned: a tile is copied column by column, so that a row is a SIMD lane. Wide ones are worked
+// along the rows, in place where they lie row by row. The way and all bits depend on the number of columns, never on
+// the order of X in memory.
 #pragma once
 #include <memory>
 #include <vector>

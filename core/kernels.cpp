@@ -475,8 +475,10 @@ static void subtract_scaled(double* a, const double* b, double factor, Index n) 
 
 template <class S>
 static constexpr RowKernels<S> ROW_KERNELS = {
-    rows_in_place<S>,       copied_rows<std::uint8_t, S>, copied_rows<float, S>,
-    copied_rows<double, S>, forward_rows<S>, bring_rows<S>,              backward_rows<S>,
+    rows_in_place<S>,      copied_rows<std::uint8_t, S>,
+    copied_rows<float, S>, copied_rows<double, S>,
+    forward_rows<S>,       bring_rows<S>,
+    backward_rows<S>,
 };
 
 extern const Kernels table;

@@ -1,7 +1,7 @@
 // Products with rows as they lie in memory: registers run along the columns, and X is read in place.
-// S is what is calculated in: float sums stay within a tile. The sums of a row are taken in an order that depends on the
-// number of columns alone, so that a row has the same logits wherever it stands and whatever stands beside it.
-// Only included by kernels.cpp, inside its namespace.
+// S is what is calculated in: float sums stay within a tile. The sums of a row are taken in an order that depends on
+// the number of columns alone, so that a row has the same logits wherever it stands and whatever stands beside it. Only
+// included by kernels.cpp, inside its namespace.
 #pragma once
 #include "lanes.h"
 

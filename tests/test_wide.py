@@ -1,5 +1,5 @@
-"""Wide dense matrices, which are worked along their rows: against NumPy with a bound, in double and in float32, and bit by
-bit against each other. test_instruction_sets.py runs all of this for every instruction set."""
+"""Wide dense matrices, which are worked along their rows: against NumPy with a bound, in double and in float32, and bit
+by bit against each other. test_instruction_sets.py runs all of this for every instruction set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ WIDE = 32  # columns from which on a matrix is wide
 PENALTY = 0.7
 U32, U64 = 2.0**-24, 2.0**-53
 
-every_d = pytest.mark.parametrize("columns", [WIDE, 33, 50, 79])  # whole registers of any kind, and what is left of them
+every_d = pytest.mark.parametrize(
+    "columns", [WIDE, 33, 50, 79]
+)  # whole registers of any kind, and what is left of them
 every_n = pytest.mark.parametrize("rows", [1, 7, 63, 64, 65, 200])  # a tile has 64 rows, a block of rows 2, 4 or 8
 every_k = pytest.mark.parametrize("classes", [2, 3, 4, 7, 29])  # 1, 3, 4, 7 and 29 outputs: blocks of 1 to 6
 
@@ -82,8 +84,8 @@ class Problem:
         return n * (self.unit(single) + U64) * (np.abs(self.x) @ np.abs(point[:-1]) + np.abs(point[-1])).T
 
     def sums_bound(self, single: bool) -> Array:
-        """Sums over a tile of at most 64 rows; over the tiles in double. NumPy's residuals are p - 1, exact to a few u of 1,
-        and so are these for their part: 20 u of the weights."""
+        """Sums over a tile of at most 64 rows; over the tiles in double. NumPy's residuals are p - 1, exact to a few u
+        of 1: 20 u of the weights for both sides."""
         size = np.abs(np.column_stack([self.x, np.ones(len(self.x))])).T
         rounded = 66 * self.unit(single) * (size @ np.abs(self.residual()))
         return rounded + 2 * (len(self.x) + 20) * U64 * (size @ self.weights[:, None])
@@ -117,7 +119,7 @@ def test_logits_and_gradient_are_within_their_bounds(storage: str, rows: int, co
 @every_d
 @every_k
 def test_one_pass_does_both_and_products_too(storage: str, sparse: bool, columns: int, classes: int) -> None:
-    """Errors of the logits, up to 500 (n + 2) u |x||w|, change probabilities by half as much at most; the rest as above."""
+    """An error e in the logits changes p, and p (d - mean d) where it is in d, by at most 2 p (1 - p) e <= e / 2."""
     p = Problem(storage, 200, columns, classes, sparse)
     o = p.objective
     hessian = reference.hessian(p.x, PENALTY, p.weights, p.point)
@@ -224,8 +226,8 @@ def drawn(rows: int, columns: int, classes: int, seed: int = 0) -> tuple[Array, 
 def test_float32_on_the_way_leads_to_the_same_optimum(
     tolerance: float, classes: int, scale: float, shift: float
 ) -> None:
-    """Both are proven to lie within their gap of one and the same value, but for the rounding of the values: logits near
-    100 that are exact to some 50 u."""
+    """Both are proven to lie within their gap of one and the same value, but for the rounding of the values: logits
+    near 100 that are exact to some 50 u."""
     x, codes = drawn(400, 40, classes)
     x = ((x + shift) * scale if scale < 1e37 else x * scale).astype(np.float32)
     penalty = 0.5 * scale**2
