@@ -50,7 +50,7 @@ class Features:
         return _core.Design(
             dense8=dense if dtype == np.uint8 else None,
             dense32=dense if dtype == np.float32 else None,
-            dense64=dense if dtype == np.float64 else None,
+            dense64=None if dtype in (np.uint8, np.float32) else dense,
             starts=self.starts,
             indices=self.indices,
             values=self.values,
