@@ -13,6 +13,7 @@
 
 #include "coordinate_descent.h"
 #include "cross_entropy.h"
+#include "dense_part.h"
 #include "gram.h"
 #include "kernels.h"
 #include "quasi_newton.h"
@@ -49,23 +50,37 @@ luce::View<T> view_of(const Strided<T>& a) {
 // A design matrix [dense | sparse] as the core sees it; keeps the arrays that it borrows alive.
 class Design {
 public:
-    Design(std::optional<Strided<float>> dense32, std::optional<Strided<double>> dense64,
-           std::optional<Vector<std::int64_t>> starts, std::optional<Vector<std::int32_t>> indices,
-           std::optional<Vector<float>> values, std::optional<Vector<double>> doubles, Index sparse_columns, Index rows)
-        : dense32_(dense32), dense64_(dense64), starts_(starts), indices_(indices), values_(values), doubles_(doubles) {
-        require(!(dense32 && dense64), "give the dense part once");
+    Design(std::optional<Strided<std::uint8_t>> dense8, std::optional<Strided<float>> dense32,
+           std::optional<Strided<double>> dense64, std::optional<Vector<std::int64_t>> starts,
+           std::optional<Vector<std::int32_t>> indices, std::optional<Vector<float>> values,
+           std::optional<Vector<double>> doubles, Index sparse_columns, Index rows)
+        : dense8_(dense8),
+          dense32_(dense32),
+          dense64_(dense64),
+          starts_(starts),
+          indices_(indices),
+          values_(values),
+          doubles_(doubles) {
+        require(dense8.has_value() + dense32.has_value() + dense64.has_value() <= 1, "give the dense part once");
+        require(rows >= 0, "no negative number of rows");
         x.rows = rows;
-        if (dense32) x.dense32 = view_of(*dense32);
-        if (dense64) x.dense64 = view_of(*dense64);
-        x.dense_columns = x.dense32.columns + x.dense64.columns;
-        require(rows >= 0 && (!dense32 || x.dense32.rows == rows) && (!dense64 || x.dense64.rows == rows),
-                "the dense part has another number of rows");
+        add_dense(dense8, x.dense8);
+        add_dense(dense32, x.dense32);
+        add_dense(dense64, x.dense64);
         if (starts) add_sparse(sparse_columns);
     }
 
     luce::Features x;
 
 private:
+    template <class T>
+    void add_dense(const std::optional<Strided<T>>& array, luce::View<T>& view) {
+        if (!array) return;
+        view = view_of(*array);
+        require(view.rows == x.rows, "the dense part has another number of rows");
+        x.dense_columns = view.columns;
+    }
+
     void add_sparse(Index columns) {
         require(indices_.has_value() && columns > 0, "a sparse part needs indices and columns");
         const Index stored = static_cast<Index>(indices_->shape(0));
@@ -83,6 +98,7 @@ private:
             x.rows, columns};
     }
 
+    std::optional<Strided<std::uint8_t>> dense8_;
     std::optional<Strided<float>> dense32_;
     std::optional<Strided<double>> dense64_;
     std::optional<Vector<std::int64_t>> starts_;
@@ -120,11 +136,11 @@ void check_logits(Index rows, int outputs, std::size_t have_outputs, std::size_t
             "logits must be outputs x rows");
 }
 
-void forward(const Design& d, Matrix<double> w, Vector<double> b, OutMatrix out, int threads) {
+void forward(const Design& d, Matrix<double> w, Vector<double> b, OutMatrix out, int threads, bool single) {
     check_weights(d, w, b);
     check_logits(d.x.rows, static_cast<int>(w.shape(1)), out.shape(0), out.shape(1));
     nb::gil_scoped_release free;
-    luce::forward(d.x, w.data(), b.data(), static_cast<int>(w.shape(1)), out.data(), d.x.rows, threads);
+    luce::forward(d.x, w.data(), b.data(), static_cast<int>(w.shape(1)), out.data(), d.x.rows, threads, single);
 }
 
 void check_gradient(const Design& d, std::size_t outputs, const OutMatrix& g) {
@@ -143,7 +159,8 @@ std::tuple<double, double, double> along(Matrix<double> logits, Matrix<double> d
 }
 
 double gradient_at(const Design& d, OutMatrix logits, std::optional<Matrix<double>> direction, double step,
-                   const Labels& labels, std::optional<Vector<double>> correction, OutMatrix gradient, int threads) {
+                   const Labels& labels, std::optional<Vector<double>> correction, OutMatrix gradient, int threads,
+                   bool single) {
     const int outputs = labels.y.outputs();
     require(labels.rows() == d.x.rows, "labels and design differ in rows");
     check_logits(d.x.rows, outputs, logits.shape(0), logits.shape(1));
@@ -152,7 +169,7 @@ double gradient_at(const Design& d, OutMatrix logits, std::optional<Matrix<doubl
     check_gradient(d, outputs, gradient);
     nb::gil_scoped_release free;
     return luce::gradient_at(d.x, logits.data(), direction ? direction->data() : nullptr, step, d.x.rows, labels.y,
-                             correction ? correction->data() : nullptr, gradient.data(), threads);
+                             correction ? correction->data() : nullptr, gradient.data(), threads, single);
 }
 
 double residuals(Matrix<double> logits, const Labels& labels, std::optional<Vector<double>> correction,
@@ -176,24 +193,24 @@ void transposed_product(const Design& d, Matrix<double> residual, OutMatrix grad
 }
 
 double cross_entropy(const Design& d, Matrix<double> w, Vector<double> b, const Labels& labels, OutMatrix gradient,
-                     int threads) {
+                     int threads, bool single) {
     check_weights(d, w, b);
     require(static_cast<int>(w.shape(1)) == labels.y.outputs(), "weights need one column for each output");
     require(labels.rows() == d.x.rows, "labels and design differ in rows");
     check_gradient(d, w.shape(1), gradient);
     nb::gil_scoped_release free;
-    return luce::cross_entropy(d.x, w.data(), b.data(), labels.y, gradient.data(), threads);
+    return luce::cross_entropy(d.x, w.data(), b.data(), labels.y, gradient.data(), threads, single);
 }
 
 void hessian_product(const Design& d, Matrix<double> logits, const Labels& labels, Matrix<double> v, Vector<double> c,
-                     OutMatrix product, int threads) {
+                     OutMatrix product, int threads, bool single) {
     check_weights(d, v, c);
     require(static_cast<int>(v.shape(1)) == labels.y.outputs(), "the direction needs one column for each output");
     require(labels.rows() == d.x.rows, "labels and design differ in rows");
     check_logits(d.x.rows, labels.y.outputs(), logits.shape(0), logits.shape(1));
     check_gradient(d, v.shape(1), product);
     nb::gil_scoped_release free;
-    luce::hessian_product(d.x, logits.data(), d.x.rows, labels.y, v.data(), c.data(), product.data(), threads);
+    luce::hessian_product(d.x, logits.data(), d.x.rows, labels.y, v.data(), c.data(), product.data(), threads, single);
 }
 
 void intercept_curvature(Matrix<double> logits, const Labels& labels, OutMatrix hessian, int threads) {
@@ -573,28 +590,30 @@ NB_MODULE(_core, m) {
     nb::set_leak_warnings(false);
     m.doc() = "The core: arrays in, arrays out. See core/*.h for the formulas.";
     nb::class_<Design>(m, "Design")
-        .def(nb::init<std::optional<Strided<float>>, std::optional<Strided<double>>,
-                      std::optional<Vector<std::int64_t>>, std::optional<Vector<std::int32_t>>,
-                      std::optional<Vector<float>>, std::optional<Vector<double>>, Index, Index>(),
-             "dense32"_a.none().noconvert(), "dense64"_a.none().noconvert(), "starts"_a.none().noconvert(),
-             "indices"_a.none().noconvert(), "values"_a.none().noconvert(), "doubles"_a.none().noconvert(),
-             "sparse_columns"_a, "rows"_a);
+        .def(nb::init<std::optional<Strided<std::uint8_t>>, std::optional<Strided<float>>,
+                      std::optional<Strided<double>>, std::optional<Vector<std::int64_t>>,
+                      std::optional<Vector<std::int32_t>>, std::optional<Vector<float>>, std::optional<Vector<double>>,
+                      Index, Index>(),
+             "dense8"_a.none().noconvert(), "dense32"_a.none().noconvert(), "dense64"_a.none().noconvert(),
+             "starts"_a.none().noconvert(), "indices"_a.none().noconvert(), "values"_a.none().noconvert(),
+             "doubles"_a.none().noconvert(), "sparse_columns"_a, "rows"_a)
+        .def_prop_ro("can_be_single", [](const Design& d) { return luce::can_be_single(d.x); });
     nb::class_<Labels>(m, "Labels")
         .def(nb::init<Vector<std::int32_t>, std::optional<Vector<double>>, int>(), "codes"_a.noconvert(),
              "weights"_a.none().noconvert(), "classes"_a);
     m.def("forward", &forward, "design"_a, "weights"_a.noconvert(), "bias"_a.noconvert(), "logits"_a.noconvert(),
-          "threads"_a);
+          "threads"_a, "single"_a = false);
     m.def("along", &along, "logits"_a.noconvert(), "direction"_a.noconvert(), "step"_a, "labels"_a, "threads"_a);
     m.def("gradient_at", &gradient_at, "design"_a, "logits"_a.noconvert(), "direction"_a.none().noconvert(), "step"_a,
-          "labels"_a, "correction"_a.none().noconvert(), "gradient"_a.noconvert(), "threads"_a);
+          "labels"_a, "correction"_a.none().noconvert(), "gradient"_a.noconvert(), "threads"_a, "single"_a = false);
     m.def("residuals", &residuals, "logits"_a.noconvert(), "labels"_a, "correction"_a.none().noconvert(),
           "residual"_a.noconvert(), "threads"_a);
     m.def("transposed_product", &transposed_product, "design"_a, "residual"_a.noconvert(), "gradient"_a.noconvert(),
           "threads"_a);
     m.def("cross_entropy", &cross_entropy, "design"_a, "weights"_a.noconvert(), "bias"_a.noconvert(), "labels"_a,
-          "gradient"_a.noconvert(), "threads"_a);
+          "gradient"_a.noconvert(), "threads"_a, "single"_a = false);
     m.def("hessian_product", &hessian_product, "design"_a, "logits"_a.noconvert(), "labels"_a, "v"_a.noconvert(),
-          "c"_a.noconvert(), "product"_a.noconvert(), "threads"_a);
+          "c"_a.noconvert(), "product"_a.noconvert(), "threads"_a, "single"_a = false);
     m.def("intercept_curvature", &intercept_curvature, "logits"_a.noconvert(), "labels"_a, "hessian"_a.noconvert(),
           "threads"_a);
     m.def("curvature_factors", &curvature_factors, "x"_a.noconvert(), "size"_a, "weights"_a.noconvert(),

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "dense_part.h"
 #include "kernels.h"
 #include "parallel.h"
 
@@ -49,37 +50,29 @@ struct Chunks {
 // Waking a thread costs some 50 microseconds: below about that much work, the caller works alone.
 int worth(int threads, double operations) { return operations < 1.5e6 ? 1 : threads; }
 
-double total(const double* lanes) {
-    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
-}
-
-// One thread's buffers for the passes over X.
+// One thread's buffers for a tile.
 struct Scratch {
-    Numbers tile, z, direction, residual, scratch;
-    Scratch(Index columns, int outputs)
-        : tile(columns * TILE),
-          z(outputs * TILE),
+    Numbers z, direction, residual, scratch;
+    explicit Scratch(int outputs)
+        : z(outputs * TILE),
           direction(outputs * TILE),
           residual(outputs * TILE),
           scratch(std::max<Index>(outputs, 1) * TILE) {}
 };
 
-void load(const Features& x, Index tile, int rows, double* out) {
-    if (x.dense_columns == 0) return;
-    if (x.dense32.data != nullptr)
-        kernels().load32(x.dense32, tile * TILE, rows, out);
-    else
-        kernels().load64(x.dense64, tile * TILE, rows, out);
-}
+// The weights of a pass as the caller has them, feature-major, with the intercepts.
+struct Weights {
+    const double* columns;
+    const double* bias;
+};
 
 // z = tile of X times weights plus bias
-void multiply(const Features& x, Index tile, int rows, const double* weights, const double* bias, int outputs,
-              Scratch& s, double* z) {
-    const Kernels& k = kernels();
-    k.forward(s.tile.data(), x.dense_columns, weights, bias, outputs, z);
+void multiply(const Features& x, DensePart& dense, Index tile, int rows, const Weights& w, int outputs, Scratch& s,
+              double* z) {
+    dense.forward(w.bias, z);
     if (x.sparse.columns > 0)
-        k.forward_sparse(x.sparse, tile * TILE, rows, weights + x.dense_columns * outputs, outputs, z,
-                         s.scratch.data());
+        kernels().forward_sparse(x.sparse, tile * TILE, rows, w.columns + x.dense_columns * outputs, outputs, z,
+                                 s.scratch.data());
 }
 
 // The labels and weights of a tile, with weight 0 in unused lanes.
@@ -157,32 +150,34 @@ void probabilities(Scratch& s, int outputs) {
     }
 }
 
-// Sums of X'R over the tiles of one chunk: dense columns in LANES partial sums, sparse ones directly.
+// Sums of X'R over the tiles of one chunk, and of R in LANES partial sums.
 class GradientSum {
 public:
-    GradientSum(const Features& x, int outputs)
-        : x_(x), outputs_(outputs), lanes_(x.dense_columns * outputs * LANES), bias_(outputs * LANES) {}
+    GradientSum(const Features& x, DensePart& dense, int outputs, double* gradient)
+        : x_(x), dense_(dense), outputs_(outputs), gradient_(gradient), bias_(outputs * LANES) {}
 
-    void add(Index tile, int rows, const Scratch& s, const double* residual, double* sparse_gradient, double* scratch) {
-        const Kernels& k = kernels();
-        k.backward(s.tile.data(), x_.dense_columns, residual, outputs_, lanes_.data());
+    void add(Index tile, int rows, Scratch& s) {
+        const double* residual = s.residual.data();
+        dense_.backward(residual);
         if (x_.sparse.columns > 0)
-            k.backward_sparse(x_.sparse, tile * TILE, rows, residual, outputs_, sparse_gradient, scratch);
+            kernels().backward_sparse(x_.sparse, tile * TILE, rows, residual, outputs_,
+                                      gradient_ + x_.dense_columns * outputs_, s.scratch.data());
         for (int c = 0; c < outputs_; ++c)
             for (int r = 0; r < TILE; ++r) bias_[c * LANES + r % LANES] += residual[c * TILE + r];
     }
 
-    void finish(double* gradient) const {
-        const Index dense = x_.dense_columns * outputs_;
-        for (Index i = 0; i < dense; ++i) gradient[i] = total(&lanes_[i * LANES]);
-        double* last = gradient + x_.columns() * outputs_;
+    void finish() const {
+        dense_.gradient(gradient_);
+        double* last = gradient_ + x_.columns() * outputs_;
         for (int c = 0; c < outputs_; ++c) last[c] = total(&bias_[c * LANES]);
     }
 
 private:
     const Features& x_;
+    DensePart& dense_;
     int outputs_;
-    Numbers lanes_, bias_;
+    double* gradient_;
+    Numbers bias_;
 };
 
 // Runs body(chunk, partial sums of `width` numbers) for all chunks and adds the partial sums in order into out.
@@ -204,22 +199,24 @@ void sum_over_chunks(const Chunks& chunks, Index width, int threads, double* out
     });
 }
 
-// The pass that forward-and-backward passes share: residual_of fills s.residual for a tile, then X'R is summed.
+// The pass that forward-and-backward passes share: residual_of(tile, rows, dense, s, extra sums) fills s.residual for a
+// tile, then X'R is summed.
 template <class ResidualOf>
-void gradient_pass(const Features& x, int outputs, double* gradient, Index extra, int threads,
+void gradient_pass(const Features& x, const DensePlan& plan, int outputs, double* gradient, Index extra, int threads,
                    const ResidualOf& residual_of) {
     const Index width = (x.columns() + 1) * outputs + extra;
     const Chunks chunks(x.rows, width);
     sum_over_chunks(chunks, width, threads, gradient, [&](Index c, double* part) {
-        Scratch s(x.dense_columns, outputs);
-        GradientSum sum(x, outputs);
+        const std::unique_ptr<DensePart> dense = plan.part();
+        Scratch s(outputs);
+        GradientSum sum(x, *dense, outputs, part);
         for (Index t = chunks.first_tile(c); t < chunks.end_tile(c); ++t) {
             const int rows = chunks.rows_in(t);
-            load(x, t, rows, s.tile.data());
-            residual_of(t, rows, s, part + width - extra);
-            sum.add(t, rows, s, s.residual.data(), part + x.dense_columns * outputs, s.scratch.data());
+            dense->load(t, rows);
+            residual_of(t, rows, *dense, s, part + width - extra);
+            sum.add(t, rows, s);
         }
-        sum.finish(part);
+        sum.finish();
     });
 }
 
@@ -231,7 +228,7 @@ void over_probabilities(const double* logits, Index stride, Index rows, const Ta
     const Chunks chunks(rows, 1);
     parallel_for(chunks.count, worth(threads, 20.0 * rows * outputs), [&](Index c) {
         const FlushSubnormals flush;
-        Scratch s(0, outputs);
+        Scratch s(outputs);
         for (Index t = chunks.first_tile(c); t < chunks.end_tile(c); ++t) {
             const int n = chunks.rows_in(t);
             gather(logits, stride, t, n, outputs, s.z.data());
@@ -249,15 +246,17 @@ double operations(const Features& x, int outputs) {
 }  // namespace
 
 void forward(const Features& x, const double* weights, const double* bias, int outputs, double* logits, Index stride,
-             int threads) {
+             int threads, bool single) {
+    const DensePlan plan(x, outputs, single, weights);
     const Chunks chunks(x.rows, 1);
     parallel_for(chunks.count, worth(threads, operations(x, outputs)), [&](Index c) {
         const FlushSubnormals flush;
-        Scratch s(x.dense_columns, outputs);
+        const std::unique_ptr<DensePart> dense = plan.part();
+        Scratch s(outputs);
         for (Index t = chunks.first_tile(c); t < chunks.end_tile(c); ++t) {
             const int rows = chunks.rows_in(t);
-            load(x, t, rows, s.tile.data());
-            multiply(x, t, rows, weights, bias, outputs, s, s.z.data());
+            dense->load(t, rows);
+            multiply(x, *dense, t, rows, {weights, bias}, outputs, s, s.z.data());
             scatter(s.z.data(), stride, t, rows, outputs, logits);
         }
     });
@@ -269,7 +268,7 @@ Derivatives along(const double* logits, const double* direction, double step, In
     const Chunks chunks(rows, 3);
     double sums[3];
     sum_over_chunks(chunks, 3, worth(threads, 20.0 * rows * outputs), sums, [&](Index c, double* part) {
-        Scratch s(0, outputs);
+        Scratch s(outputs);
         Sweep w = sweep_of(s, outputs);
         w.direction = s.direction.data();
         w.step = step;
@@ -291,11 +290,12 @@ Derivatives along(const double* logits, const double* direction, double step, In
 }
 
 double gradient_at(const Features& x, double* logits, const double* direction, double step, Index stride,
-                   const Targets& y, const double* correction, double* gradient, int threads) {
+                   const Targets& y, const double* correction, double* gradient, int threads, bool single) {
     const int outputs = y.outputs();
+    const DensePlan plan(x, outputs, single, nullptr);
     Numbers sums((x.columns() + 1) * outputs + 1);
-    gradient_pass(x, outputs, sums.data(), 1, worth(threads, 2 * operations(x, outputs)),
-                  [&](Index t, int rows, Scratch& s, double* loss) {
+    gradient_pass(x, plan, outputs, sums.data(), 1, worth(threads, 2 * operations(x, outputs)),
+                  [&](Index t, int rows, DensePart&, Scratch& s, double* loss) {
                       gather(logits, stride, t, rows, outputs, s.z.data());
                       if (direction) {
                           gather(direction, stride, t, rows, outputs, s.direction.data());
@@ -314,7 +314,7 @@ double residuals(const double* logits, Index stride, Index rows, const Targets& 
     const Chunks chunks(rows, 1);
     double loss = 0.0;
     sum_over_chunks(chunks, 1, worth(threads, 20.0 * rows * outputs), &loss, [&](Index c, double* part) {
-        Scratch s(0, outputs);
+        Scratch s(outputs);
         for (Index t = chunks.first_tile(c); t < chunks.end_tile(c); ++t) {
             const int n = chunks.rows_in(t);
             gather(logits, stride, t, n, outputs, s.z.data());
@@ -345,12 +345,13 @@ void transposed_product(const Features& x, const double* residual, Index stride,
 }
 
 double cross_entropy(const Features& x, const double* weights, const double* bias, const Targets& y, double* gradient,
-                     int threads) {
+                     int threads, bool single) {
     const int outputs = y.outputs();
+    const DensePlan plan(x, outputs, single, weights);
     Numbers sums((x.columns() + 1) * outputs + 1);
-    gradient_pass(x, outputs, sums.data(), 1, worth(threads, 2 * operations(x, outputs)),
-                  [&](Index t, int rows, Scratch& s, double* loss) {
-                      multiply(x, t, rows, weights, bias, outputs, s, s.z.data());
+    gradient_pass(x, plan, outputs, sums.data(), 1, worth(threads, 2 * operations(x, outputs)),
+                  [&](Index t, int rows, DensePart& dense, Scratch& s, double* loss) {
+                      multiply(x, dense, t, rows, {weights, bias}, outputs, s, s.z.data());
                       *loss += sweep_tile(s, outputs, y, t, rows, nullptr);
                   });
     std::copy(sums.begin(), sums.end() - 1, gradient);
@@ -358,13 +359,14 @@ double cross_entropy(const Features& x, const double* weights, const double* bia
 }
 
 void hessian_product(const Features& x, const double* logits, Index stride, const Targets& y, const double* v,
-                     const double* c, double* product, int threads) {
+                     const double* c, double* product, int threads, bool single) {
     const int outputs = y.outputs();
-    gradient_pass(x, outputs, product, 0, worth(threads, 2 * operations(x, outputs)),
-                  [&](Index t, int rows, Scratch& s, double*) {
+    const DensePlan plan(x, outputs, single, v);
+    gradient_pass(x, plan, outputs, product, 0, worth(threads, 2 * operations(x, outputs)),
+                  [&](Index t, int rows, DensePart& dense, Scratch& s, double*) {
                       const TileTargets target(y, t, rows);
                       gather(logits, stride, t, rows, outputs, s.z.data());
-                      multiply(x, t, rows, v, c, outputs, s, s.direction.data());
+                      multiply(x, dense, t, rows, {v, c}, outputs, s, s.direction.data());
                       Sweep w = sweep_of(s, outputs);
                       w.direction = s.direction.data();
                       w.label = target.label;
@@ -379,7 +381,7 @@ void intercept_curvature(const double* logits, Index stride, Index rows, const T
     const Index width = static_cast<Index>(outputs) * outputs;
     const Chunks chunks(rows, width);
     sum_over_chunks(chunks, width, worth(threads, 10.0 * rows * width), hessian, [&](Index c, double* part) {
-        Scratch s(0, outputs);
+        Scratch s(outputs);
         for (Index t = chunks.first_tile(c); t < chunks.end_tile(c); ++t) {
             const int n = chunks.rows_in(t);
             const TileTargets target(y, t, n);

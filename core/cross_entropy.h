@@ -3,6 +3,9 @@
 //   z = X W + b,  P = sum_i s_i (logsumexp(z_i) - z_i[y_i])      (two classes: one column, z = (0, x w + b))
 //
 // Logits and residuals between passes are kept class by class: outputs x stride, stride >= rows.
+// With `single`, products with a dense float32 or uint8 part may be calculated in float32, summed over at most 64 rows
+// before they are added in double; everything else, and float64, is double.
+//
 // Rows are cut into chunks that depend on the shape alone; each chunk is summed in order by one thread
 // and the chunks are added in order, so the bits do not depend on the number of threads.
 #pragma once
@@ -23,7 +26,7 @@ struct Derivatives {
 
 // logits[k * stride + i] = x_i W[:, k] + b[k]; weights are feature-major, columns x outputs
 void forward(const Features& x, const double* weights, const double* bias, int outputs, double* logits, Index stride,
-             int threads);
+             int threads, bool single);
 
 // Loss at logits + step * direction and its first two derivatives in step; logits and direction are outputs x stride.
 Derivatives along(const double* logits, const double* direction, double step, Index stride, Index rows,
@@ -33,7 +36,7 @@ Derivatives along(const double* logits, const double* direction, double step, In
 // row, sum_i r_ik, with r_i = s_i (p_i - onehot(y_i)) and p_i moved by -(diag p - p p') correction if that is given.
 // Returns the loss at the logits. One read of X; the residual never leaves the cache.
 double gradient_at(const Features& x, double* logits, const double* direction, double step, Index stride,
-                   const Targets& y, const double* correction, double* gradient, int threads);
+                   const Targets& y, const double* correction, double* gradient, int threads, bool single);
 
 // The loss at the logits, and residual (outputs x stride) = r_i as gradient_at has them.
 double residuals(const double* logits, Index stride, Index rows, const Targets& y, const double* correction,
@@ -45,11 +48,11 @@ void transposed_product(const Features& x, const double* residual, Index stride,
 
 // The whole in one read of X: loss and gradient at (weights, bias).
 double cross_entropy(const Features& x, const double* weights, const double* bias, const Targets& y, double* gradient,
-                     int threads);
+                     int threads, bool single);
 
 // product = X' S (diag p - p p') (X V + c), p = softmax(logits), in one read of X.
 void hessian_product(const Features& x, const double* logits, Index stride, const Targets& y, const double* v,
-                     const double* c, double* product, int threads);
+                     const double* c, double* product, int threads, bool single);
 
 // hessian (outputs x outputs) = sum_i s_i (diag p_i - p_i p_i'), the curvature of the intercepts
 void intercept_curvature(const double* logits, Index stride, Index rows, const Targets& y, double* hessian,

@@ -84,10 +84,14 @@ void cholesky(double* a, Index n, int threads) {
     }
 }
 
+template <class T>
+double cell(const View<T>& x, Index row, Index column) {
+    return static_cast<double>(x.data[row * x.row_stride + column * x.column_stride]);
+}
+
 double dense_cell(const Features& x, Index row, Index column) {
-    if (x.dense32.data != nullptr)
-        return static_cast<double>(x.dense32.data[row * x.dense32.row_stride + column * x.dense32.column_stride]);
-    return x.dense64.data[row * x.dense64.row_stride + column * x.dense64.column_stride];
+    if (x.dense8.data != nullptr) return cell(x.dense8, row, column);
+    return x.dense32.data != nullptr ? cell(x.dense32, row, column) : cell(x.dense64, row, column);
 }
 
 // The mixing steps of splitmix64 (Steele, Lea and Flood, OOPSLA 2014, section 5).

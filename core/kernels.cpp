@@ -2,10 +2,18 @@
 // No standard-library templates here: a weak symbol made with wide instructions could be linked for everyone.
 #include "kernels.h"
 
+#if defined(__x86_64__)
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12 says it of its own header
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <immintrin.h>
+#endif
+
 namespace luce {
 namespace LUCE_ISA {
 
-#include "vector_math.h"
+#include "row_kernels.h"
 
 constexpr int CLASS_BLOCK = WIDTH == 8 ? 6 : WIDTH == 4 ? 3 : 2;  // forward: CLASS_BLOCK x ROW_BLOCK accumulators
 constexpr int ROW_BLOCK = 4;
@@ -516,9 +524,20 @@ static void subtract_scaled(double* a, const double* b, double factor, Index n) 
 #define LUCE_TEXT_(x) #x
 #define LUCE_TEXT(x) LUCE_TEXT_(x)
 
+template <class S>
+static constexpr RowKernels<S> ROW_KERNELS = {
+    rows_in_place<S>,      copied_rows<std::uint8_t, S>,
+    copied_rows<float, S>, copied_rows<double, S>,
+    forward_rows<S>,       bring_rows<S>,
+    backward_rows<S>,
+};
+
 extern const Kernels table;
 const Kernels table = {
     LUCE_TEXT(LUCE_ISA),
+    ROW_KERNELS<float>,
+    ROW_KERNELS<double>,
+    load_rows<std::uint8_t>,
     load_rows<float>,
     load_rows<double>,
     forward,

@@ -9,6 +9,11 @@ namespace luce {
 constexpr int TILE = 64;
 constexpr int LANES = 8;  // sums over a tile's rows keep 8 partial sums, whatever the register width
 
+// The sum of a set of partial sums.
+inline double total(const double* lanes) {
+    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+}
+
 // What one sweep over a tile of logits needs and gives. z, direction and residual are arrays
 // outputs x TILE; for two classes outputs is 1 (z is the logit of the second class, the sigmoid),
 // else it is the number of classes.
@@ -27,9 +32,46 @@ struct Sweep {
     double curve[LANES];        // adds its second derivative along direction
 };
 
+// The rows of a tile for kernels that go along the columns: row r lies at data + r * stride. The last few columns, less
+// than a register, are read from tails + r * tail_stride, with zeros behind them.
+template <class S>
+struct Rows {
+    const S* data;
+    Index stride;
+    const S* tails;
+    Index tail_stride;
+    Index columns;
+    int count;
+};
+
+// Weights, sums and copied rows are padded to whole registers of any kind.
+template <class S>
+constexpr Index ROW_STEP = 64 / sizeof(S);
+
+// Products of rows as they lie in memory, calculated in S: row_kernels.h. Weights and sums are class-major: class k
+// begins at k * stride, stride a multiple of ROW_STEP<S>, zeros beyond the columns.
+template <class S>
+struct RowKernels {
+    // rows first to first + count of x, where x.column_stride is 1; tails: a buffer for TILE * ROW_STEP<S> numbers
+    Rows<S> (*in_place)(const View<S>& x, Index first, int count, S* tails);
+    // the same rows as S, copied to TILE * stride numbers, from any strides
+    Rows<S> (*copy8)(const View<std::uint8_t>& x, Index first, int count, Index stride, S* copy);
+    Rows<S> (*copy32)(const View<float>& x, Index first, int count, Index stride, S* copy);
+    Rows<S> (*copy64)(const View<double>& x, Index first, int count, Index stride, S* copy);
+    // z[k * TILE + r] = bias[k] + x_r . weights[k], 0 beyond the last row
+    void (*forward)(const Rows<S>& x, const S* weights, Index stride, const double* bias, int outputs, double* z);
+    // a hint that backward comes next, where no forward was before
+    void (*bring)(const Rows<S>& x);
+    // sums[k * stride + j] += sum_r x_rj residual[k * TILE + r]; narrow: a buffer for outputs * TILE numbers
+    void (*backward)(const Rows<S>& x, const double* residual, int outputs, S* narrow, double* sums, Index stride);
+};
+
 struct Kernels {
     const char* name;
+    RowKernels<float> rows32;
+    RowKernels<double> rows64;
     // tile[j * TILE + r] = x(first + r, j) for r < rows, 0 beyond
+    void (*load8)(const View<std::uint8_t>& x, Index first, int rows, double* tile);
     void (*load32)(const View<float>& x, Index first, int rows, double* tile);
     void (*load64)(const View<double>& x, Index first, int rows, double* tile);
     // z[k * TILE + r] = bias[k] + sum_j tile[j * TILE + r] * weights[j * outputs + k]

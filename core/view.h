@@ -28,8 +28,9 @@ struct Csr {
 };
 
 // The rows of a design matrix [dense | sparse]: either part may have no columns.
-// The dense part is float32 or float64; exactly one of the two views is set.
+// The dense part is uint8 (numbers 0 to 255), float32 or float64; at most one of the views is set.
 struct Features {
+    View<std::uint8_t> dense8;
     View<float> dense32;
     View<double> dense64;
     Csr sparse;
@@ -45,8 +46,9 @@ void dense_row(const Features& x, Index row, const Body& body) {
         const auto* at = view.data + row * view.row_stride;
         for (Index j = 0; j < view.columns; ++j) body(j, static_cast<double>(at[j * view.column_stride]));
     };
-    if (x.dense_columns == 0) return;
-    x.dense32.data != nullptr ? each(x.dense32) : each(x.dense64);
+    if (x.dense8.columns > 0) each(x.dense8);
+    if (x.dense32.columns > 0) each(x.dense32);
+    if (x.dense64.columns > 0) each(x.dense64);
 }
 
 // Calls body(entry's sparse column, its value) for what a row stores in the sparse part.

@@ -31,9 +31,8 @@ from luce.errors import InputError, LuceWarning
 from luce.linear import SoftmaxRegression
 
 # The checks of weights against repeated rows compare to 1e-7, and weights lie within sqrt(2 gap / l2) of the optimum:
-# with tol = 1e-14, an objective below 1 and l2 = 0.01 that is 1.4e-6 at worst, as a rule far less, as Newton's steps
-# overshoot tol.
-ESTIMATORS = [SoftmaxRegression(tol=1e-14), SoftmaxRegression(l2=0.01, tol=1e-14)]
+# with tol = 1e-18, an objective below 1 and l2 = 0.01 that is 1.4e-8.
+ESTIMATORS = [SoftmaxRegression(tol=1e-18), SoftmaxRegression(l2=0.01, tol=1e-18)]
 
 Check = Callable[[Any], None]
 
@@ -156,7 +155,7 @@ FAULTS = [
 def test_an_estimator_with_a_fault_fails_its_check(faulty: type[SoftmaxRegression], check: str) -> None:
     """And luce's passes the very same one, so that it is the fault that fails."""
     passes(checks_of(ESTIMATORS[1])[check], ESTIMATORS[1])
-    estimator = faulty(l2=0.01, tol=1e-14)
+    estimator = faulty(l2=0.01, tol=1e-18)
     with pytest.raises((AssertionError, ValueError)):
         passes(checks_of(estimator)[check], estimator)
 

@@ -134,8 +134,8 @@ def test_predict_takes_another_class(case: Case, monkeypatch: pytest.MonkeyPatch
 def test_sums_that_depend_on_the_number_of_threads(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another order of a sum is another last bit: here 2^-52 of each logit for every thread beyond the first."""
 
-    def change(true: Callable[..., Any], features: Features, weights: Any, bias: Any, threads: int) -> np.ndarray:
-        return np.asarray(true(features, weights, bias, threads) * (1 + (threads - 1) * 2.0**-52))
+    def change(true: Callable[..., Any], features: Features, w: Any, bias: Any, threads: int, *rest: Any) -> np.ndarray:
+        return np.asarray(true(features, w, bias, threads, *rest) * (1 + (threads - 1) * 2.0**-52))
 
     put = method(Features, "logits", change)
     turns_red(claims.any_number_of_threads_has_the_same_bits, case, monkeypatch, put)

@@ -72,3 +72,16 @@ for dtype in (np.float32, np.float64):
             for exact, bound in zip((reference.softmax(z), reference.log_softmax(z)), bounds, strict=True):
                 got = np.array([next(found) for _ in range(width)], dtype=dtype)
                 assert reference.ulps(got, exact).max() <= bound
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+def test_every_instruction_set_works_wide_matrices_within_their_bounds(instruction_set: str) -> None:
+    if not runs(instruction_set):
+        pytest.skip(f"this processor does not run {instruction_set}")
+    if luce.show_config()["instruction_set"] == instruction_set:
+        pytest.skip("test_wide.py runs with it anyway")
+    file = os.path.join(os.path.dirname(__file__), "test_wide.py")
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", file]
+    environment = os.environ | {"LUCE_CPU": instruction_set}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

@@ -18,13 +18,13 @@ Array = NDArray[np.float64]
 class Features:
     """A design matrix of `rows` x (dense columns + sparse columns).
 
-    dense: (rows, p) float32 or float64, any strides, or None.
+    dense: (rows, p) uint8 (numbers 0 to 255), float32 or float64, any strides, or None.
     starts, indices: the sparse part in compressed rows, int64 and int32; values float32 or float64, or None when each
     is 1.
     """
 
     rows: int
-    dense: NDArray[np.floating] | None = None
+    dense: NDArray[np.floating] | NDArray[np.uint8] | None = None
     starts: NDArray[np.int64] | None = None
     indices: NDArray[np.int32] | None = None
     values: NDArray[np.floating] | None = None
@@ -48,10 +48,11 @@ class Features:
         """The matrix as the core sees it; borrows the arrays."""
         dense: Any = self.dense
         values: Any = self.values
-        single = dense is not None and dense.dtype == np.float32
+        dtype = None if dense is None else dense.dtype
         return _core.Design(
-            dense32=dense if single else None,
-            dense64=None if single else dense,
+            dense8=dense if dtype == np.uint8 else None,
+            dense32=dense if dtype == np.float32 else None,
+            dense64=None if dtype in (np.uint8, np.float32) else dense,
             starts=self.starts,
             indices=self.indices,
             values=values if values is None or values.dtype == np.float32 else None,
@@ -76,10 +77,15 @@ class Features:
         _core.transposed_product(self.design, residual, out, threads)
         return out
 
-    def logits(self, weights: Array, bias: Array, threads: int) -> Array:
-        """X W + b, class by class: (outputs, rows) for weights of (columns, outputs)."""
+    @property
+    def can_be_single(self) -> bool:
+        """Whether a pass that may calculate in float32 would: a wide dense part that holds float32 or uint8."""
+        return self.design.can_be_single
+
+    def logits(self, weights: Array, bias: Array, threads: int, single: bool = False) -> Array:
+        """X W + b, class by class: (outputs, rows) for weights of (columns, outputs). single: float32 will do."""
         out = np.empty((weights.shape[1], self.rows))
-        _core.forward(self.design, weights, bias, out, threads)
+        _core.forward(self.design, weights, bias, out, threads, single)
         return out
 
     def energy(self, threads: int) -> tuple[Array, Array]:

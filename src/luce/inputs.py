@@ -15,7 +15,7 @@ from luce.errors import InputError, KindError, LuceWarning, inert
 from luce.features import Features
 
 LARGEST = 1e100  # numbers farther out would overflow when squared and summed
-EXACT_IN_SINGLE = (np.bool_, np.int8, np.uint8, np.int16, np.uint16, np.float16)
+EXACT_IN_SINGLE = (np.bool_, np.int8, np.int16, np.uint16, np.float16)
 
 
 def is_sparse(X: object) -> bool:
@@ -67,7 +67,7 @@ def _dense(X: Any) -> Features:
             "column, reshape(1, -1) for a single row"
         )
     _some(x.shape)
-    if x.dtype not in (np.float32, np.float64):
+    if x.dtype not in (np.uint8, np.float32, np.float64):
         x = x.astype(np.float32 if x.dtype in EXACT_IN_SINGLE else np.float64)
     if not x.dtype.isnative or x.strides[0] % x.itemsize or x.strides[1] % x.itemsize or not x.flags.aligned:
         x = x.astype(x.dtype.newbyteorder("="))
@@ -128,7 +128,7 @@ def _sparse(X: Any) -> Features:
         x.sum_duplicates()
     values = x.data
     if values.dtype not in (np.float32, np.float64):
-        values = values.astype(np.float32 if values.dtype in EXACT_IN_SINGLE else np.float64)
+        values = values.astype(np.float32 if values.dtype in (*EXACT_IN_SINGLE, np.uint8) else np.float64)
     if len(values) and not float(np.abs([values.max(), values.min()]).max()) <= LARGEST:
         entry = int(np.flatnonzero(~(np.abs(values) <= LARGEST))[0])
         row = int(np.searchsorted(x.indptr, entry, side="right")) - 1

@@ -26,6 +26,8 @@ class Objective:
     The intercepts b are not penalised; with intercept=False they are 0. Points are (columns + 1, outputs) float64, the
     last row is b; logits are (outputs, rows). Gradients are those of the smooth part, without the L1 penalty.
     prior: a point and how firmly it is held, r > 0 for every number of it; adds  sum r/2 (point - held)^2.
+    With `single`, the products with X may be rounded to float32, if X itself is no more exact than that; losses and
+    softmax stay double.
     """
 
     def __init__(
@@ -62,8 +64,9 @@ class Objective:
             point[-1] = log_shares[1] - log_shares[0] if self.outputs == 1 else log_shares - log_shares.mean()
         return point
 
-    def logits(self, point: Array) -> Array:
-        return self.features.logits(np.ascontiguousarray(point[:-1]), np.ascontiguousarray(point[-1]), self.threads)
+    def logits(self, point: Array, single: bool = False) -> Array:
+        weights, bias = np.ascontiguousarray(point[:-1]), np.ascontiguousarray(point[-1])
+        return self.features.logits(weights, bias, self.threads, single)
 
     def penalty_of(self, point: Array) -> float:
         weights = point[:-1]
@@ -73,12 +76,12 @@ class Objective:
             square += 0.5 * float(np.sum(firmness * (point - held) ** 2))
         return square + self.l1 * float(np.sum(np.abs(weights))) if self.l1 else square
 
-    def value_and_gradient(self, point: Array) -> tuple[float, Array]:
+    def value_and_gradient(self, point: Array, single: bool = False) -> tuple[float, Array]:
         """P and its gradient in one read of X."""
         gradient = np.empty_like(point)
         loss = _core.cross_entropy(
             self.features.design, np.ascontiguousarray(point[:-1]), np.ascontiguousarray(point[-1]), self.labels,
-            gradient, self.threads,
+            gradient, self.threads, single,
         )  # fmt: skip
         return loss + self.penalty_of(point), self._smooth(gradient, self.pull(point))
 
@@ -105,12 +108,12 @@ class Objective:
         out[-1] -= self.penalty
         return np.asarray(out)
 
-    def hessian_product(self, logits: Array, direction: Array) -> Array:
+    def hessian_product(self, logits: Array, direction: Array, single: bool = False) -> Array:
         """The Hessian of P's smooth part at the point that has these logits, times a direction."""
         product = np.empty_like(direction)
         _core.hessian_product(
             self.features.design, logits, self.labels, np.ascontiguousarray(direction[:-1]),
-            np.ascontiguousarray(direction[-1]), product, self.threads,
+            np.ascontiguousarray(direction[-1]), product, self.threads, single,
         )  # fmt: skip
         return self._smooth(product, self.stiffness() * direction)
 
@@ -120,7 +123,12 @@ class Objective:
         return loss, slope, curve
 
     def gradient_at(
-        self, point: Array, logits: Array, move: tuple[Array, float] | None = None, correction: Array | None = None
+        self,
+        point: Array,
+        logits: Array,
+        move: tuple[Array, float] | None = None,
+        correction: Array | None = None,
+        single: bool = False,
     ) -> tuple[float, Array]:
         """P and its gradient at `point` from its logits, in one read of X.
 
@@ -130,7 +138,7 @@ class Objective:
         gradient = np.empty_like(point)
         direction, step = move if move is not None else (None, 0.0)
         loss = _core.gradient_at(
-            self.features.design, logits, direction, step, self.labels, correction, gradient, self.threads
+            self.features.design, logits, direction, step, self.labels, correction, gradient, self.threads, single
         )
         return loss + self.penalty_of(point), self._smooth(gradient, self.pull(point))
 

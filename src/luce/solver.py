@@ -26,6 +26,9 @@ from luce.metric import MEMORY, Metric, sample
 from luce.objective import Gap, Objective
 
 MOST_ITERATIONS = 3000
+
+SINGLE_GAP = 1e-8  # rough relative gap down to which passes may calculate in float32
+SINGLE_NOISE = 100.0  # and how many times the gap that float32 rounding alone would show
 LINE_SLOPE = 0.3  # how exact the step along a direction is
 
 Progress = Callable[[int, float], None]
@@ -179,16 +182,26 @@ def _certificate(o: Objective, final: Gap, passes: int, seconds: float, stopped:
 
 
 class WeightSteps:
-    """What the methods share that keep weights: a point, its logits, P there and the gradient of its smooth part."""
+    """What the methods share that keep weights: a point, its logits, P there and the gradient of its smooth part.
+
+    Where X is no more exact than float32, so are the first passes (`single`).
+    """
 
     def __init__(self, objective: Objective, start: Start | None) -> None:
         self.objective = o = objective
+        self.single = o.features.can_be_single
         if isinstance(start, RowPoint):
             raise TypeError("weights told by rows start a fit on the same wide matrix alone")
         self.weights = o.start() if start is None else start.copy()
-        self.logits = o.logits(self.weights)
-        self.value, self.gradient = o.gradient_at(self.weights, self.logits)
+        self.logits = o.logits(self.weights, self.single)
+        self.value, self.gradient = o.gradient_at(self.weights, self.logits, single=self.single)
         self.passes = 2
+
+    def afresh(self) -> None:
+        """Logits, value and gradient in double, without what rounding has left in logits moved step by step."""
+        self.logits = self.objective.logits(self.weights)
+        self.value, self.gradient = self.objective.gradient_at(self.weights, self.logits)
+        self.passes += 2
 
     def rough_gap(self) -> float:
         o = self.objective
@@ -207,13 +220,18 @@ class WeightSteps:
 
 
 class QuasiNewton(WeightSteps):
-    """Steps of limited-memory BFGS in a curvature metric, exact along each direction."""
+    """Steps of limited-memory BFGS in a curvature metric, exact along each direction.
+
+    Passes are in float32 at first, where they may be: until the gap is small, or near what rounding alone would show,
+    which each refresh of the metric in blocks measures.
+    """
 
     def __init__(self, objective: Objective, start: Start | None) -> None:
         super().__init__(objective, start)
         self.metric = Metric(objective)
         self.iteration, self.refresh_at = 0, 0  # of the metric in blocks
         self.spent, self.before = np.inf, 0.0  # work since the coupled metric was taken; the gap before the last step
+        self.noise = 0.0  # the gap that rounding to float32 would show at the optimum
 
     def _refresh_if_due(self) -> None:
         """The coupled metric is taken again when the steps since have cost as much as it does and gain too little;
@@ -223,28 +241,38 @@ class QuasiNewton(WeightSteps):
         if metric.coupled:
             due = self.spent >= metric.work and rough > 0.01 * self.before
         self.before = rough
-        if due:
-            metric.refresh(self.logits)
-            self.refresh_at = max(6, 3 * self.iteration)
-            self.spent = 0.0
+        if not due:
+            return
+        if self.single:
+            rounded = self.gradient
+            self.afresh()
+            off = (rounded - self.gradient)[:-1]
+            self.noise = _dot(off, off) / (2 * self.objective.penalty)
+        metric.refresh(self.logits)
+        self.refresh_at = max(6, 3 * self.iteration)
+        self.spent = 0.0
 
     def advance(self) -> bool:
         o, metric = self.objective, self.metric
+        if self.single and not self.rough_gap() > max(SINGLE_GAP * self.value, SINGLE_NOISE * self.noise):
+            self.single = False  # also if it is NaN
+            self.afresh()
         self._refresh_if_due()
         direction, slope = metric.direction(self.gradient)
         if not slope < 0:
             metric.pairs.forget()
             self.refresh_at = self.iteration
             direction, slope = metric.direction(self.gradient)
-        along = o.logits(direction)
+        along = o.logits(direction, self.single)
         quadratic = Quadratic(
             o.penalty_of(self.weights), _dot(o.pull(self.weights), direction), _dot(o.stiffness() * direction, direction)
         )
         step = _line_search(o, self.logits, along, self.value, slope, quadratic)
         moved = self.weights + step * direction
-        if np.array_equal(moved, self.weights):
-            return False
-        value, fresh = o.gradient_at(moved, self.logits, (along, step))
+        if np.array_equal(moved, self.weights) or not np.isfinite(step):
+            self.noise = np.inf  # too much for float32
+            return self.single
+        value, fresh = o.gradient_at(moved, self.logits, (along, step), single=self.single)
         metric.remember(moved - self.weights, fresh - self.gradient)
         self.weights, self.value, self.gradient = moved, value, fresh
         self.passes += 2
@@ -442,6 +470,9 @@ class ProximalNewton(WeightSteps):
 
     def __init__(self, objective: Objective, start: Start | None) -> None:
         super().__init__(objective, start)
+        if self.single:
+            self.single = False
+            self.afresh()
         _, self.energy = objective.features.energy(objective.threads)
         self.wanted = max(4096, 16 * objective.features.columns if objective.features.columns < 1000 else 0)
 
