@@ -59,16 +59,19 @@ void factor_square(double* a, Index n, Index c, Index width, const double* diago
         double* row = a + i * n;
         for (Index j = c; j < i; ++j) row[j] = (row[j] - kernels().dot(row + c, a + j * n + c, j - c)) / a[j * n + j];
         double pivot = row[i] - kernels().dot(row + c, row + c, i - c);
-        const double least = 1e-7 * diagonal[i] + 1e-300;  // sums in float know no more
+        const double least = 1e-7 * diagonal[i] + 1e-300;
         if (!(pivot > least)) pivot = least;
         row[i] = std::sqrt(pivot);
     }
 }
 
+// Relative to its diagonal, what a matrix summed in float says of a direction is noise below about this much.
+constexpr double FLOAT_NOISE = 1e-6;
+
 // In place, STEP columns at a time; below the square, groups of rows are independent of each other.
 void cholesky(double* a, Index n, int threads) {
     std::vector<double> diagonal(n);
-    for (Index i = 0; i < n; ++i) diagonal[i] = a[i * n + i];
+    for (Index i = 0; i < n; ++i) diagonal[i] = a[i * n + i] *= 1.0 + FLOAT_NOISE;
     for (Index c = 0; c < n; c += STEP) {
         const Index width = n - c < STEP ? n - c : STEP;
         subtract_done(a, n, c, c + width, c, width);

@@ -604,8 +604,8 @@ def test_a_file_cut_short_is_refused_at_any_length(luce: Run, whole: bytes) -> N
 
 @pytest.mark.parametrize("mask", [0x01, 0xFF])
 def test_a_file_with_a_flipped_byte_is_refused_or_read(luce: Run, whole: bytes, mask: int) -> None:  # noqa: F811
-    """What the checksums of a zip file leave out holds no weights. No error escapes: if the weights are read, then it is
-    the data that are not there."""
+    """What the checksums of a zip file leave out holds no weights. No error escapes: if the weights are read, then the
+    data are missing."""
     for at in range(0, len(whole), 2):
         Path("bent.npz").write_bytes(whole[:at] + bytes([whole[at] ^ mask]) + whole[at + 1 :])
         refused(luce("audit", "bent.npz", "none.csv", "--label", "kind", "--C", 1))

@@ -108,7 +108,7 @@ def _some(shape: tuple[int, ...]) -> None:
 
 def _unusable(value: Any, row: int, column: int) -> str:
     if np.isfinite(value):
-        return f"X has {value} in row {row}, column {column}: numbers beyond 1e100 overflow; rescale the column"
+        return f"X has {value} in row {row}, column {column}: rescale the column, numbers beyond 1e100 overflow"
     what = "contains NaN" if np.isnan(value) else "contains infinity"
     return f"X has {value} in row {row}, column {column}: Input X {what}; fill or drop it, or use luce.Classifier"
 

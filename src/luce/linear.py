@@ -20,7 +20,7 @@ from luce.functional import available_threads, log_sigmoid, log_softmax, sigmoid
 from luce.inference import Inference, infer
 from luce.inputs import class_weights_of, classes_of, codes_among, features_of, names_of, weights_of
 from luce.path import ABSENT, RULES, Path, Problem, choose_l2, with_absent
-from luce.solver import Certificate, Progress, minimise
+from luce.solver import Certificate, Progress, Start, minimise
 
 SMALLEST_L2 = 1e-9  # stands in for l2=0: without any penalty the optimum may lie at infinity
 
@@ -245,9 +245,7 @@ class SoftmaxRegression:
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable class of each row, (n,)."""
-        logits = self.decision_function(X)
-        best = logits.argmax(axis=1) if logits.ndim == 2 else (logits > 0).astype(np.int64)
-        return np.asarray(self.classes_[best])
+        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
 
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """The share of rows whose predicted class is y, each row counted by its weight."""
@@ -320,11 +318,10 @@ def fit_linear(
         weights = weights / weights.max()
         weights /= weights.mean()
     problem, left = Problem(features, codes, classes, weights, l1, intercept, threads).present()
-    strength, path = chosen_l2(problem, l2, l1, seed)
+    strength, path, found = chosen_l2(problem, l2, l1, seed)
     whole = len(left) == classes
-    solution = problem.solve(
-        strength, tol, start=start if whole else None, progress=progress, time_limit=time_limit
-    )
+    start = start if start is not None and whole else found
+    solution = problem.solve(strength, tol, start=start, progress=progress, time_limit=time_limit)
     point, certificate = solution.point, solution.certificate
     if l2 == 0 and not l1 and not certificate.stopped:
         nearer = problem.solve(10 * strength, tol, start=point).point
@@ -340,17 +337,18 @@ def fit_linear(
     return LinearFit(point, certificate, strength, path, inferred)
 
 
-def chosen_l2(problem: Problem, l2: float | str | None, l1: float, seed: int) -> tuple[float, Path | None]:
-    """The strength that l2 stands for, and the path that it was chosen on, if it was."""
+def chosen_l2(
+    problem: Problem, l2: float | str | None, l1: float, seed: int
+) -> tuple[float, Path | None, Start | None]:
+    """The strength that l2 stands for; if it was chosen, also its path and where the final fit may start."""
     counted = problem.features.rows if problem.weights is None else int(np.count_nonzero(problem.weights))
-    path = None
     if isinstance(l2, str):
         if l2 not in RULES:
             raise InputError(f"l2 is {l2!r}: give a number from 0 on, None for 1/n, or one of {', '.join(RULES)}")
-        path = choose_l2(problem, l2, seed)
-    if path is not None:
-        return path.l2, path
-    return _strength(None if isinstance(l2, str) else l2, counted, l1), None
+        found = choose_l2(problem, l2, seed)
+        if found is not None:
+            return found[0].l2, *found
+    return _strength(None if isinstance(l2, str) else l2, counted, l1), None, None
 
 
 @dataclass(frozen=True)

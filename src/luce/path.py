@@ -22,7 +22,7 @@ from luce.splits import kfold_of_groups
 FOLDS = 5
 FOLD_TOLERANCE = 1e-3  # relative gap of the fits in the folds: far below the noise of a held-out log loss
 STEP = 10.0**0.5  # from one strength to the next
-MOST_STRENGTHS = 24
+MOST_STRENGTHS = 19  # nine powers of ten
 RULES = ("auto", "one-standard-error")
 
 
@@ -181,29 +181,34 @@ def _scale(problem: Problem) -> float:
     return max(float(np.sum(gradient * objective.hessian_product(logits, gradient))) / square / objective.total, 1e-12)
 
 
-def choose_l2(problem: Problem, rule: str = "auto", seed: int = 0) -> Path | None:
+def choose_l2(problem: Problem, rule: str = "auto", seed: int = 0) -> tuple[Path, Start | None] | None:
     """The strength with the least cross-validated log loss, on a grid of factors of sqrt(10).
 
     The grid begins where the penalty outweighs the data along their strongest direction and goes on to weaker ones
-    until the loss has risen for good: twice in a row by more than its standard error, or four times at all. If the
-    first is the best, stronger ones are tried. None if no class has different rows in two folds: nothing can be held
-    out.
+    until the loss has risen for good (twice in a row by more than its standard error, or four times at all), or has
+    twice in a row fallen by less than a twentieth of its standard error. If the first is the best, stronger ones are
+    tried. Also gives where the final fit may start. None if no class has different rows in two folds: nothing can be
+    held out.
     """
     search = _Search(problem, seed)
     if not search.scored.any():
         return None
     strength = _scale(problem) * STEP
     tried: dict[float, Array] = {}
-    best, kept = strength, np.empty(0)
+    best, kept, start = strength, np.empty(0), None
 
     def go(strength: float, factor: float, most: int) -> None:
-        nonlocal best, kept
-        risen = 0
+        nonlocal best, kept, start
+        risen, level = 0, 0
         for _ in range(most):
             losses, logits = search.losses_at(strength)
             tried[strength] = losses
-            if strength == best or search.mean(losses) < search.mean(tried[best]):
-                best, kept, risen = strength, logits, 0
+            fallen = search.mean(tried[best]) - search.mean(losses)
+            if strength == best or fallen > 0:
+                level = level + 1 if strength != best and fallen < 0.05 * search.error(losses) else 0
+                best, kept, start, risen = strength, logits, search.starts[0], 0
+                if level >= 2:
+                    return
             else:
                 risen += 1
                 beyond = losses - tried[best]
@@ -215,7 +220,7 @@ def choose_l2(problem: Problem, rule: str = "auto", seed: int = 0) -> Path | Non
     if best == strength:
         search.starts = [None] * len(search.folds)
         go(strength * STEP, STEP, MOST_STRENGTHS // 2)
-    return _path(search, tried, best, kept, rule)
+    return _path(search, tried, best, kept, rule), start
 
 
 def _path(search: _Search, tried: dict[float, Array], best: float, kept: Array, rule: str) -> Path:
