@@ -18,7 +18,8 @@ The headline: luce, the best setting of scikit-learn and of the fastest rival of
 --repeat runs (3 of those over 20 s), each after a pause of 0.3 s in which the threads of the others go to sleep, after
 one small fit as a warm-up. Spread is the longest run over the shortest. Every rival has a process of its own with two
 threads; the conversion of X to its format is not timed. Rows go to bench/out/fit.json as they are measured; --resume
-skips what is there, --report prints the tables from it and measures nothing.
+skips what is there, --report prints the tables from it and measures nothing. What each setting came to is told on the
+standard error.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from workers import Request, Run, Worker
 
 OUT = Path(__file__).resolve().parent / "out" / "fit.json"
 GOALS = (1e-3, 1e-6)
-REFERENCE = 1e-10  # the certificate of F*
+REFERENCE = (1e-10, 1e-8)  # the certificate of F*, the second where the first takes too long
 LONG = 20.0  # seconds: a run that takes longer is repeated three times only
 PAUSE = 0.1  # seconds before a run of the sweep, where no other process works before it
 LONG_PAUSE = 0.3  # seconds before a run of the headline
@@ -105,11 +106,14 @@ class Task:
 
     def refer(self) -> str:
         """Finds F*; what is wrong if there is none."""
-        run = self.run("luce", rivals.Luce().reference(self.facts), level(REFERENCE), 5 * self.limit)
-        if run.value is None:
-            return run.error or f"no optimum within {5 * self.limit:g} s"
-        self.entry["reference"] = run.to_json()
-        return ""
+        for tol in REFERENCE:
+            run = self.run("luce", rivals.Luce().reference(self.facts), level(tol), 5 * self.limit)
+            if run.value is not None:
+                self.entry["reference"] = run.to_json()
+                return ""
+            if run.error:
+                return run.error
+        return f"no optimum proven to {REFERENCE[-1]:g} within {5 * self.limit:g} s"
 
     def sweep(self, rival: Rival, save: Callable[[], None], hopeless: set[tuple[str, str]]) -> None:
         done = self.entry["sweeps"].setdefault(rival.name, {})
@@ -125,6 +129,10 @@ class Task:
             ask = partial(self.run, rival.name, setting)
             swept = Sweep(ask, setting, self.best, self.cutoffs(rival.name), self.limit).go()
             done[setting.name] = {"runs": [run.to_json() for run in swept.runs], "end": swept.end}
+            text = (
+                f"{self.entry['problem']}, C={self.entry['C']:g}: {rival.name} {setting.name}, {len(swept.runs)} runs"
+            )
+            print(f"{text}, {swept.end}", file=sys.stderr, flush=True)
             save()
 
     def cutoffs(self, rival: str) -> dict[float, float]:
@@ -221,6 +229,8 @@ def measure(
             print(f"| {problem.name} | {C:g} | skipped, luce: {wrong}", flush=True)
             store.save()
             continue
+        entry.pop("skipped", None)
+        store.save()
         if asked.check and problem.rows * problem.columns * problem.outputs**2 <= CHECKED:
             entry["newton"] = problems.newton(problem, 1 / C)
             print(f"  check: Newton-CG is {entry['newton'] / task.best - 1:.1e} above F*", flush=True)

@@ -489,7 +489,7 @@ def test_d15_a_single_row_of_a_class_is_kept_in_training_and_said() -> None:
 
 
 def test_the_facts_of_a_fit_are_plain_and_true() -> None:
-    facts = fitted().fitted.facts
+    facts = fitted(l2=None).fitted.facts
     assert facts["rows"] == 120
     assert facts["class_counts"] == np.unique(mixed()["y"], return_counts=True)[1].tolist()
     assert facts["l2"] == pytest.approx(1 / 120, rel=1e-15)

@@ -349,7 +349,7 @@ COMMANDS = sorted(cli.commands)
 
 
 def test_the_commands_are_the_promised_ones() -> None:
-    assert COMMANDS == ["demo", "evaluate", "inspect", "predict", "softmax", "train"]
+    assert COMMANDS == ["audit", "demo", "evaluate", "inspect", "predict", "softmax", "train"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

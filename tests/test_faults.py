@@ -175,9 +175,9 @@ def test_a_file_that_keeps_weights_in_float32(case: Case, monkeypatch: pytest.Mo
 
 
 def without_intercept(true: Callable[..., Any], *args: Any, **named: Any) -> Any:
-    point, certificate, l2 = true(*args, **named)
-    point[-1] = 0
-    return point, certificate, l2
+    fit = true(*args, **named)
+    fit.point[-1] = 0
+    return fit
 
 
 @pytest.mark.parametrize("case", EACH, ids=repr)
@@ -195,9 +195,9 @@ def test_the_intercept_is_dropped(case: Case, claim: Callable[[Case], None], mon
 @pytest.mark.parametrize("case", EACH, ids=repr)
 def test_a_fit_that_forgets_what_it_learnt(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     def change(true: Callable[..., Any], *args: Any, **named: Any) -> Any:
-        point, certificate, l2 = true(*args, **named)
-        point[:-1] = 0
-        return point, certificate, l2
+        fit = true(*args, **named)
+        fit.point[:-1] = 0
+        return fit
 
     turns_red(claims.it_has_learnt, case, monkeypatch, replaced("fit_linear", change))
 
@@ -217,9 +217,9 @@ def test_a_class_that_is_penalised_more(case: Case, monkeypatch: pytest.MonkeyPa
     """The first class in the order of names: then the names matter."""
 
     def change(true: Callable[..., Any], *args: Any, **named: Any) -> Any:
-        point, certificate, l2 = true(*args, **named)
-        point[:-1, 0] *= 0.9
-        return point, certificate, l2
+        fit = true(*args, **named)
+        fit.point[:-1, 0] *= 0.9
+        return fit
 
     turns_red(claims.renamed_classes_permute_the_columns, case, monkeypatch, replaced("fit_linear", change))
 
@@ -228,11 +228,11 @@ def test_a_class_that_is_penalised_more(case: Case, monkeypatch: pytest.MonkeyPa
 def test_the_callers_array_is_centred_in_place(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     case = replace(case, rows=case.rows.copy())
 
-    def change(true: Callable[..., Any], X: np.ndarray) -> np.ndarray:
+    def change(true: Callable[..., Any], X: np.ndarray, *columns: int) -> Any:
         X -= X.mean(axis=0)
-        return np.asarray(true(X))
+        return true(X, *columns)
 
-    turns_red(claims.the_callers_data_are_unchanged, case, monkeypatch, replaced_in_linear("_matrix", change))
+    turns_red(claims.the_callers_data_are_unchanged, case, monkeypatch, replaced_in_linear("features_of", change))
 
 
 def replaced_in_linear(name: str, change: Callable[..., Any]) -> Fault:

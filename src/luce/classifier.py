@@ -217,6 +217,8 @@ def _fit(
     fit = fit_linear(
         encoder.transform(parsed), codes, len(target.classes), l2, threads=threads, progress=progress
     )
+    if fit.certificate.stopped == "interrupted":
+        raise KeyboardInterrupt  # the earlier fit, and the file, stay as they are
     warn_of(fit, l2, list(target.classes))
     certificate, strength, point = fit.certificate, fit.l2, fit.point
     facts = {

@@ -117,16 +117,22 @@ class _Search:
         fold_of_row[counted] = kfold_of_groups(p.codes[counted], keys[counted], FOLDS)
         self.folds = [rows for f in range(FOLDS) if len(rows := np.flatnonzero(fold_of_row == f))]
         self.starts: list[Start | None] = [None] * len(self.folds)
+        self.whole = [True] * len(self.folds)  # whether a fold's fit has rows of all classes
         self.scored = np.zeros(p.features.rows, dtype=np.bool_)
-        for rows in self.folds:
+        for f, rows in enumerate(self.folds):
             seen = np.bincount(p.codes, weights=self._without(rows), minlength=p.classes) > 0
             self.scored[rows] = seen[p.codes[rows]] & (seen.sum() > 1)
+            self.whole[f] = bool(seen.all())
         _, self.group = np.unique(keys ^ p.codes.astype(np.uint64), return_inverse=True)
 
     def _without(self, rows: NDArray[np.int64]) -> Array:
         rest = self.weights.copy()
         rest[rows] = 0.0
         return rest
+
+    def start(self) -> Start | None:
+        """Where a fit of all rows may start at the strength that was last tried."""
+        return next((start for start, whole in zip(self.starts, self.whole, strict=True) if whole), None)
 
     def losses_at(self, l2: float) -> tuple[Array, Array]:
         """The log loss and the logits of every row by the fold that holds it out; NaN where it is not scored."""
@@ -186,7 +192,7 @@ def choose_l2(problem: Problem, rule: str = "auto", seed: int = 0) -> tuple[Path
 
     The grid begins where the penalty outweighs the data along their strongest direction and goes on to weaker ones
     until the loss has risen for good (twice in a row by more than its standard error, or four times at all), or has
-    twice in a row fallen by less than a twentieth of its standard error. If the first is the best, stronger ones are
+    twice in a row fallen by less than a quarter of its standard error. If the first is the best, stronger ones are
     tried. Also gives where the final fit may start. None if no class has different rows in two folds: nothing can be
     held out.
     """
@@ -205,8 +211,8 @@ def choose_l2(problem: Problem, rule: str = "auto", seed: int = 0) -> tuple[Path
             tried[strength] = losses
             fallen = search.mean(tried[best]) - search.mean(losses)
             if strength == best or fallen > 0:
-                level = level + 1 if strength != best and fallen < 0.05 * search.error(losses) else 0
-                best, kept, start, risen = strength, logits, search.starts[0], 0
+                level = level + 1 if strength != best and fallen < 0.25 * search.error(losses) else 0
+                best, kept, start, risen = strength, logits, search.start(), 0
                 if level >= 2:
                     return
             else:

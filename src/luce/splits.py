@@ -100,8 +100,11 @@ def kfold_of_groups(codes: NDArray[np.integer], keys: NDArray[np.uint64], folds:
     keys that are hashes of the rows' numbers, equal rows never lie on both sides of a split, their order means
     nothing, and a row given twice is as good as a row of weight 2.
     """
-    pairs = np.empty(len(codes), dtype=[("code", np.int64), ("key", np.uint64)])
-    pairs["code"], pairs["key"] = codes, keys
+    least = np.full(int(codes.max()) + 1, np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(least, codes, keys)
+    turn = np.argsort(np.argsort(least, kind="stable"))  # renumbering the classes leaves their turns as they are
+    pairs = np.empty(len(codes), dtype=[("turn", np.int64), ("key", np.uint64)])
+    pairs["turn"], pairs["key"] = turn[codes], keys
     groups, group_of_row = np.unique(pairs, return_inverse=True)
     return np.asarray((np.arange(len(groups)) % folds)[group_of_row.ravel()])
 
