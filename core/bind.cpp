@@ -16,6 +16,7 @@
 #include "dense_part.h"
 #include "gram.h"
 #include "kernels.h"
+#include "predict.h"
 #include "quasi_newton.h"
 #include "row_space.h"
 #include "softmax.h"
@@ -476,6 +477,41 @@ private:
     luce::ColumnLists lists_;
 };
 
+// False, and nothing done, where the shapes do not fit or a number is not within +-largest: then the caller finds out
+// why.
+template <class T>
+bool predict(Strided<T> x, Strided<double> coef, Vector<double> bias, double largest, OutMatrix out) {
+    const Index rows = static_cast<Index>(x.shape(0)), columns = static_cast<Index>(x.shape(1));
+    const std::size_t outputs = coef.shape(0);
+    if (rows < 1 || rows > luce::FEW_ROWS || columns < 1 || static_cast<Index>(coef.shape(1)) != columns) return false;
+    if (bias.shape(0) != outputs || out.shape(0) != x.shape(0) || out.shape(1) != (outputs == 1 ? 2 : outputs))
+        return false;
+    const luce::View<T> view = view_of(x);
+    for (Index i = 0; i < rows; ++i)
+        for (Index j = 0; j < columns; ++j) {
+            const double value = static_cast<double>(view.data[i * view.row_stride + j * view.column_stride]);
+            if (!(value <= largest && value >= -largest)) return false;
+        }
+    luce::Features features;
+    if constexpr (sizeof(T) == sizeof(float))
+        features.dense32 = view;
+    else
+        features.dense64 = view;
+    features.rows = rows;
+    features.dense_columns = columns;
+    const double* weights = coef.data();
+    std::vector<double> turned;
+    if (coef.stride(0) != 1 || coef.stride(1) != static_cast<Index>(outputs)) {
+        turned.resize(columns * outputs);
+        for (Index j = 0; j < columns; ++j)
+            for (std::size_t k = 0; k < outputs; ++k)
+                turned[j * outputs + k] = coef.data()[static_cast<Index>(k) * coef.stride(0) + j * coef.stride(1)];
+        weights = turned.data();
+    }
+    luce::predict(features, weights, bias.data(), static_cast<int>(outputs), out.data());
+    return true;
+}
+
 // Arrays of any dimensions, side by side in memory; the axis counts from 0, or from the end if below 0.
 template <class T>
 using Packed = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
@@ -639,6 +675,10 @@ NB_MODULE(_core, m) {
         .def("forget", &QuasiNewton::forget)
         .def("remember", &QuasiNewton::remember, "step"_a.noconvert(), "change"_a.noconvert(), "threads"_a)
         .def("direction", &QuasiNewton::direction, "gradient"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
+    m.def("predict", &predict<double>, "x"_a.noconvert(), "coef"_a.noconvert(), "bias"_a.noconvert(), "largest"_a,
+          "out"_a.noconvert());
+    m.def("predict", &predict<float>, "x"_a.noconvert(), "coef"_a.noconvert(), "bias"_a.noconvert(), "largest"_a,
+          "out"_a.noconvert());
     nb::class_<RowSpace>(m, "RowSpace")
         .def(nb::init<const Design&>(), "design"_a)
         .def("product", &RowSpace::product, "a"_a.noconvert(), "z"_a.noconvert(), "threads"_a);
