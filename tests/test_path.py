@@ -137,9 +137,21 @@ def test_strengths_go_from_strong_to_weak_by_a_factor_and_the_least_score_is_cho
     path = model.path_
     assert np.all(path.strengths[:-1] / path.strengths[1:] == pytest.approx(10**0.5, rel=1e-12))
     assert path.chosen == np.argmin(path.scores)
-    assert 0 < path.chosen < len(path.strengths) - 1
+    assert path.chosen > 0
     assert model.l2_ == path.l2 == path.strengths[path.chosen]
     assert path.difference_errors[path.chosen] == 0.0
+
+
+@pytest.mark.parametrize("signal", [0.3, 1.0, 5.0])
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_what_was_not_tried_would_gain_nothing_that_counts(classes: int, signal: float) -> None:
+    """The grid ends where the loss rises, or hardly falls: one and two steps on it is less by at most a standard error,
+    and by a twentieth of itself."""
+    x, y = drawn(classes, signal=signal)
+    path = chosen(x, y).path_
+    least = path.scores[path.chosen]
+    for beyond in (path.strengths[-1] / 10**0.5, path.strengths[-1] / 10, path.strengths[0] * 10**0.5):
+        assert held_out_losses(x, y, beyond).mean() >= least - min(path.errors[path.chosen], 0.05 * least)
 
 
 def simplest(path: Path) -> int:
