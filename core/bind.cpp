@@ -258,25 +258,27 @@ void check_places(const Vector<Index>& places, Index end) {
         require(places.data()[i] >= 0 && places.data()[i] < end, "a row or column is out of range");
 }
 
-void submatrix(const Design& d, Vector<Index> rows, Vector<Index> columns, Vector<double> centre, OutPanel out,
-               int threads) {
+void submatrix(const Design& d, Vector<Index> rows, Vector<Index> columns, Vector<double> centre, Vector<double> spread,
+               OutPanel out, int threads) {
     check_places(rows, d.x.rows);
     check_places(columns, d.x.columns());
     for (std::size_t j = 1; j < columns.shape(0); ++j)
         require(columns.data()[j - 1] < columns.data()[j], "columns must ascend");
     require(out.shape(0) == rows.shape(0) && out.shape(1) > columns.shape(0), "out must be rows x more than columns");
     require(static_cast<Index>(centre.shape(0)) == d.x.dense_columns, "a centre for each dense column");
+    require(static_cast<Index>(spread.shape(0)) == d.x.columns(), "a spread for each column");
     nb::gil_scoped_release free;
     luce::submatrix(d.x, rows.data(), static_cast<Index>(rows.shape(0)), columns.data(),
-                    static_cast<Index>(columns.shape(0)), centre.data(), static_cast<Index>(out.shape(1)), out.data(),
-                    threads);
+                    static_cast<Index>(columns.shape(0)), centre.data(), spread.data(),
+                    static_cast<Index>(out.shape(1)), out.data(), threads);
 }
 
-void row_energy(const Design& d, OutVector centre, OutVector energy, int threads) {
+void row_energy(const Design& d, OutVector centre, OutVector spread, OutVector energy, int threads) {
+    require(static_cast<Index>(spread.shape(0)) == d.x.columns(), "a spread for each column");
     require(static_cast<Index>(centre.shape(0)) == d.x.dense_columns && static_cast<Index>(energy.shape(0)) == d.x.rows,
             "a centre for each dense column, an energy for each row");
     nb::gil_scoped_release free;
-    luce::row_energy(d.x, centre.data(), energy.data(), threads);
+    luce::row_energy(d.x, centre.data(), spread.data(), energy.data(), threads);
 }
 
 void row_hash(const Design& d, std::uint64_t seed,
@@ -662,8 +664,9 @@ NB_MODULE(_core, m) {
     m.def("curvature_along", &curvature_along, "logits"_a.noconvert(), "labels"_a, "basis"_a.noconvert(),
           "curvature"_a.noconvert(), "threads"_a);
     m.def("submatrix", &submatrix, "design"_a, "rows"_a.noconvert(), "columns"_a.noconvert(), "centre"_a.noconvert(),
-          "out"_a.noconvert(), "threads"_a);
-    m.def("row_energy", &row_energy, "design"_a, "centre"_a.noconvert(), "energy"_a.noconvert(), "threads"_a);
+          "spread"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
+    m.def("row_energy", &row_energy, "design"_a, "centre"_a.noconvert(), "spread"_a.noconvert(), "energy"_a.noconvert(),
+          "threads"_a);
     m.def("row_hash", &row_hash, "design"_a, "seed"_a, "hash"_a.noconvert(), "threads"_a);
     m.def("weighted_squares", &weighted_squares, "design"_a, "rows"_a.noconvert(), "weights"_a.noconvert(),
           "out"_a.noconvert(), "threads"_a);

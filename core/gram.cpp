@@ -107,7 +107,7 @@ std::uint64_t mixed(std::uint64_t key) {
 }  // namespace
 
 void submatrix(const Features& x, const Index* rows, Index row_count, const Index* columns, Index column_count,
-               const double* centre, Index padded, float* out, int threads) {
+               const double* centre, const double* spread, Index padded, float* out, int threads) {
     Index dense = 0;
     while (dense < column_count && columns[dense] < x.dense_columns) ++dense;
     std::vector<Index> place(x.sparse.columns, -1);
@@ -119,16 +119,17 @@ void submatrix(const Features& x, const Index* rows, Index row_count, const Inde
         for (Index i = first; i < end; ++i) {
             float* row = out + i * padded;
             for (Index j = 0; j < dense; ++j)
-                row[j] = static_cast<float>(dense_cell(x, rows[i], columns[j]) - centre[j]);
+                row[j] = static_cast<float>((dense_cell(x, rows[i], columns[j]) - centre[j]) / spread[columns[j]]);
             row[column_count] = 1.0f;
             sparse_cells(x.sparse, rows[i], [&](Index column, double value) {
-                if (place[column] >= 0) row[place[column]] += static_cast<float>(value);
+                if (place[column] >= 0)
+                    row[place[column]] += static_cast<float>(value / spread[x.dense_columns + column]);
             });
         }
     });
 }
 
-void row_energy(const Features& x, double* centre, double* energy, int threads) {
+void row_energy(const Features& x, double* centre, double* spread, double* energy, int threads) {
     const Index p = x.dense_columns, each = std::max<Index>((x.rows + 63) / 64, 256),
                 blocks = (x.rows + each - 1) / each;
     std::vector<double> parts(blocks * 2 * p), scale(p), squares(x.sparse.columns);
@@ -152,17 +153,19 @@ void row_energy(const Features& x, double* centre, double* energy, int threads) 
     add_up(1);
     for (Index i = 0; i < x.rows; ++i)
         sparse_cells(x.sparse, i, [&](Index column, double value) { squares[column] += value * value; });
+    const double rows = static_cast<double>(x.rows);
+    for (double& s : squares) s /= rows;
     double varying = 0.0;
     for (std::vector<double>* of : {&scale, &squares})
         for (double& s : *of) {
             varying += s > 0.0 ? 1.0 : 0.0;
+            *spread++ = s > 0.0 ? std::sqrt(s) : 1.0;
             s = s > 0.0 ? 1.0 / s : 0.0;
         }
-    const double rows = static_cast<double>(x.rows);
     over_rows([&](Index i, double*) {
         double sum = 0.0;
         dense_row(x, i, [&](Index j, double value) { sum += (value - centre[j]) * (value - centre[j]) * scale[j]; });
-        sparse_cells(x.sparse, i, [&](Index column, double value) { sum += value * value * squares[column] * rows; });
+        sparse_cells(x.sparse, i, [&](Index column, double value) { sum += value * value * squares[column]; });
         energy[i] = varying > 0.0 ? sum / varying : 1.0;
     });
 }

@@ -7,11 +7,12 @@ namespace luce {
 // Some rows of x and some ascending columns, as rows x padded: the columns, the dense ones minus centre[j] (one for
 // each of them), then a column of ones, then zeros.
 void submatrix(const Features& x, const Index* rows, Index row_count, const Index* columns, Index column_count,
-               const double* centre, Index padded, float* out, int threads);
+               const double* centre, const double* spread, Index padded, float* out, int threads);
 
 // How much each row stands out, 1 in the mean: the mean over the columns that vary of (x_ij - mean_j)^2 / variance_j;
-// for sparse columns of x_ij^2 over its mean. A cheap stand-in for leverage. Also gives the means of the dense columns.
-void row_energy(const Features& x, double* centre, double* energy, int threads);
+// for sparse columns of x_ij^2 over its mean. A cheap stand-in for leverage. Also gives the means of the dense columns,
+// and of all columns the root of that variance or mean square, 1 where it is 0.
+void row_energy(const Features& x, double* centre, double* spread, double* energy, int threads);
 
 // A 64-bit hash of the numbers of each row, the same for every way to store them: sum_j bits(x_ij) odd_j, mixed, with
 // an odd multiplier for each column; -0 counts as 0, and a 0 adds nothing, stored or not.

@@ -269,9 +269,10 @@ def test_stored_counts_and_columns() -> None:
     wanted = np.zeros((4, 32))
     wanted[:, :5], wanted[:, 5:7], wanted[:, 7] = wide[rows, :5], wide[rows][:, [6, 9]], 1
     some = np.array([0, 1, 2, 3, 4, 6, 9])
-    centre = np.arange(5.0)
+    centre, spread = np.arange(5.0), np.arange(1.0, 12.0)
     wanted[:, :5] -= centre
-    found = features.submatrix(rows, some, centre, 1)  # float32, entries met twice are summed: two roundings
+    wanted[:, :7] /= spread[some]
+    found = features.submatrix(rows, some, centre, spread, 1)  # float32, entries met twice are summed: two roundings
     assert np.abs(found - wanted).max() <= 2.0**-23 * np.abs(wanted).max()
     assert features.frequent_columns(11).tolist() == list(range(11))
     assert features.frequent_columns(3).tolist() == [0, 1, 2]

@@ -87,21 +87,24 @@ def test_sparse_batches_are_dense_ones() -> None:
 def learnt_by_hand(
     batches: list[tuple[Array, Array, Array]], classes: int, l2: float, intercept: bool = True
 ) -> list[Array]:
-    """After each batch the minimum, by SciPy's BFGS with a plain gradient, of  sum s_i CE + n l2/2 |W|^2 + sum r/2
-    (point - before)^2, n the weights so far and r the curvature s p (1 - p) x^2 summed over the batches before."""
+    """After each batch the minimum, by SciPy's BFGS with a plain gradient, of  sum s_i CE + m l2/2 |W|^2 + sum r/2
+    (point - before)^2, m the weights of the batch. The past is its own objective to the second order: r is the
+    curvature s p (1 - p) x^2 summed over the batches before, and, for the weights W, the penalty n l2 that they came
+    with. (With n l2 in the new penalty instead, every batch would draw W towards 0 by the penalty of all rows anew.)"""
     points, rows = [], 0.0
     held = np.zeros((batches[0][0].shape[1] + 1, 1 if classes == 2 else classes))
     firm = np.zeros_like(held)
     for x, codes, w in batches:
-        rows += w.sum()
-        least = np.maximum(firm, 1e-3) if points else 0 * firm
+        past = np.maximum(firm, 1e-3) if points else 0 * firm
+        past[:-1] += rows * l2
+        own = w.sum() * l2
 
-        def value(flat: Array, x=x, codes=codes, w=w, least=least, held=held, rows=rows) -> tuple[float, Array]:  # type: ignore[no-untyped-def]
+        def value(flat: Array, x=x, codes=codes, w=w, past=past, held=held, own=own) -> tuple[float, Array]:  # type: ignore[no-untyped-def]
             at = flat.reshape(held.shape)
-            slope = reference.gradient(x, codes, rows * l2, w, at) + least * (at - held)
+            slope = reference.gradient(x, codes, own, w, at) + past * (at - held)
             slope[-1] *= intercept
-            penalty = float(np.sum(least * (at - held) ** 2)) / 2
-            return reference.objective(x, codes, rows * l2, w, at) + penalty, slope.ravel()
+            penalty = float(np.sum(past * (at - held) ** 2)) / 2
+            return reference.objective(x, codes, own, w, at) + penalty, slope.ravel()
 
         at = held.ravel()
         for _ in range(5):  # anew from where it stopped, until rounding leaves nothing
@@ -110,7 +113,7 @@ def learnt_by_hand(
         points.append(held)
         p = reference.probabilities(x, held)[:, -held.shape[1] :]
         spread = w[:, None] * p * (1 - p)
-        firm = firm + np.vstack([(x**2).T @ spread, spread.sum(axis=0)])
+        firm, rows = firm + np.vstack([(x**2).T @ spread, spread.sum(axis=0)]), rows + w.sum()
     return points
 
 
@@ -160,7 +163,7 @@ def test_a_past_that_counts_for_less_is_found_out(fault: Any, monkeypatch: pytes
 
 @every_k
 def test_the_certificate_is_that_of_the_newest_batch(classes: int) -> None:
-    """Its objective is a mean over all rows so far, penalties included; what is left is within the gap."""
+    """What is left is within the gap, the past included."""
     x, y = drawn(classes, rows=90)
     for tol in (1e-2, 1e-6):
         loose, tight = SoftmaxRegression(l2=0.01, tol=tol), SoftmaxRegression(l2=0.01, tol=1e-13)
@@ -177,26 +180,28 @@ def test_the_certificate_is_that_of_the_newest_batch(classes: int) -> None:
 # --- more batches: how good they are -------------------------------------------------------------------------------
 
 
-def comes_near_a_fit_to_all_rows(classes: int, order: str) -> None:
-    """On 5,000 rows more, the loss is above that of the fit to all 2,000 by at most 0.005 nats, a fifth of what a fit to
-    the last batch alone loses. (Measured: 0.0005 at most, so a tenth of what is allowed.)"""
-    x, y = drawn(classes, rows=2000)
-    by = {"as drawn": np.arange(2000), "by a column": np.argsort(x[:, 3]), "backwards": np.arange(2000)[::-1]}[order]
+def comes_near_a_fit_to_all_rows(classes: int, l2: float, size: int, order: str = "as drawn") -> None:
+    """On 5,000 rows more, the loss is within 0.015 nats of that of the fit to all 1,000, whatever the size of a batch.
+    The shares of the classes alone lose some 0.25."""
+    x, y = drawn(classes, rows=1000)
+    by = np.argsort(x[:, 3]) if order == "by a column" else np.arange(1000)[:: 1 if order == "as drawn" else -1]
     later = drawn(classes, rows=5000, seed=1)
-    whole = SoftmaxRegression(l2=1e-3).fit(x, y)
-    model, last = SoftmaxRegression(l2=1e-3), SoftmaxRegression(l2=1e-3)
-    for part in np.array_split(by, 20):
+    whole, model = SoftmaxRegression(l2=l2).fit(x, y), SoftmaxRegression(l2=l2)
+    for part in np.split(by, 1000 // size):
         model.partial_fit(x[part], y[part], classes=NAMES[:classes])
-    last.fit(x[part], y[part])
-    least = log_loss(whole, *later)
-    assert log_loss(last, *later) > least + 0.025
-    assert abs(log_loss(model, *later) - least) <= 0.005
+    assert abs(log_loss(model, *later) - log_loss(whole, *later)) <= 0.015
 
 
-@pytest.mark.parametrize("order", ["as drawn", "by a column", "backwards"])
+@pytest.mark.parametrize("order", ["as drawn", "backwards", "by a column"])
+@pytest.mark.parametrize("l2", [1e-3, 1e-2])
 @every_k
-def test_many_batches_come_near_a_fit_to_all_rows(classes: int, order: str) -> None:
-    comes_near_a_fit_to_all_rows(classes, order)
+def test_many_batches_come_near_a_fit_to_all_rows(classes: int, l2: float, order: str) -> None:
+    comes_near_a_fit_to_all_rows(classes, l2, 100, order)
+
+
+@pytest.mark.parametrize(("classes", "size"), [(2, 1), (3, 5)])
+def test_so_do_small_batches_and_single_rows(classes: int, size: int) -> None:
+    comes_near_a_fit_to_all_rows(classes, 1e-2, size)
 
 
 def test_a_model_that_forgets_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,18 +211,7 @@ def test_a_model_that_forgets_is_found_out(monkeypatch: pytest.MonkeyPatch) -> N
         Online, "learn", lambda self, problem, *how: true(Online.empty(problem, self.l2), problem, *how)
     )
     with pytest.raises(AssertionError):
-        comes_near_a_fit_to_all_rows(3, "as drawn")
-
-
-@every_k
-def test_rows_may_come_one_by_one(classes: int) -> None:
-    x, y = drawn(classes, rows=150)
-    model = SoftmaxRegression(l2=0.01)
-    for i in range(150):
-        model.partial_fit(x[i : i + 1], y[i : i + 1], classes=NAMES[:classes])
-    later = drawn(classes, rows=3000, seed=1)
-    shares = np.unique(later[1], return_counts=True)[1] / 3000
-    assert log_loss(model, *later) < 0.85 * -np.sum(shares * np.log(shares))
+        comes_near_a_fit_to_all_rows(3, 1e-3, 100)
 
 
 # --- classes -------------------------------------------------------------------------------------------------------

@@ -88,11 +88,12 @@ class Features:
         _core.forward(self.design, weights, bias, out, threads, single)
         return out
 
-    def energy(self, threads: int) -> tuple[Array, Array]:
-        """The mean of each dense column, and how much each row stands out (core/gram.h), 1 in the mean."""
-        centre, energy = np.empty(self.dense_columns), np.empty(self.rows)
-        _core.row_energy(self.design, centre, energy, threads)
-        return centre, energy
+    def energy(self, threads: int) -> tuple[Array, Array, Array]:
+        """The mean of each dense column, the spread of every column (1 for a constant one), and how much each row stands
+        out, 1 in the mean (core/gram.h)."""
+        centre, spread, energy = np.empty(self.dense_columns), np.empty(self.columns), np.empty(self.rows)
+        _core.row_energy(self.design, centre, spread, energy, threads)
+        return centre, spread, energy
 
     def hashes(self, seed: int, threads: int) -> NDArray[np.uint64]:
         """A hash of the numbers of each row; rows of equal numbers have equal ones, however they are stored."""
@@ -110,12 +111,12 @@ class Features:
         return np.concatenate([np.arange(p), p + np.sort(order)])
 
     def submatrix(
-        self, rows: NDArray[np.int64], columns: NDArray[np.int64], centre: Array, threads: int
+        self, rows: NDArray[np.int64], columns: NDArray[np.int64], centre: Array, spread: Array, threads: int
     ) -> NDArray[np.float32]:
-        """Some rows and some ascending columns (the dense ones minus their centre), a column of ones, then zeros up to
-        a multiple of 32 columns; float32."""
+        """Some rows and some ascending columns (the dense ones minus their centre, all divided by their spread), a
+        column of ones, then zeros up to a multiple of 32 columns; float32."""
         out = np.empty((len(rows), (len(columns) + 40) // 32 * 32), dtype=np.float32)
-        _core.submatrix(self.design, rows, columns, centre, out, threads)
+        _core.submatrix(self.design, rows, columns, centre, spread, out, threads)
         return out
 
     def weighted_squares(self, rows: NDArray[np.int64], weights: Array, threads: int) -> Array:

@@ -50,7 +50,8 @@ class Metric:
 
     coupled: the whole Hessian over all classes, where that is small. Else exact blocks over the chosen columns, one for
     each direction in the space of classes that the mean curvature leaves uncoupled, and the diagonal for the others.
-    Both are seen from the centre of the dense columns, where the intercepts are all but uncoupled from the weights.
+    Both are seen from the centre of the dense columns, where the intercepts are all but uncoupled from the weights, and
+    in units of the columns' spread, in which float32 will do.
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -61,8 +62,9 @@ class Metric:
         self.rest = np.setdiff1d(np.arange(total), exact)
         self.pairs = _core.QuasiNewton(self.columns, self.rest, o.outputs, MEMORY)
         self.taken = False
-        centre, self.energy = o.features.energy(o.threads)
+        centre, self.spread, self.energy = o.features.energy(o.threads)
         self.centre = centre if o.intercept else np.zeros_like(centre)
+        self.units = self.spread[exact][:, np.newaxis]
         self.wanted = max(1024, 4 * len(self.columns) * max(o.outputs - 1, 1))
         free = o.prior is None  # a prior also holds what is the same for all classes, which the coupled metric leaves
         self.coupled = free and not len(self.rest) and self.work <= COUPLED_STEPS * self.step_work
@@ -88,9 +90,10 @@ class Metric:
         o, size = self.objective, len(self.columns)
         rows, scale = sample(o, logits, self.energy, self.wanted)
         z = logits if len(rows) == logits.shape[1] else np.ascontiguousarray(logits[:, rows])
-        x = o.features.submatrix(rows, self.columns[:-1], self.centre, o.threads)
+        x = o.features.submatrix(rows, self.columns[:-1], self.centre, self.spread, o.threads)
         stiffness = o.stiffness()
         ridge = stiffness.mean(axis=1)[self.columns]
+        ridge[:-1] /= self.units[:, 0] ** 2
         ridge[-1] += 1e-8 * o.total if o.intercept else 1e8 * o.total
         if self.coupled:
             self.wanted = min(2 * self.wanted, 4 * o.features.rows)  # the nearer the optimum, the more a good one gains
@@ -127,25 +130,23 @@ class Metric:
         """Minus the inverse Hessian estimate times the gradient, and its product with the gradient."""
         out = np.empty_like(gradient)
         slope = self.pairs.direction(self._seen(gradient), out, self.objective.threads)
+        out[self.columns[:-1]] /= self.units
         p = len(self.centre)
         out[-1] = out[-1] - _rows_times(self.centre, out[:p]) if self.objective.intercept else 0.0
         return out, slope
 
     def remember(self, step: Array, change: Array) -> None:
         """A step and the change of the gradient along it."""
-        p = len(self.centre)
-        if p:
-            step = step.copy()
-            step[-1] += _rows_times(self.centre, step[:p])
+        step, p = step.copy(), len(self.centre)
+        step[-1] += _rows_times(self.centre, step[:p])
+        step[self.columns[:-1]] *= self.units
         self.pairs.remember(step, self._seen(change), self.objective.threads)
 
     def _seen(self, gradient: Array) -> Array:
-        """A gradient as seen from the centre, where b is the logit: W stays, its gradient loses centre x that of b."""
-        p = len(self.centre)
-        if not p:
-            return gradient
-        seen = gradient.copy()
+        """A gradient as seen from the centre in the columns' units, where b is the logit."""
+        seen, p = gradient.copy(), len(self.centre)
         seen[:p] -= self.centre[:, np.newaxis] * gradient[-1]
+        seen[self.columns[:-1]] /= self.units
         return seen
 
 

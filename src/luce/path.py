@@ -182,9 +182,8 @@ def _scale(problem: Problem) -> float:
     _, gradient = objective.gradient_at(point, logits)
     gradient[-1] = 0.0
     square = float(np.sum(gradient**2))
-    if square == 0.0:
-        return 1.0
-    return max(float(np.sum(gradient * objective.hessian_product(logits, gradient))) / square / objective.total, 1e-12)
+    curvature = float(np.sum(gradient * objective.hessian_product(logits, gradient)))
+    return curvature / square / objective.total if square > 0 and curvature > 0 else 1.0
 
 
 def choose_l2(problem: Problem, rule: str = "auto", seed: int = 0) -> tuple[Path, Start | None] | None:

@@ -473,7 +473,7 @@ class ProximalNewton(WeightSteps):
         if self.single:
             self.single = False
             self.afresh()
-        _, self.energy = objective.features.energy(objective.threads)
+        _, _, self.energy = objective.features.energy(objective.threads)
         self.wanted = max(4096, 16 * objective.features.columns if objective.features.columns < 1000 else 0)
 
     def _columns(self) -> NDArray[np.int64]:
