@@ -149,7 +149,9 @@ def linear_cases() -> Iterator[Case]:
         "near certain, 3 classes", NearCertain, near, np.array(["x", "y", "z"])[np.digitize(near[:, 0], [-0.5, 0.5])]
     )
     yield Case("near certain, 2 classes", NearCertain, near, near[:, 0] > 0)
-    yield Case("more columns than rows", partial(SoftmaxRegression, l2=None), *numbers(20, 30, [False, True], np.float64))
+    yield Case(
+        "more columns than rows", partial(SoftmaxRegression, l2=None), *numbers(20, 30, [False, True], np.float64)
+    )
 
 
 def table_cases() -> Iterator[Case]:

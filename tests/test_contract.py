@@ -281,6 +281,23 @@ def test_calibration_is_that_of_scikit_learns_own_model(classes: int, method: st
     assert np.abs(p - q).max() <= 1e-4
 
 
+@pytest.mark.parametrize("class_weight", [None, "balanced", {"a": 3.0}], ids=repr)
+def test_class_weights_and_weights_of_rows_are_those_of_scikit_learn(class_weight: Any) -> None:
+    """And a weight of k is the row k times: "balanced" counts rows by their weight. 1e-5: weights lie within
+    sqrt(2 gap / l2) = 1.4e-6 of the optimum, and scikit-learn's stop at a gradient of 1e-10."""
+    x, y = drawn()
+    k = np.random.default_rng(0).integers(1, 4, len(x)) * np.where(y == "b", 3, 1)
+    ours = SoftmaxRegression(l2=0.01, class_weight=class_weight, tol=1e-14)
+    one = clone(ours).fit(x, y, sample_weight=k).coef_
+    assert np.abs(one - clone(ours).fit(np.repeat(x, k, axis=0), np.repeat(y, k)).coef_).max() <= 1e-5
+    each = {None: {}, "balanced": {c: k.sum() / (3 * k[y == c].sum()) for c in "abc"}}
+    s = k * np.array([(class_weight if isinstance(class_weight, dict) else each[class_weight]).get(c, 1.0) for c in y])
+    theirs = LogisticRegression(
+        C=1 / (0.01 * s.sum()), class_weight=class_weight, solver="newton-cholesky", tol=1e-10
+    ).fit(x, y, sample_weight=k)
+    assert np.abs(one - theirs.coef_).max() <= 1e-5
+
+
 # --- names of columns ----------------------------------------------------------------------------------------------
 
 

@@ -168,9 +168,9 @@ def test_sparse_rows_have_the_errors_of_dense_ones() -> None:
     x = np.where(np.abs(x) < 0.3, 0.0, x)
     one, other = fit(x, y, l2=0.01).inference_, fit(scipy.sparse.csr_array(x), y, l2=0.01).inference_
     assert other.errors == pytest.approx(one.errors, rel=1e-5)
-    wide = np.hstack([x, np.random.default_rng(0).normal(size=(200, 300)) * (np.arange(300) < 2)])
-    one, other = fit(wide, y, l2=0.01).inference_, fit(scipy.sparse.csr_array(wide), y, l2=0.01).inference_
-    assert other.errors[:, :3] == pytest.approx(one.errors[:, :3], rel=1e-4)
+    wide = np.hstack([x[:60], np.random.default_rng(0).normal(size=(60, 80)) * (np.arange(80) < 2)])  # another solver
+    one, other = fit(wide, y[:60], l2=0.01).inference_, fit(scipy.sparse.csr_array(wide), y[:60], l2=0.01).inference_
+    assert other.errors[:, :5] == pytest.approx(one.errors[:, :5], rel=1e-4)
 
 
 @every_k

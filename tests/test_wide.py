@@ -204,7 +204,10 @@ def test_narrow_matrices_of_bytes_are_those_of_floats(classes: int) -> None:
 def test_the_metric_reads_bytes() -> None:
     x = whole_numbers(40, 33)
     rows, columns = np.arange(0, 40, 3), np.arange(0, 33, 2)
-    of = [Features(40, dense=x.astype(t)).submatrix(rows, columns, np.zeros(33), np.ones(33), 1) for t in (np.uint8, np.float64)]
+    of = [
+        Features(40, dense=x.astype(t)).submatrix(rows, columns, np.zeros(33), np.ones(33), 1)
+        for t in (np.uint8, np.float64)
+    ]
     assert of[0].tobytes() == of[1].tobytes()
     assert (of[0][:, : len(columns)] == x[rows][:, columns]).all()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -53,7 +53,9 @@ class Audit:
 
     def sentence(self) -> str:
         share = self.left / self.best if self.best > 0 else float("inf")
-        proven = f"proven at the weights themselves: at most {self.gap:.2g}" if np.isfinite(self.gap) else "no bound there"
+        proven = (
+            f"proven at the weights themselves: at most {self.gap:.2g}" if np.isfinite(self.gap) else "no bound there"
+        )
         direction = "lower" if self.log_loss > self.best_log_loss else "higher"
         return (
             f"the objective is {self.objective:.6g} nats a row, {self.left:.2g} ({share:.1g} of it) above the best "
@@ -63,31 +65,44 @@ class Audit:
 
 
 @dataclass(frozen=True)
+class Penalty:
+    """Strengths of the penalties, and what of: the loss as a sum, its mean over the rows, or over their weights."""
+
+    l2: float
+    l1: float
+    of: Literal["sum", "row", "weight"]
+
+
+@dataclass(frozen=True)
 class Weights:
     """Weights of a linear softmax classifier and what they were fitted to minimise."""
 
     coef: Array  # (outputs, columns)
     intercept: Array  # (outputs,)
     classes: NDArray[Any]
-    l2: float  # per row, on the mean loss
-    l1: float = 0.0
+    penalty: Penalty
     fit_intercept: bool = True
     class_weight: Mapping[Any, float] | str | None = None
 
     @classmethod
-    def of(cls, model: Any, rows: float, C: float | None, l2: float | None) -> Weights:
+    def of(cls, model: Any, C: float | None, l2: float | None) -> Weights:
         """Of a fitted estimator of scikit-learn or luce, or a mapping with coef, intercept and classes."""
         if isinstance(model, Mapping):
-            return cls(*_arrays(model), _strength(rows, C, l2, None))
+            return cls(*_arrays(model), _penalty(C, l2, None))
         if not hasattr(model, "coef_"):
             raise InputError(f"{type(model).__name__} has no coef_: give a fitted linear classifier, or its weights")
         arrays = _arrays({name: getattr(model, name + "_", None) for name in ("coef", "intercept", "classes")})
         params = model.get_params() if hasattr(model, "get_params") else {}
-        own, l1 = _penalties(model, params, rows)
+        if params.get("loss", "log_loss") != "log_loss":
+            raise InputError(f"the model was fitted with loss={params['loss']!r}: only log_loss has a softmax to audit")
+        if "loss" in params and len(arrays[2]) > 2:
+            raise InputError(
+                f"{type(model).__name__} fits each of {len(arrays[2])} classes against the rest, no softmax: give its "
+                "weights as a mapping (coef, intercept, classes) to compare them with one"
+            )
         return cls(
             *arrays,
-            _strength(rows, C, l2, own),
-            l1,
+            _penalty(C, l2, _own_penalty(model, params)),
             bool(params.get("fit_intercept", True)),
             params.get("class_weight"),
         )
@@ -127,38 +142,37 @@ def _arrays(given: Mapping[str, Any]) -> tuple[Array, Array, NDArray[Any]]:
     return coef, bias, classes
 
 
-def _penalties(model: Any, params: Mapping[str, Any], rows: float) -> tuple[float | None, float]:
-    """The L2 and L1 strengths that an estimator was fitted with, on the mean loss; None if it does not say."""
+def _own_penalty(model: Any, params: Mapping[str, Any]) -> Penalty | None:
+    """The penalty that an estimator was fitted with; None if it does not say."""
     if hasattr(model, "l2_") and "l2" in params:  # luce's own
-        return float(model.l2_), float(params.get("l1", 0.0))
+        return Penalty(float(model.l2_), float(params.get("l1", 0.0)), "weight")
     ratio = params.get("l1_ratio") or 0.0
     penalty = params.get("penalty", "deprecated")
-    ratio = {"l1": 1.0, "l2": 0.0, None: 0.0}.get(penalty, ratio)
-    if "alpha" in params and "loss" in params:  # SGDClassifier: alpha on the mean
-        if params["loss"] != "log_loss":
-            raise InputError(f"the model was fitted with loss={params['loss']!r}: only log_loss has a softmax to audit")
+    if "alpha" in params and "loss" in params:  # SGDClassifier
+        alpha = 0.0 if penalty is None else float(params["alpha"])
         ratio = {"l1": 1.0, "l2": 0.0}.get(str(penalty), ratio)
-        return float(params["alpha"]) * (1 - ratio), float(params["alpha"]) * ratio
-    if "C" in params or hasattr(model, "C_"):
+        return Penalty(alpha * (1 - ratio), alpha * ratio, "row")
+    if hasattr(model, "C_") or "C" in params:
         C = float(np.ravel(model.C_)[0]) if hasattr(model, "C_") else float(params["C"])
-        strength = 0.0 if penalty is None or not np.isfinite(C) else 1.0 / (C * rows)
-        return strength * (1 - ratio), strength * ratio
-    return None, 0.0
+        ratio = {"l1": 1.0, "l2": 0.0}.get(str(penalty), ratio)
+        strength = 0.0 if penalty is None or not np.isfinite(C) else 1.0 / C
+        return Penalty(strength * (1 - ratio), strength * ratio, "sum")
+    return None
 
 
-def _strength(rows: float, C: float | None, l2: float | None, own: float | None) -> float:
+def _penalty(C: float | None, l2: float | None, own: Penalty | None) -> Penalty:
     if C is not None and l2 is not None:
         raise InputError("C and l2 say the same thing (l2 = 1/(n C)): give one")
     if C is not None:
         if not C > 0:
             raise InputError(f"C is {C!r}: give a number above 0")
-        own = 1.0 / (C * rows)
+        own = Penalty(1.0 / C, 0.0, "sum")
     if l2 is not None:
-        own = float(l2)
+        if not (np.isfinite(l2) and l2 >= 0):
+            raise InputError(f"l2 is {l2!r}: give a number from 0 on")
+        own = Penalty(float(l2), 0.0, "weight")
     if own is None:
         raise InputError("the weights do not say how strong their penalty was: give C (as scikit-learn) or l2")
-    if not (np.isfinite(own) and own >= 0):
-        raise InputError(f"l2 is {own!r}: give a number from 0 on")
     return own
 
 
@@ -181,17 +195,17 @@ def audit(
     """
     features = features_of(X)
     weights = weights_of(sample_weight, features.rows)
-    total = float(features.rows if weights is None else weights.sum())
-    given = Weights.of(model, total, C, l2)
+    given = Weights.of(model, C, l2)
     if given.coef.shape[1] != features.columns:
         raise InputError(f"X has {features.columns} columns, but the weights have {given.coef.shape[1]}")
     codes = codes_among(y, given.classes, features.rows)
-    of_classes = class_weights_of(given.class_weight, given.classes, codes)
+    of_classes = class_weights_of(given.class_weight, given.classes, codes, weights)
     if of_classes is not None:
         weights = of_classes if weights is None else weights * of_classes
-    strength, own = given.l2 * total, float(features.rows if weights is None else weights.sum())
-    l2_mean = max(strength / own, 0.0 if given.l1 else SMALLEST_L2)
-    l1_mean = given.l1 * total / own
+    total = float(features.rows if weights is None else weights.sum())
+    times = {"sum": 1.0 / total, "row": features.rows / total, "weight": 1.0}[given.penalty.of]
+    l1_mean = given.penalty.l1 * times
+    l2_mean = max(given.penalty.l2 * times, 0.0 if l1_mean else SMALLEST_L2)
     problem = Problem(
         features, codes, len(given.classes), weights, l1_mean, given.fit_intercept, available_threads(threads)
     )

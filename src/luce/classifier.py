@@ -203,7 +203,13 @@ def take(table: Table, rows: NDArray[np.int64]) -> Table:
 
 
 def _fit(
-    table: Table, name: str, target: Labels, schema: Schema, l2: float | str | None, threads: int, progress: Progress | None
+    table: Table,
+    name: str,
+    target: Labels,
+    schema: Schema,
+    l2: float | str | None,
+    threads: int,
+    progress: Progress | None,
 ) -> Fitted:
     if all(c.kind == "left out" for c in schema.columns):
         reasons = "; ".join(f"{c.name!r}: {c.why}" for c in schema.columns[:5])
@@ -214,9 +220,7 @@ def _fit(
     encoder = Encoder.fit(schema, parsed)
     codes = target.codes.astype(np.int32)
     counts = np.bincount(codes, minlength=len(target.classes))
-    fit = fit_linear(
-        encoder.transform(parsed), codes, len(target.classes), l2, threads=threads, progress=progress
-    )
+    fit = fit_linear(encoder.transform(parsed), codes, len(target.classes), l2, threads=threads, progress=progress)
     if fit.certificate.stopped == "interrupted":
         raise KeyboardInterrupt  # the earlier fit, and the file, stay as they are
     warn_of(fit, l2, list(target.classes))

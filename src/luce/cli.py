@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 import numpy as np
@@ -379,29 +379,37 @@ def _finite(value: float) -> float | None:
 
 def _weights(path: str) -> dict[str, Any]:
     """The arrays of an .npz file; nothing in it is run."""
-    import zipfile
-
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise InputError(f"{path} holds one array: save coef, intercept and classes with numpy.savez")
-            found = {name.removesuffix("_"): file[name] for name in file.files}
+        with open(path, "rb") as file:
+            found = _arrays_of(file, path)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is no .npz file of plain arrays ({inert(str(error))}): save with numpy.savez") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or inert(str(error))}") from None
     if "classes" not in found or "coef" not in found:
         raise InputError(f"{path} holds {', '.join(sorted(found)) or 'nothing'}: it needs coef, intercept and classes")
     return found
+
+
+def _arrays_of(file: BinaryIO, path: str) -> dict[str, Any]:
+    try:
+        arrays = np.load(file, allow_pickle=False)
+        if isinstance(arrays, np.ndarray):
+            raise InputError(f"{path} holds one array: save coef, intercept and classes with numpy.savez")
+        return {name.removesuffix("_"): arrays[name] for name in arrays.files}
+    except InputError:
+        raise
+    except Exception as error:  # a broken archive has many ways to say so
+        raise InputError(
+            f"{path} is no .npz file of plain arrays ({inert(str(error))}): save with numpy.savez"
+        ) from None
 
 
 def _labels_like(table: Table, label: str, classes: NDArray[Any], source: str) -> NDArray[Any]:
     """The label of each row, as one of the classes that the weights know."""
     from luce.labels import encode_labels
 
-    known = classes.tolist()
+    known = [int(c) if isinstance(c, float) and c.is_integer() else c for c in classes.tolist()]
     codes = encode_labels(table.column(label), known, f"{source}, label {label!r}")
     if (codes < 0).any():
         row = int(np.argmax(codes < 0))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
+
 
 class LuceError(Exception):
     """Any error that luce raises on purpose; `str(error)` is one line for the user."""
@@ -33,6 +37,14 @@ class NotFittedError(LuceError, ValueError, AttributeError):
 
 class LuceWarning(UserWarning):
     """Something the user should know about the data or the fit; the result is still valid."""
+
+
+def warn(message: str, kind: type[Warning] = LuceWarning) -> None:
+    """Warns at the line outside luce that led here, however many calls lie between."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and os.path.dirname(frame.f_code.co_filename) == os.path.dirname(__file__):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(kind(message), stacklevel=level)
 
 
 def inert(text: str, width: int = 60) -> str:

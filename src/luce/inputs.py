@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from luce.arrays import array_of
-from luce.errors import InputError, KindError, LuceWarning, inert
+from luce.errors import InputError, KindError, LuceWarning, inert, warn
 from luce.features import Features
 
 LARGEST = 1e100  # numbers farther out would overflow when squared and summed
@@ -193,8 +192,7 @@ def _labels(y: ArrayLike, rows: int) -> NDArray[Any]:
 
 def _as_row(labels: NDArray[Any]) -> NDArray[Any]:
     kind = getattr(sys.modules.get("sklearn.exceptions"), "DataConversionWarning", LuceWarning)
-    said = "A column-vector y was passed when a 1d array was expected: give y.ravel()"
-    warnings.warn(kind(said), stacklevel=4)
+    warn("A column-vector y was passed when a 1d array was expected: give y.ravel()", kind)
     return labels.ravel()
 
 
@@ -232,17 +230,20 @@ def weights_of(sample_weight: ArrayLike | None, rows: int) -> NDArray[np.float64
 
 
 def class_weights_of(
-    given: Mapping[Any, float] | str | None, classes: NDArray[Any], codes: NDArray[np.int32]
+    given: Mapping[Any, float] | str | None,
+    classes: NDArray[Any],
+    codes: NDArray[np.int32],
+    weights: NDArray[np.float64] | None,
 ) -> NDArray[np.float64] | None:
-    """The weight of each row by its class, (n,): None for 1; "balanced" for n / (K count of the class); or a mapping
-    from labels to weights, 1 for those it does not name."""
+    """The weight of each row by its class, (n,): None for 1; "balanced" for n / (K count of the class), rows counted by
+    their weights; or a mapping from labels to weights, 1 for those it does not name."""
     if given is None:
         return None
-    counts = np.bincount(codes, minlength=len(classes))
+    counts = np.bincount(codes, weights=weights, minlength=len(classes)).astype(np.float64)
     if isinstance(given, str):
         if given != "balanced":
             raise InputError(f"class_weight is {given!r}: give None, 'balanced', or a weight for each class")
-        return np.asarray((len(codes) / (len(classes) * counts))[codes])
+        return np.asarray((counts.sum() / (len(classes) * np.where(counts > 0, counts, np.inf)))[codes])
     if not isinstance(given, Mapping):
         raise InputError(f"class_weight is a {type(given).__name__}: give None, 'balanced', or a weight for each class")
     known = classes.tolist()

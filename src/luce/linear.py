@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import sys
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -15,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from luce import _core
 from luce.arrays import array_of
-from luce.errors import InputError, LuceWarning, NotFittedError
+from luce.errors import InputError, NotFittedError, warn
 from luce.features import Features
 from luce.functional import available_threads, log_sigmoid, log_softmax, sigmoid, softmax
 from luce.inference import Inference, infer
@@ -119,7 +118,7 @@ class SoftmaxRegression:
         features = features_of(X)
         classes, codes = classes_of(y, features.rows)
         weights = weights_of(sample_weight, features.rows)
-        of_classes = class_weights_of(self.class_weight, classes, codes)
+        of_classes = class_weights_of(self.class_weight, classes, codes, weights)
         if of_classes is not None:
             weights = of_classes if weights is None else weights * of_classes
         if weights is not None and len(np.unique(codes[weights > 0])) < 2:
@@ -172,7 +171,7 @@ class SoftmaxRegression:
         else:
             codes = codes_among(y, all_classes, features.rows)
         weights = weights_of(sample_weight, features.rows)
-        of_classes = class_weights_of(self.class_weight, all_classes, codes)
+        of_classes = class_weights_of(self.class_weight, all_classes, codes, weights)
         if of_classes is not None:
             weights = of_classes if weights is None else weights * of_classes
         threads = available_threads(self.threads)
@@ -217,13 +216,10 @@ class SoftmaxRegression:
         if names is None and known is None:
             return
         if names is None or known is None:
-            has, lacks = ("X does not have", "was") if names is None else ("X has", "was not")
-            warnings.warn(
-                LuceWarning(
-                    f"{has} valid feature names, but SoftmaxRegression {lacks} fitted with feature names: "
-                    "columns are matched by their place"
-                ),
-                stacklevel=4,
+            has, had = ("does not have valid", "with") if names is None else ("has", "without")
+            warn(
+                f"X {has} feature names, but SoftmaxRegression was fitted {had} feature names: columns are matched by "
+                "their place"
             )
             return
         if list(names) != list(known):
@@ -388,9 +384,7 @@ class Online:
         solution = minimise(objective, tol, start=start, time_limit=time_limit)
         firmness = self.firmness + _curvature(problem, solution.logits)
         rows = self.rows + float(problem.features.rows if problem.weights is None else problem.weights.sum())
-        return LinearFit(solution.point, solution.certificate, self.l2), Online(
-            solution.point, firmness, rows, self.l2
-        )
+        return LinearFit(solution.point, solution.certificate, self.l2), Online(solution.point, firmness, rows, self.l2)
 
 
 def _curvature(problem: Problem, logits: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -443,16 +437,13 @@ def warn_of(
         column, output = np.unravel_index(int(size.argmax()), size.shape)
         which = repr(str(names[column])) if names is not None else f"number {column}"
         label = labels[1] if len(labels) == 2 else labels[output]
-        warnings.warn(
-            LuceWarning(
-                f"the classes are separable (class {label!r} above all by column {which}): without a penalty the weights "
-                f"grow without end; this is the fit with the smallest penalty ({SMALLEST_L2:g}); give l2 above 0 for "
-                "probabilities that mean something"
-            ),
-            stacklevel=3,
+        warn(
+            f"the classes are separable (class {label!r} above all by column {which}): without a penalty the weights "
+            f"grow without end; this is the fit with the smallest penalty ({SMALLEST_L2:g}); give l2 above 0 for "
+            "probabilities that mean something"
         )
     elif not fit.certificate.converged:
-        warnings.warn(LuceWarning("the fit " + fit.certificate.sentence()), stacklevel=3)
+        warn("the fit " + fit.certificate.sentence())
 
 
 def _strength(l2: float | None, rows: int, l1: float) -> float:

@@ -227,6 +227,9 @@ class QuasiNewton(WeightSteps):
     """
 
     def __init__(self, objective: Objective, start: Start | None) -> None:
+        if isinstance(start, np.ndarray) and objective.outputs > 1 and objective.prior is None:
+            start = start.copy()  # what all classes share changes no probability: the best weights have none of it
+            start[:-1] -= start[:-1].mean(axis=1, keepdims=True)
         super().__init__(objective, start)
         self.metric = Metric(objective)
         self.iteration, self.refresh_at = 0, 0  # of the metric in blocks
@@ -265,7 +268,9 @@ class QuasiNewton(WeightSteps):
             direction, slope = metric.direction(self.gradient)
         along = o.logits(direction, self.single)
         quadratic = Quadratic(
-            o.penalty_of(self.weights), _dot(o.pull(self.weights), direction), _dot(o.stiffness() * direction, direction)
+            o.penalty_of(self.weights),
+            _dot(o.pull(self.weights), direction),
+            _dot(o.stiffness() * direction, direction),
         )
         step = _line_search(o, self.logits, along, self.value, slope, quadratic)
         moved = self.weights + step * direction
@@ -431,9 +436,7 @@ class Quadratic:
     square: float
 
 
-def _line_search(
-    o: Objective, logits: Array, along: Array, value: float, slope: float, penalty: Quadratic
-) -> float:
+def _line_search(o: Objective, logits: Array, along: Array, value: float, slope: float, penalty: Quadratic) -> float:
     """A step that lowers the objective and at which its slope has fallen to LINE_SLOPE of the first.
 
     Works on the logits alone: safeguarded Newton, with the secant where Newton leaves the bracket.
