@@ -170,14 +170,29 @@ def test_lasso_and_elastic_net(classes: int, ratio: float) -> None:
     assert audit(tight.fit(x, y), x, y).left <= 1e-8
 
 
-def test_the_strength_that_cross_validation_chose() -> None:
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
+def test_the_strengths_that_cross_validation_chose(ratio: float) -> None:
     x, y = drawn(2)
     model = LogisticRegressionCV(
-        Cs=[0.01, 0.1], solver="newton-cholesky", l1_ratios=(0.0,), scoring="neg_log_loss", use_legacy_attributes=False
-    ).fit(x, y)
+        Cs=[0.02, 0.1], solver="saga", l1_ratios=(ratio,), scoring="neg_log_loss", use_legacy_attributes=False,
+        tol=1e-9, max_iter=10_000, random_state=0,
+    ).fit(x, y)  # fmt: skip
     found = audit(model, x, y)
-    holds(found, x, y, model.coef_, model.intercept_, 1 / (float(np.ravel(model.C_)[0]) * len(x)))
-    assert found.left <= 1e-6
+    strength = 1 / (float(np.ravel(model.C_)[0]) * len(x))
+    holds(found, x, y, model.coef_, model.intercept_, (1 - ratio) * strength, ratio * strength)
+    assert found.left <= 1e-8
+
+
+def test_a_penalty_on_the_intercept_is_another_objective() -> None:
+    """liblinear has one, so its fit is best for no objective of luce's; without an intercept it is."""
+    x, y = drawn(2)
+    x = x + 3
+    with pytest.raises(InputError, match="liblinear"):
+        audit(LogisticRegression(solver="liblinear").fit(x, y), x, y)
+    bare = LogisticRegression(solver="liblinear", fit_intercept=False, tol=1e-10).fit(x, y)
+    found = audit(bare, x, y)
+    holds(found, x, y, bare.coef_, np.zeros(1), 1 / len(x))
+    assert found.left <= 1e-8
 
 
 @pytest.mark.parametrize("kind", [scipy.sparse.csr_array, scipy.sparse.csr_matrix, np.float32, pl.DataFrame])
@@ -430,6 +445,12 @@ def test_weights_that_do_not_fit_are_refused(change: dict[str, Any], said: str) 
     with pytest.raises(InputError, match=said) as caught:
         audit({**given, **change}, x, y, C=1)
     assert "\n" not in str(caught.value)
+
+
+def test_classes_that_are_named_twice_are_refused() -> None:
+    x, y, given = weights_of(3)
+    with pytest.raises(InputError, match="classes"):
+        audit({**given, "classes": np.array(["a", "b", "b"])}, x, np.where(y == "c", "b", y), C=1)
 
 
 @pytest.mark.parametrize(

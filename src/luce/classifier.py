@@ -32,9 +32,9 @@ class Classifier:
     Logits are linear in the encoded columns (numbers standardised, categories one-hot, each with a slot for missing
     cells) and minimise  mean cross-entropy + l2/2 |W|^2  to a proven distance from the optimum (`certificate`).
 
-    l2: strength of the penalty; "auto" chooses it by cross-validated log loss, None is 1/n. kinds: what a column is, by name, where it is not what it seems:
-    "number", "boolean", "date", "category" or "ignore". threads: None for all processors; the model has the same
-    bits for every number of threads.
+    l2: strength of the penalty; "auto" chooses it by cross-validated log loss, None is 1/n. kinds: what a column is, by
+    name, where it is not what it seems: "number", "boolean", "date", "category" or "ignore". threads: None for all
+    processors; the model has the same bits for every number of threads.
     """
 
     def __init__(
@@ -181,8 +181,8 @@ def train(
 
 
 def _measure(
-    table: Table, name: str, target: Labels, schema: Schema, l2: float | str | None, threads: int, share: float, seed: int,
-    progress: Progress | None,
+    table: Table, name: str, target: Labels, schema: Schema, l2: float | str | None, threads: int, share: float,
+    seed: int, progress: Progress | None,
 ) -> Report:  # fmt: skip
     rows, rest = holdout(target.codes, share, seed)
     part = _fit(take(table, rows), name, replace(target, codes=target.codes[rows]), schema, l2, threads, progress)

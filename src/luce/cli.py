@@ -362,8 +362,8 @@ def audit(
     missing = np.argwhere(np.isnan(X))
     if len(missing):
         raise InputError(
-            f"{data}: row {missing[0][0] + 1} has no number in column {inert(names[missing[0][1]])!r}: fill it as it was "
-            "filled for the fit"
+            f"{data}: row {missing[0][0] + 1} has no number in column {inert(names[missing[0][1]])!r}: fill it as it "
+            "was filled for the fit"
         )
     found = luce.audit(given, X, _labels_like(table, label, given["classes"], data), C=C, l2=l2, threads=threads)
     if as_json:

@@ -89,8 +89,8 @@ class Features:
         return out
 
     def energy(self, threads: int) -> tuple[Array, Array, Array]:
-        """The mean of each dense column, the spread of every column (1 for a constant one), and how much each row stands
-        out, 1 in the mean (core/gram.h)."""
+        """The mean of each dense column, the spread of every column (1 for a constant one), and how much each row
+        stands out, 1 in the mean (core/gram.h)."""
         centre, spread, energy = np.empty(self.dense_columns), np.empty(self.columns), np.empty(self.rows)
         _core.row_energy(self.design, centre, spread, energy, threads)
         return centre, spread, energy

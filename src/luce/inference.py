@@ -100,5 +100,5 @@ def _note(o: Objective) -> str:
         return "from the observed information at the maximum of the likelihood; exact as the rows grow in number"
     return (
         f"penalised (l2 {o.penalty / o.total:.3g}): weights are drawn towards 0, so errors tell the spread of these "
-        "weights about their own mean, not about the weights of the population; for tests in the usual sense fit with l2=0"
+        "weights about their own mean, not about the weights of the population; for the usual tests fit with l2=0"
     )

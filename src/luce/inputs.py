@@ -101,7 +101,7 @@ def _some(shape: tuple[int, ...]) -> None:
         )
     if shape[1] == 0:
         raise InputError(
-            f"X has {shape[0]} rows and 0 columns: 0 feature(s) (shape=({shape[0]}, 0)) while a minimum of 1 is required."
+            f"X has {shape[0]} rows, 0 columns: 0 feature(s) (shape=({shape[0]}, 0)) while a minimum of 1 is required."
         )
 
 

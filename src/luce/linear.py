@@ -157,7 +157,7 @@ class SoftmaxRegression:
         if self.l1:
             raise InputError("partial_fit works without l1: set l1=0, or give all rows to fit")
         names, features = names_of(X), features_of(X, getattr(self, "n_features_in_", None))
-        known = getattr(self, "_online", None)
+        known: Online | None = getattr(self, "_online", None)
         if known is not None:
             self._check_names(names)
         all_classes = self.classes_ if known is not None else None
@@ -266,7 +266,7 @@ def _arguments(cls: type) -> dict[str, Any]:
 
 
 def not_fitted(name: str) -> Exception:
-    """The error of a model asked before its fit; scikit-learn's own where that is loaded, which knows it by its class."""
+    """The error of a model asked before its fit, one of scikit-learn's too where that is loaded."""
     kind: type[Exception] = NotFittedError
     theirs = getattr(sys.modules.get("sklearn.exceptions"), "NotFittedError", None)
     if theirs is not None:
@@ -311,7 +311,7 @@ def fit_linear(
     weights: NDArray[np.float64] | None = None,
     threads: int = 1,
     seed: int = 0,
-    start: NDArray[np.float64] | None = None,
+    start: Start | None = None,
     time_limit: float | None = None,
     inference: bool = False,
     progress: Progress | None = None,

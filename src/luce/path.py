@@ -175,7 +175,7 @@ def row_losses(logits: Array, codes: NDArray[np.int32]) -> Array:
 
 
 def _scale(problem: Problem) -> float:
-    """The curvature of the mean loss along its steepest direction at W = 0: about as strong a penalty halves a weight."""
+    """The curvature of the mean loss along its steepest direction at W = 0: a penalty as strong halves a weight."""
     objective = replace(problem, l1=0.0).objective(0.0)
     point = objective.start()
     logits = objective.logits(point)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +97,7 @@ class RowPoint:
     b: Array
 
 
-Start = Array | RowPoint
+Start: TypeAlias = Array | RowPoint
 
 
 class Method(Protocol):
@@ -290,7 +290,8 @@ class RowSteps:
     """Steps of limited-memory BFGS for a wide sparse matrix, on weights W = X'A: a number for each row and class.
 
     The best weights are of this form (a zero gradient says l2 W = -X'R), and so are all gradients and steps. A vector
-    X'a is held as a and z = X X'a, so that inner products are those of rows, and a step reads X once (core/row_space.h).
+    X'a is held as a and z = X X'a, so that inner products are those of rows, and a step reads X once
+    (core/row_space.h).
     """
 
     def __init__(self, objective: Objective, start: Start | None) -> None:
