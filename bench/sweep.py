@@ -11,6 +11,7 @@ from rivals import Setting, level
 from workers import Run
 
 FINE = 1.1  # efforts nearer than this are not told apart
+COARSE = 1.5  # the same where the larger one took too long
 LEAST = 5.0  # seconds that every run is given, however fast the best one was
 KILLED = 3  # runs over their time, after which a setting is given up
 
@@ -64,7 +65,8 @@ class Sweep:
         run = max((run for run in self.runs if run.value is not None), key=lambda run: run.effort, default=Run(0, 0.0))
         over = [run.effort for run in self.runs if run.value is None]
         if over:
-            return self._middle(run.effort, min(over))
+            wide = self.setting.by_tolerance or min(over) > COARSE * run.effort
+            return self._middle(run.effort, min(over)) if wide else None
         if self.setting.by_tolerance:
             return run.effort + 4 if run.effort + 4 <= level(1e-14) else None
         effort = min(2 * run.effort, int(run.effort * 0.92 * self._allowed() / max(run.seconds, 1e-9)))

@@ -248,7 +248,7 @@ def test_more_weights_than_can_be_inverted_are_refused() -> None:
 
 def test_a_class_without_weight_is_refused() -> None:
     x, y = drawn(3)
-    with pytest.raises(InputError, match="rows of every class"):
+    with pytest.raises(InputError, match="without rows of weight"):
         fit(x, y, weights=(y != 1).astype(float), l2=0.1)
 
 

@@ -116,6 +116,8 @@ def _arrays(given: Mapping[str, Any]) -> tuple[Array, Array, NDArray[Any]]:
     if missing:
         raise InputError(f"the weights lack {' and '.join(missing)}: give coef (classes x columns), intercept, classes")
     coef, classes = array_of(named("coef"), "coef"), array_of(named("classes"), "classes")
+    if len(np.unique(classes)) < len(classes):
+        raise InputError(f"classes name some class twice: {classes.tolist()[:10]!r}; give each once")
     if coef.dtype.kind not in "fiu":
         raise InputError(f"coef holds {coef.dtype}: give numbers, classes x columns")
     coef = np.atleast_2d(coef.astype(np.float64))
@@ -152,6 +154,14 @@ def _own_penalty(model: Any, params: Mapping[str, Any]) -> Penalty | None:
         alpha = 0.0 if penalty is None else float(params["alpha"])
         ratio = {"l1": 1.0, "l2": 0.0}.get(str(penalty), ratio)
         return Penalty(alpha * (1 - ratio), alpha * ratio, "row")
+    if params.get("solver") == "liblinear" and params.get("fit_intercept"):
+        raise InputError(
+            "liblinear penalises the intercept too, which is another objective: fit with another solver, or give the "
+            "weights as a mapping (coef, intercept, classes) to compare them with a free intercept"
+        )
+    if hasattr(model, "l1_ratio_"):
+        chosen = np.ravel(model.l1_ratio_)
+        ratio = float(chosen[0]) if len(chosen) and chosen[0] is not None else 0.0
     if hasattr(model, "C_") or "C" in params:
         C = float(np.ravel(model.C_)[0]) if hasattr(model, "C_") else float(params["C"])
         ratio = {"l1": 1.0, "l2": 0.0}.get(str(penalty), ratio)

@@ -13,6 +13,11 @@ from luce.errors import InputError
 from luce.features import Array
 from luce.objective import Objective
 
+NOTHING = (
+    "the information of some weights is zero (columns that repeat each other, or classes that are separable): "
+    "drop such columns, or set l2 above 0"
+)
+UNPENALISED = 1e-8  # a strength up to which the penalty only stands in for none
 MOST_NUMBERS = 4000  # weights and intercepts of one fit: their covariance is a square of that side
 
 
@@ -42,8 +47,10 @@ class Inference:
         return self.estimates - width, self.estimates + width
 
 
-def infer(objective: Objective, point: Array, logits: Array) -> Inference:
+def infer(objective: Objective, point: Array, logits: Array, weight: float = 1.0) -> Inference:
     """Standard errors at the optimum: covariance = A^-1 B A^-1, B the Hessian of the loss, A that of the objective.
+
+    weight: the mean weight of a row before the weights were scaled to mean 1; a weight of 2 tells as much as two rows.
 
     Both in the weights against the first class. Without a penalty that is B^-1, the inverse observed information; with
     one the weights are drawn towards 0, and the errors are those of the estimates about their own mean.
@@ -73,8 +80,10 @@ def infer(objective: Objective, point: Array, logits: Array) -> Inference:
         ridge = np.zeros(rows)
         ridge[: o.features.columns] = o.penalty
         whole = loss + np.kron(free, np.diag(ridge))
+    if o.penalty <= UNPENALISED * o.total:
+        _check(loss)
     inverse = _inverse(whole)
-    covariance = inverse @ loss @ inverse if o.penalty > 0 else inverse
+    covariance = (inverse @ loss @ inverse if o.penalty > 0 else inverse) / weight
     estimates = (point[:rows] if o.outputs == 1 else point[:rows, 1:] - point[:rows, :1]).T
     errors = np.sqrt(np.maximum(np.diag(covariance), 0.0)).reshape(estimates.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -83,20 +92,25 @@ def infer(objective: Objective, point: Array, logits: Array) -> Inference:
     return Inference(estimates, errors, z, p_values.reshape(z.shape), covariance, _note(o))
 
 
+def _check(loss: Array) -> None:
+    """Raises InputError if the loss says nothing of some direction, scale aside."""
+    size = np.sqrt(np.diag(loss))
+    if size.min() > 0 and np.linalg.eigvalsh(loss / size / size[:, np.newaxis]).min() > 1e-10:
+        return
+    raise InputError(NOTHING)
+
+
 def _inverse(matrix: Array) -> NDArray[Any]:
     try:
         factor = np.linalg.cholesky((matrix + matrix.T) / 2)
     except np.linalg.LinAlgError:
-        raise InputError(
-            "the information of some weights is zero (columns that repeat each other, or classes that are separable): "
-            "drop such columns, or set l2 above 0"
-        ) from None
+        raise InputError(NOTHING) from None
     half = np.linalg.solve(factor, np.eye(len(matrix)))
     return np.asarray(half.T @ half)
 
 
 def _note(o: Objective) -> str:
-    if o.penalty / o.total <= 1e-8:
+    if o.penalty <= UNPENALISED * o.total:
         return "from the observed information at the maximum of the likelihood; exact as the rows grow in number"
     return (
         f"penalised (l2 {o.penalty / o.total:.3g}): weights are drawn towards 0, so errors tell the spread of these "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -22,6 +23,7 @@ from luce.inputs import LARGEST, class_weights_of, classes_of, codes_among, feat
 from luce.path import ABSENT, RULES, Path, Problem, choose_l2, with_absent
 from luce.solver import Certificate, Progress, Start, minimise
 
+NATIVE = (np.dtype(np.float64), np.dtype(np.float32))
 FEW_ROWS = 64  # so many are answered at once, in some microseconds
 SMALLEST_L2 = 1e-9  # stands in for l2=0: without any penalty the optimum may lie at infinity
 
@@ -42,7 +44,8 @@ class SoftmaxRegression:
     threads: None means all processors. The fitted numbers are the same for every number of threads.
     seed: which rows make up the folds of the cross-validation.
     tol: the fit stops when its proven relative distance from the best objective is at most this.
-    time_limit: seconds after which the fit ends at the best point so far, marked in its certificate; Ctrl-C does too.
+    time_limit: seconds after which the choice of l2 ends with the strengths tried, and the fit at the best point so
+    far, marked in its certificate; Ctrl-C ends the fit in the same way.
     warm_start: a fit begins at the weights of the one before, where classes and columns are the same.
     inference: fit also gives standard errors and p-values (`inference_`).
 
@@ -148,16 +151,18 @@ class SoftmaxRegression:
     ) -> Self:
         """Learns from one more batch, the batches before standing in as a quadratic: online Laplace approximation.
 
-        Minimises  sum over the batch of s_i cross-entropy + sum_j r_j/2 (w_j - w'_j)^2 + n l2/2 |W|^2  to its proven
-        optimum, w' the weights so far, r their curvature summed over the batches before (the diagonal of the Hessian),
-        n all rows so far. The first call starts anew and chooses l2 if it is to be chosen; it names `classes` if the
-        batch lacks some. The certificate is that of the newest batch's problem. fit forgets all batches.
+        Minimises  sum over the batch of s_i cross-entropy + m l2/2 |W|^2 + sum_j (r_j + n l2)/2 (w_j - w'_j)^2  to its
+        proven optimum: m the batch's rows, n those before, w' the weights so far, r the curvature of the loss along
+        each, summed over the batches before (the diagonal of the Hessian). The first call starts anew and chooses l2 if
+        it is to be chosen; it names `classes` if the batch lacks some. The certificate is that of the newest batch's
+        problem. fit forgets all batches.
         Source: Opper, A Bayesian approach to on-line learning, 1998; Ritter et al., NeurIPS 2018, section 2.
         """
         if self.l1:
             raise InputError("partial_fit works without l1: set l1=0, or give all rows to fit")
-        names, features = names_of(X), features_of(X, getattr(self, "n_features_in_", None))
         known: Online | None = getattr(self, "_online", None)
+        names, features = names_of(X), features_of(X, None if known is None else self.n_features_in_)
+        tol, time_limit = _settings(self.tol, self.time_limit)
         if known is not None:
             self._check_names(names)
         all_classes = self.classes_ if known is not None else None
@@ -177,9 +182,9 @@ class SoftmaxRegression:
         threads = available_threads(self.threads)
         problem = Problem(features, codes, len(all_classes), weights, 0.0, bool(self.fit_intercept), threads)
         if known is None:
-            chosen = chosen_l2(problem, self.l2, self.l1, self.seed)
-            known = Online.empty(problem, chosen[0])
-        fit, self._online = known.learn(problem, _number("tol", self.tol, 0.0, above=True), self.time_limit)
+            known = Online.empty(problem, chosen_l2(problem, self.l2, self.l1, self.seed, time_limit)[0])
+            self.__dict__.pop("feature_names_in_", None)
+        fit, self._online = known.learn(problem, tol, time_limit)
         warn_of(fit, fit.l2, all_classes.tolist(), names)
         self._keep(fit, all_classes, names if names is not None else getattr(self, "feature_names_in_", None))
         return self
@@ -232,7 +237,7 @@ class SoftmaxRegression:
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probabilities, (n, K) float64; columns in the order of classes_, each row sums to 1."""
-        if type(X) is np.ndarray and X.ndim == 2 and len(X) <= FEW_ROWS and X.dtype.char in "fd":
+        if type(X) is np.ndarray and X.ndim == 2 and len(X) <= FEW_ROWS and X.dtype in NATIVE:
             coef = getattr(self, "coef_", None)
             if coef is not None and not hasattr(self, "feature_names_in_"):
                 out = np.empty((len(X), max(len(coef), 2)))
@@ -317,23 +322,29 @@ def fit_linear(
     progress: Progress | None = None,
 ) -> LinearFit:
     """The weights that minimise the penalised mean cross-entropy; for the models of this house."""
-    l1, tol = _number("l1", l1, 0.0), _number("tol", tol, 0.0, above=True)
-    time_limit = None if time_limit is None else _number("time_limit", time_limit, 0.0, above=True)
+    l1 = _number("l1", l1, 0.0)
+    tol, time_limit = _settings(tol, time_limit)
+    began, weight = time.monotonic(), 1.0
     if weights is not None:  # to mean 1, so that only their ratios matter
+        weight = float(weights.mean())
         weights = weights / weights.max()
         weights /= weights.mean()
     problem, left = Problem(features, codes, classes, weights, l1, intercept, threads).present()
-    strength, path, found = chosen_l2(problem, l2, l1, seed)
+    strength, path, found = chosen_l2(problem, l2, l1, seed, time_limit)
     whole = len(left) == classes
     start = start if start is not None and whole else found
+    if time_limit is not None:
+        time_limit = max(time_limit - (time.monotonic() - began), 1e-9)
     solution = problem.solve(strength, tol, start=start, progress=progress, time_limit=time_limit)
     point, certificate = solution.point, solution.certificate
     if l2 == 0 and not l1 and not certificate.stopped:
-        nearer = problem.solve(10 * strength, tol, start=point).point
-        certificate = replace(certificate, separable=_separates(problem, point - nearer))
-    if inference and not whole:
-        raise InputError("inference needs rows of every class: some have no weight; leave their rows out")
-    inferred = infer(problem.objective(strength), point, solution.logits) if inference else None
+        certificate = replace(certificate, separable=_separates(problem, 10 * strength, tol, point))
+    inferred = None
+    if inference:
+        if not whole or certificate.separable:
+            what = "classes that are separable" if whole else "a class without rows of weight"
+            raise InputError(f"inference knows no error of {what}: set l2 above 0, or leave such classes out")
+        inferred = infer(problem.objective(strength), point, solution.logits, weight)
     if intercept and point.shape[1] > 1:
         point[-1] -= point[-1].mean()  # a constant over all classes changes no probability
     if not whole:
@@ -342,15 +353,20 @@ def fit_linear(
     return LinearFit(point, certificate, strength, path, inferred)
 
 
+def _settings(tol: float, time_limit: float | None) -> tuple[float, float | None]:
+    limit = None if time_limit is None else _number("time_limit", time_limit, 0.0, above=True)
+    return _number("tol", tol, 0.0, above=True), limit
+
+
 def chosen_l2(
-    problem: Problem, l2: float | str | None, l1: float, seed: int
+    problem: Problem, l2: float | str | None, l1: float, seed: int, time_limit: float | None = None
 ) -> tuple[float, Path | None, Start | None]:
     """The strength that l2 stands for; if it was chosen, also its path and where the final fit may start."""
     counted = problem.features.rows if problem.weights is None else int(np.count_nonzero(problem.weights))
     if isinstance(l2, str):
         if l2 not in RULES:
             raise InputError(f"l2 is {l2!r}: give a number from 0 on, None for 1/n, or one of {', '.join(RULES)}")
-        found = choose_l2(problem, l2, seed)
+        found = choose_l2(problem, l2, seed, time_limit)
         if found is not None:
             return found[0].l2, *found
     return _strength(None if isinstance(l2, str) else l2, counted, l1), None, None
@@ -375,12 +391,14 @@ class Online:
         """The fit to one more batch, and what is known after it."""
         prior, start = None, None
         if self.point is not None:
-            prior, start = (self.point, np.maximum(self.firmness, self.LEAST)), self.point
+            firm = np.maximum(self.firmness, self.LEAST)
+            firm[:-1] += self.rows * self.l2
+            prior, start = (self.point, firm), self.point
         elif len(problem.present()[1]) < problem.classes:  # an intercept that no row of the batch holds
             start = problem.objective(self.l2).start()
             start[-1] = 0.0
             prior = start, np.full_like(start, self.LEAST)
-        objective = problem.objective(self.l2, prior, self.rows)
+        objective = problem.objective(self.l2, prior)
         solution = minimise(objective, tol, start=start, time_limit=time_limit)
         firmness = self.firmness + _curvature(problem, solution.logits)
         rows = self.rows + float(problem.features.rows if problem.weights is None else problem.weights.sum())
@@ -397,12 +415,19 @@ def _curvature(problem: Problem, logits: NDArray[np.float64]) -> NDArray[np.floa
     return np.vstack([squares.T, weights.sum(axis=1)])
 
 
-def _separates(problem: Problem, direction: NDArray[np.float64]) -> bool:
-    """Whether moving along the direction, for ever, lowers no row's margin and raises some: then no best weights exist.
+def _separates(problem: Problem, l2: float, tol: float, point: NDArray[np.float64]) -> bool:
+    """Whether moving along some direction, for ever, lowers no row's margin and raises some: no best weights exist.
 
     (Albert and Anderson, Biometrika 71, 1984: complete and quasi-complete separation.) The direction is where the fit
-    goes when the penalty falls tenfold; margins within 1e-3 of the largest count as not lowered.
+    goes as the penalty falls from l2 to that of the point; margins within 1e-3 of the largest count as not lowered.
     """
+    try:
+        nearer = problem.solve(l2, tol, start=point)
+    except KeyboardInterrupt:
+        return False
+    if nearer.certificate.stopped == "interrupted":
+        return False
+    direction = point - nearer.point
     weights, bias = np.ascontiguousarray(direction[:-1]), np.ascontiguousarray(direction[-1])
     logits, codes = problem.features.logits(weights, bias, problem.threads), problem.codes
     if len(logits) == 1:

@@ -7,6 +7,7 @@ held-out rows are rows that the fit never saw, and a row of weight 2 is as good 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,9 +68,9 @@ class Problem:
     def outputs(self) -> int:
         return 1 if self.classes == 2 else self.classes
 
-    def objective(self, l2: float, prior: tuple[Array, Array] | None = None, before: float = 0.0) -> Objective:
-        """What is minimised at this strength; `before`: how many rows the prior stands for."""
-        total = before + float(self.features.rows if self.weights is None else self.weights.sum())
+    def objective(self, l2: float, prior: tuple[Array, Array] | None = None) -> Objective:
+        """What is minimised at this strength."""
+        total = float(self.features.rows if self.weights is None else self.weights.sum())
         return Objective(
             self.features, self.codes, self.classes, l2 * total, self.weights, self.threads,
             l1=self.l1 * total, intercept=self.intercept, prior=prior,
@@ -80,8 +81,6 @@ class Problem:
 
     def present(self) -> tuple[Problem, NDArray[np.int64]]:
         """The same without the classes that have no weight, and which are left."""
-        if self.weights is None:
-            return self, np.arange(self.classes)
         left = np.flatnonzero(np.bincount(self.codes, weights=self.weights, minlength=self.classes) > 0)
         if len(left) == self.classes:
             return self, left
@@ -108,8 +107,9 @@ ABSENT = -21.0  # the logit of a class that no row with weight belongs to, again
 class _Search:
     """The folds, where their last fits ended, and the losses at one strength after another."""
 
-    def __init__(self, problem: Problem, seed: int) -> None:
+    def __init__(self, problem: Problem, seed: int, time_limit: float | None = None) -> None:
         self.problem = p = problem
+        self.end = None if time_limit is None else time.monotonic() + time_limit
         self.weights = np.ones(p.features.rows) if p.weights is None else p.weights
         keys = p.features.hashes(seed, p.threads)
         counted = self.weights > 0
@@ -134,17 +134,24 @@ class _Search:
         """Where a fit of all rows may start at the strength that was last tried."""
         return next((start for start, whole in zip(self.starts, self.whole, strict=True) if whole), None)
 
-    def losses_at(self, l2: float) -> tuple[Array, Array]:
-        """The log loss and the logits of every row by the fold that holds it out; NaN where it is not scored."""
+    def left(self) -> float | None:
+        """The seconds that are left, if there is a limit."""
+        return None if self.end is None else max(self.end - time.monotonic(), 1e-9)
+
+    def losses_at(self, l2: float) -> tuple[Array, Array] | None:
+        """The log loss and the logits of every row by the fold that holds it out, NaN where it is not scored; None if
+        time ran out."""
         p = self.problem
         losses, logits = np.full(p.features.rows, np.nan), np.zeros((p.features.rows, p.outputs))
         for f, rows in enumerate(self.folds):
             if not self.scored[rows].any():
                 continue
             part, left = replace(p, weights=self._without(rows)).present()
-            solution = part.solve(l2, FOLD_TOLERANCE, start=self.starts[f])
+            solution = part.solve(l2, FOLD_TOLERANCE, start=self.starts[f], time_limit=self.left())
             if solution.certificate.stopped == "interrupted":
                 raise KeyboardInterrupt
+            if solution.certificate.stopped == "time limit":
+                return None
             self.starts[f] = solution.resume
             z = with_absent(np.ascontiguousarray(solution.logits[:, rows].T), p.classes, left)
             z[:, np.setdiff1d(np.arange(p.outputs), left)] = ABSENT if len(left) < p.classes else 0.0
@@ -186,16 +193,18 @@ def _scale(problem: Problem) -> float:
     return curvature / square / objective.total if square > 0 and curvature > 0 else 1.0
 
 
-def choose_l2(problem: Problem, rule: str = "auto", seed: int = 0) -> tuple[Path, Start | None] | None:
+def choose_l2(
+    problem: Problem, rule: str = "auto", seed: int = 0, time_limit: float | None = None
+) -> tuple[Path, Start | None] | None:
     """The strength with the least cross-validated log loss, on a grid of factors of sqrt(10).
 
     The grid begins where the penalty outweighs the data along their strongest direction and goes on to weaker ones
     until the loss has risen for good (twice in a row by more than its standard error, or four times at all), or has
     twice in a row fallen by less than a quarter of its standard error. If the first is the best, stronger ones are
-    tried. Also gives where the final fit may start. None if no class has different rows in two folds: nothing can be
-    held out.
+    tried. Also gives where the final fit may start. None if no class has different rows in two folds, so that nothing
+    can be held out, or if time ran out before one strength was scored.
     """
-    search = _Search(problem, seed)
+    search = _Search(problem, seed, time_limit)
     if not search.scored.any():
         return None
     strength = _scale(problem) * STEP
@@ -206,7 +215,10 @@ def choose_l2(problem: Problem, rule: str = "auto", seed: int = 0) -> tuple[Path
         nonlocal best, kept, start
         risen, level = 0, 0
         for _ in range(most):
-            losses, logits = search.losses_at(strength)
+            found = search.losses_at(strength)
+            if found is None:
+                return
+            losses, logits = found
             tried[strength] = losses
             fallen = search.mean(tried[best]) - search.mean(losses)
             if strength == best or fallen > 0:
@@ -222,6 +234,8 @@ def choose_l2(problem: Problem, rule: str = "auto", seed: int = 0) -> tuple[Path
             strength *= factor
 
     go(strength, 1 / STEP, MOST_STRENGTHS)
+    if not tried:
+        return None
     if best == strength:
         search.starts = [None] * len(search.folds)
         go(strength * STEP, STEP, MOST_STRENGTHS // 2)
@@ -238,6 +252,8 @@ def _path(search: _Search, tried: dict[float, Array], best: float, kept: Array, 
     if rule == "one-standard-error":
         simplest = int(np.argmax(scores <= scores[chosen] + beyond))
         if simplest != chosen:
-            chosen, kept = simplest, search.losses_at(float(strengths[simplest]))[1]
+            search.end = None
+            again = search.losses_at(float(strengths[simplest]))
+            chosen, kept = simplest, kept if again is None else again[1]
     left_out = int(np.sum(~search.scored & (search.weights > 0)))
     return Path(strengths, scores, errors, beyond, chosen, kept, left_out)
