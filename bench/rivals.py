@@ -153,7 +153,7 @@ class ScikitLearn(Rival):
         for densify in facts.layouts:
             if facts.columns * facts.outputs <= LARGEST_HESSIAN:
                 found.append(Setting("newton-cholesky", "float64", densify, first=2))
-            for solver, first in (("lbfgs", 8), ("newton-cg", 2)):
+            for solver, first in (("newton-cg", 2), ("lbfgs", 8)):
                 found += [Setting(solver, dtype, densify, first=first) for dtype in ("float32", "float64")]
         if facts.outputs == 1:
             found += self.liblinear()
@@ -228,10 +228,10 @@ class Cyanure(Rival):
         # of its solvers, MISO diverges and SVRG hangs on sparse data of more than two classes
         found = []
         for densify in facts.layouts:
-            found += [Setting("qning-ista", dtype, densify) for dtype in ("float32", "float64")]
             if facts.outputs == 1 or not facts.sparse or densify:
                 found += [Setting("auto", dtype, densify) for dtype in ("float32", "float64")]
                 found.append(Setting("auto", "float32", densify, options=(("n_threads", 1),)))
+            found += [Setting("qning-ista", dtype, densify) for dtype in ("float32", "float64")]
         return found
 
     def fit(self, data: tuple[Any, np.ndarray], penalty: Penalty, setting: Setting, effort: int, start: Any) -> Fitted:

@@ -173,6 +173,20 @@ double gradient_at(const Design& d, OutMatrix logits, std::optional<Matrix<doubl
                              correction ? correction->data() : nullptr, gradient.data(), threads, single);
 }
 
+double whole_step(const Design& d, Matrix<double> logits, Matrix<double> v, Vector<double> c, const Labels& labels,
+                  OutMatrix along, OutMatrix gradient, int threads, bool single) {
+    check_weights(d, v, c);
+    const int outputs = labels.y.outputs();
+    require(static_cast<int>(v.shape(1)) == outputs, "the direction needs one column for each output");
+    require(labels.rows() == d.x.rows, "labels and design differ in rows");
+    check_logits(d.x.rows, outputs, logits.shape(0), logits.shape(1));
+    check_logits(d.x.rows, outputs, along.shape(0), along.shape(1));
+    check_gradient(d, v.shape(1), gradient);
+    nb::gil_scoped_release free;
+    return luce::whole_step(d.x, logits.data(), v.data(), c.data(), d.x.rows, labels.y, along.data(), gradient.data(),
+                            threads, single);
+}
+
 double residuals(Matrix<double> logits, const Labels& labels, std::optional<Vector<double>> correction,
                  OutMatrix residual, int threads) {
     const int outputs = labels.y.outputs();
@@ -644,6 +658,8 @@ NB_MODULE(_core, m) {
     m.def("along", &along, "logits"_a.noconvert(), "direction"_a.noconvert(), "step"_a, "labels"_a, "threads"_a);
     m.def("gradient_at", &gradient_at, "design"_a, "logits"_a.noconvert(), "direction"_a.none().noconvert(), "step"_a,
           "labels"_a, "correction"_a.none().noconvert(), "gradient"_a.noconvert(), "threads"_a, "single"_a = false);
+    m.def("whole_step", &whole_step, "design"_a, "logits"_a.noconvert(), "v"_a.noconvert(), "c"_a.noconvert(),
+          "labels"_a, "along"_a.noconvert(), "gradient"_a.noconvert(), "threads"_a, "single"_a = false);
     m.def("residuals", &residuals, "logits"_a.noconvert(), "labels"_a, "correction"_a.none().noconvert(),
           "residual"_a.noconvert(), "threads"_a);
     m.def("transposed_product", &transposed_product, "design"_a, "residual"_a.noconvert(), "gradient"_a.noconvert(),

@@ -308,6 +308,23 @@ double gradient_at(const Features& x, double* logits, const double* direction, d
     return sums.back();
 }
 
+double whole_step(const Features& x, const double* logits, const double* v, const double* c, Index stride,
+                  const Targets& y, double* along, double* gradient, int threads, bool single) {
+    const int outputs = y.outputs();
+    const DensePlan plan(x, outputs, single, v);
+    Numbers sums((x.columns() + 1) * outputs + 1);
+    gradient_pass(x, plan, outputs, sums.data(), 1, worth(threads, 2 * operations(x, outputs)),
+                  [&](Index t, int rows, DensePart& dense, Scratch& s, double* loss) {
+                      multiply(x, dense, t, rows, {v, c}, outputs, s, s.direction.data());
+                      scatter(s.direction.data(), stride, t, rows, outputs, along);
+                      gather(logits, stride, t, rows, outputs, s.z.data());
+                      for (Index i = 0; i < outputs * TILE; ++i) s.z[i] += s.direction[i];
+                      *loss += sweep_tile(s, outputs, y, t, rows, nullptr);
+                  });
+    std::copy(sums.begin(), sums.end() - 1, gradient);
+    return sums.back();
+}
+
 double residuals(const double* logits, Index stride, Index rows, const Targets& y, const double* correction,
                  double* residual, int threads) {
     const int outputs = y.outputs();

@@ -38,6 +38,11 @@ Derivatives along(const double* logits, const double* direction, double step, In
 double gradient_at(const Features& x, double* logits, const double* direction, double step, Index stride,
                    const Targets& y, const double* correction, double* gradient, int threads, bool single);
 
+// along = X V + c, and the loss and gradient (as gradient_at) at logits + along: a whole step in one read of X. The
+// logits stay as they are.
+double whole_step(const Features& x, const double* logits, const double* v, const double* c, Index stride,
+                  const Targets& y, double* along, double* gradient, int threads, bool single);
+
 // The loss at the logits, and residual (outputs x stride) = r_i as gradient_at has them.
 double residuals(const double* logits, Index stride, Index rows, const Targets& y, const double* correction,
                  double* residual, int threads);

@@ -14,25 +14,51 @@ namespace {
 constexpr Index PANEL = 128;  // rows that are summed in float
 constexpr Index STEP = 64;    // columns that Cholesky works on at a time
 
-// x is padded so far that a stripe may read beyond the columns.
-// The rows [i, i + left) of the lower triangle of X' diag(w) X, i = stripe * left; weigh(first, count, w) gives w.
+// A band of rows of the lower triangle of X' diag(w) X, from row `begin` to `end`; weigh(first, count, w) gives w.
+// While a panel of X is at hand all of the band is summed: right sides stay in the nearest cache, X is read once a
+// band. x is padded so far that a stripe may read beyond the columns.
 template <class Weigh>
-void gram_stripe(const float* x, Index rows, Index size, Index padded, Index stripe, const Weigh& weigh, double* gram,
-                 Index gram_stride) {
-    const Index left = kernels().left, right = kernels().right, i = stripe * left;
-    const Index height = std::min(left, size - i), groups = (i + height - 1) / right + 1;
-    std::vector<double> blocks(groups * left * right);
+void gram_band(const float* x, Index rows, Index padded, Index begin, Index end, const Weigh& weigh, double* gram,
+               Index gram_stride) {
+    const Index left = kernels().left, right = kernels().right, block = left * right;
+    const Index groups = (end - 1) / right + 1, stripes = (end - begin + left - 1) / left;
+    std::vector<double> blocks(stripes * groups * block);
     float w[PANEL];
     for (Index r = 0; r < rows; r += PANEL) {
         const Index n = std::min(PANEL, rows - r);
         weigh(r, n, w);
         for (Index g = 0; g < groups; ++g)
-            kernels().outer(w, x + r * padded + i, x + r * padded + g * right, n, padded, &blocks[g * left * right]);
+            for (Index s = 0; s < stripes; ++s) {
+                const Index i = begin + s * left;
+                if (g * right > std::min(i + left, end) - 1) continue;  // above the diagonal
+                kernels().outer(w, x + r * padded + i, x + r * padded + g * right, n, padded,
+                                &blocks[(s * groups + g) * block]);
+            }
     }
-    for (Index a = 0; a < height; ++a)
-        for (Index j = 0; j <= i + a; ++j)
-            gram[(i + a) * gram_stride + j] = blocks[(j / right * left + a) * right + j % right];
+    for (Index i = begin; i < end; ++i)
+        for (Index j = 0; j <= i; ++j) {
+            const Index s = (i - begin) / left, a = (i - begin) % left;
+            gram[i * gram_stride + j] = blocks[(s * groups + j / right) * block + a * right + j % right];
+        }
 }
+
+// Bands of `matrices` triangles of this size: few enough to read X seldom, enough for some threads.
+struct Bands {
+    Index size, height, each;
+    Bands(Index size_, Index matrices) : size(size_) {
+        const Index left = kernels().left, stripes = (size + left - 1) / left;
+        height = std::clamp<Index>(stripes * matrices / 16, 1, 16) * left;
+        each = (size + height - 1) / height;
+    }
+    // Calls body(matrix, first row, end row) for all, long bands first, so that threads end together.
+    template <class Body>
+    void run(Index matrices, int threads, const Body& body) const {
+        parallel_for(matrices * each, threads, [&](Index item) {
+            const Index begin = (each - 1 - item / matrices) * height;
+            body(item % matrices, begin, std::min(size, begin + height));
+        });
+    }
+};
 
 // Rows [first, end) of columns [c, c + width): minus the products with the columns already done.
 void subtract_done(double* a, Index n, Index first, Index end, Index c, Index width) {
@@ -210,14 +236,11 @@ void weighted_squares(const Features& x, const Index* rows, Index row_count, con
 
 void curvature_factors(const float* x, Index rows, Index size, Index padded, const double* weights, Index blocks,
                        const double* ridge, double* factors, int threads) {
-    const Index left = kernels().left, stripes = (size + left - 1) / left;
-    parallel_for(blocks * stripes, threads, [&](Index item) {
-        // long stripes first, so that threads end together
-        const Index k = item % blocks, stripe = stripes - 1 - item / blocks;
+    Bands(size, blocks).run(blocks, threads, [&](Index k, Index begin, Index end) {
         const auto weigh = [&](Index first, Index n, float* w) {
             for (Index r = 0; r < n; ++r) w[r] = static_cast<float>(weights[k * rows + first + r]);
         };
-        gram_stripe(x, rows, size, padded, stripe, weigh, factors + k * size * size, size);
+        gram_band(x, rows, padded, begin, end, weigh, factors + k * size * size, size);
     });
     parallel_for(blocks, threads, [&](Index k) {
         double* factor = factors + k * size * size;
@@ -228,11 +251,9 @@ void curvature_factors(const float* x, Index rows, Index size, Index padded, con
 
 void coupled_factor(const float* x, Index rows, Index size, Index padded, const double* shares, const double* weights,
                     int classes, const double* ridge, double* factor, int threads) {
-    const Index left = kernels().left, stripes = (size + left - 1) / left;
     const Index m = classes - 1, side = m * size, pairs = m * (m + 1) / 2;
     const double* last = shares + m * rows;
-    parallel_for(pairs * stripes, threads, [&](Index item) {
-        const Index pair = item % pairs, stripe = stripes - 1 - item / pairs;
+    Bands(size, pairs).run(pairs, threads, [&](Index pair, Index begin, Index end) {
         Index a = 0;
         while ((a + 1) * (a + 2) / 2 <= pair) ++a;
         const Index b = pair - a * (a + 1) / 2;
@@ -240,7 +261,7 @@ void coupled_factor(const float* x, Index rows, Index size, Index padded, const 
         const auto weigh = [&](Index first, Index n, float* w) {
             kernels().coupling(weights + first, pa + first, pb + first, last + first, n, w);
         };
-        gram_stripe(x, rows, size, padded, stripe, weigh, factor + a * size * side + b * size, side);
+        gram_band(x, rows, padded, begin, end, weigh, factor + a * size * side + b * size, side);
     });
     for (Index a = 0; a < m; ++a)
         for (Index b = 0; b <= a; ++b) {

@@ -440,8 +440,12 @@ static void outer(const float* w, const float* x, const float* y, Index rows, In
     SingleVec acc[LEFT][RIGHT_PARTS] = {};
     for (Index r = 0; r < rows; ++r) {
         SingleVec right[RIGHT_PARTS];
-        __builtin_memcpy(right, y + r * stride, sizeof right);
-        for (int p = 0; p < RIGHT_PARTS; ++p) right[p] *= w[r];
+#pragma GCC unroll 2
+        for (int p = 0; p < RIGHT_PARTS; ++p) {  // one register at a time: copied as a whole they go through memory
+            SingleVec v;
+            __builtin_memcpy(&v, y + r * stride + p * 2 * WIDTH, sizeof v);
+            right[p] = v * w[r];
+        }
 #pragma GCC unroll 8
         for (int a = 0; a < LEFT; ++a) {
             const SingleVec one = x[r * stride + a] - SingleVec{};

@@ -17,7 +17,7 @@ MEMORY = 12  # pairs of steps and gradient changes that are remembered
 BLOCK_COLUMNS = 512  # columns with exact curvature when there are too many for all
 ALL_COLUMNS = 1200  # up to so many, all columns have exact curvature
 COUPLED_STEPS = 100  # the coupled metric is taken where it costs at most so many steps
-SAMPLE_ROWS = 8_192  # rows that the metric is made from, or 16 a column; of more than twice that, a sample
+SAMPLE_ROWS = 4_096  # rows that the metric in blocks is made from, or 8 a column
 
 
 def sample(o: Objective, logits: Array, energy: Array, wanted: int) -> tuple[NDArray[np.int64], Array]:
@@ -69,7 +69,7 @@ class Metric:
         free = o.prior is None  # a prior also holds what is the same for all classes, which the coupled metric leaves
         self.coupled = free and not len(self.rest) and self.work <= COUPLED_STEPS * self.step_work
         if not self.coupled:
-            self.wanted = max(SAMPLE_ROWS, 16 * len(self.columns))
+            self.wanted = max(SAMPLE_ROWS, 8 * len(self.columns))
 
     @property
     def step_work(self) -> float:

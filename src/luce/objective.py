@@ -142,6 +142,18 @@ class Objective:
         )
         return loss + self.penalty_of(point), self._smooth(gradient, self.pull(point))
 
+    def whole_step(
+        self, moved: Array, logits: Array, direction: Array, single: bool = False
+    ) -> tuple[float, Array, Array]:
+        """P and its gradient at `moved` = the point of these logits + direction, and the direction's logits, in one
+        read of X."""
+        gradient, along = np.empty_like(moved), np.empty_like(logits)
+        loss = _core.whole_step(
+            self.features.design, logits, np.ascontiguousarray(direction[:-1]), np.ascontiguousarray(direction[-1]),
+            self.labels, along, gradient, self.threads, single,
+        )  # fmt: skip
+        return loss + self.penalty_of(moved), self._smooth(gradient, self.pull(moved)), along
+
     def penalty_gap(self, point: Array, gradient: Array, loss: float) -> float:
         """The part of the duality gap that the gradient settles, for alpha_i = p_i, G = gradient - penalty W.
 
