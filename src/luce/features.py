@@ -71,6 +71,17 @@ class Features:
         """X X' as the core works it, for a wide matrix."""
         return _core.RowSpace(self.design)
 
+    def take(self, rows: NDArray[np.int64]) -> Features:
+        """Some rows, copied."""
+        dense = None if self.dense is None else self.dense[rows]
+        if self.starts is None or self.indices is None:
+            return Features(len(rows), dense=dense)
+        first, stored = self.starts[rows], np.diff(self.starts)[rows]
+        starts = np.concatenate([[0], np.cumsum(stored)])
+        entries = np.repeat(first - starts[:-1], stored) + np.arange(starts[-1])
+        values = None if self.values is None else self.values[entries]
+        return Features(len(rows), dense, starts, self.indices[entries], values, self.sparse_columns)
+
     def transposed_product(self, residual: Array, threads: int) -> Array:
         """X'R for R (outputs, rows): (columns, outputs)."""
         out = np.empty((self.columns, len(residual)))

@@ -65,7 +65,11 @@ class Metric:
         centre, self.spread, self.energy = o.features.energy(o.threads)
         self.centre = centre if o.intercept else np.zeros_like(centre)
         self.units = self.spread[exact][:, np.newaxis]
-        self.wanted = max(1024, 4 * len(self.columns) * max(o.outputs - 1, 1))
+        m, size = max(o.outputs - 1, 1), len(self.columns)
+        self.factoring = 0.5 * (m * size) ** 3 / 3
+        self.summing = 0.25 * (m * (m + 1) / 2) * size * (size + 24) / 2  # a row
+        affordable = int(0.5 * self.step_work / self.summing)
+        self.wanted = min(max(1024, 4 * size * m, affordable), 4 * o.features.rows)
         free = o.prior is None  # a prior also holds what is the same for all classes, which the coupled metric leaves
         self.coupled = free and not len(self.rest) and self.work <= COUPLED_STEPS * self.step_work
         if not self.coupled:
@@ -80,9 +84,7 @@ class Metric:
     @property
     def work(self) -> float:
         """What it costs to take the coupled metric: sums in float, then the factor in double."""
-        rows = min(self.objective.features.rows, self.wanted)
-        m, size = max(self.objective.outputs - 1, 1), len(self.columns)
-        return 0.25 * rows * (m * (m + 1) / 2) * size * (size + 24) / 2 + 0.5 * (m * size) ** 3 / 3
+        return self.summing * min(self.objective.features.rows, self.wanted) + self.factoring
 
     def refresh(self, logits: Array) -> None:
         """Takes the curvature at the point that has these logits. The pairs, measured in the old metric, are forgotten:

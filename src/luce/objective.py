@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from luce import _core
 from luce.features import Array, Features
+from luce.splits import row_keys
+
+LEAST_ROWS = 64  # of a class, in a part of the rows that stands for all
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,25 @@ class Objective:
         self.threads = threads
         self.weights = weights
         self.total = float(features.rows if weights is None else weights.sum())
+        self.codes = codes
         self.labels = _core.Labels(codes, weights, classes)
         self._shares = np.bincount(codes, weights=weights, minlength=classes) / self.total
+
+    def of_some_rows(self, wanted: int) -> Objective:
+        """About the same objective on about `wanted` rows, which depend on their places alone: of each class a share
+        that leaves it at least LEAST_ROWS, each row counted for those that it stands for."""
+        counts = np.bincount(self.codes, minlength=self.classes)
+        share = np.clip(np.maximum(wanted / len(self.codes), LEAST_ROWS / np.maximum(counts, 1)), 0.0, 1.0)
+        keys = row_keys(len(self.codes), 0) >> np.uint64(11)
+        rows = np.flatnonzero(keys.astype(np.float64) < share[self.codes] * 2.0**53)
+        weights = 1.0 / share[self.codes[rows]]
+        if self.weights is not None:
+            weights *= self.weights[rows]
+        penalty = self.penalty * float(weights.sum()) / self.total
+        codes = self.codes[rows]
+        return Objective(
+            self.features.take(rows), codes, self.classes, penalty, weights, self.threads, intercept=self.intercept
+        )
 
     def start(self) -> Array:
         """W = 0 and the intercepts that fit the class shares (a class without weight gets a share of 1e-9)."""

@@ -27,6 +27,10 @@ from luce.objective import Gap, Objective
 
 MOST_ITERATIONS = 3000
 
+PART = 8  # a fit to many rows starts where a fit to one in so many ends
+LEAST_PART = 4_000  # if these are at least so many rows, and twice as many as there are weights
+PART_TOLERANCE = 1e-2
+
 SINGLE_GAP = 1e-8  # rough relative gap down to which passes may calculate in float32
 SINGLE_NOISE = 100.0  # and how many times the gap that float32 rounding alone would show
 LINE_SLOPE = 0.3  # how exact the step along a direction is
@@ -134,7 +138,7 @@ def minimise(
     Ctrl-C and time_limit (seconds) end it at the best point so far, which the certificate marks.
     """
     began = time.monotonic()
-    method = _method(objective, start)
+    method = _method(objective, start if start is not None else _start_of_some_rows(objective, time_limit))
     stopped, proven = "no further step", None
     try:
         for _ in range(MOST_ITERATIONS):
@@ -158,6 +162,18 @@ def minimise(
         proven = method.prove()
     seconds = time.monotonic() - began
     return Solution(method, _certificate(objective, proven, method.passes, seconds, stopped))
+
+
+def _start_of_some_rows(o: Objective, time_limit: float | None) -> Start | None:
+    """Where the fit to an eighth of the rows ends, if that is still many rows for the weights; None if it is not."""
+    numbers = (o.features.columns + 1) * max(o.outputs - 1, 1)
+    wanted = o.features.rows // PART
+    if o.l1 or o.prior is not None or o.features.wide or wanted < max(LEAST_PART, 2 * numbers):
+        return None
+    part = minimise(o.of_some_rows(wanted), PART_TOLERANCE, time_limit=time_limit)
+    if part.certificate.stopped == "interrupted":
+        raise KeyboardInterrupt
+    return part.point if part.certificate.converged else None
 
 
 def _method(o: Objective, start: Start | None) -> Method:
@@ -224,7 +240,7 @@ class QuasiNewton(WeightSteps):
     """Steps of limited-memory BFGS in a curvature metric, exact along each direction.
 
     Passes are in float32 at first, where they may be: until the gap is small, or near what rounding alone would show,
-    which each refresh of the metric in blocks measures.
+    which is measured now and then.
     """
 
     def __init__(self, objective: Objective, start: Start | None) -> None:
@@ -235,7 +251,8 @@ class QuasiNewton(WeightSteps):
         self.metric = Metric(objective)
         self.iteration, self.refresh_at = 0, 0  # of the metric in blocks
         self.spent, self.before = np.inf, 0.0  # work since the coupled metric was taken; the gap before the last step
-        self.noise = 0.0  # the gap that rounding to float32 would show at the optimum
+        self.noise = 0.0  # the gap that rounding to float32 would show at the optimum, measured at some refreshes:
+        self.measure_at = 6  # at the first one from this iteration on
 
     def _refresh_if_due(self) -> None:
         """The coupled metric is taken again when the steps since have cost as much as it does and gain too little;
@@ -247,7 +264,8 @@ class QuasiNewton(WeightSteps):
         self.before = rough
         if not due:
             return
-        if self.single:
+        if self.single and self.iteration >= self.measure_at:
+            self.measure_at = max(6, 3 * self.iteration)
             rounded = self.gradient
             self.afresh()
             off = (rounded - self.gradient)[:-1]
