@@ -135,7 +135,7 @@ def _attempt(work: Callable[[], Any]) -> tuple[str, Any]:
     except Exception as error:
         if os.environ.get("BENCH_TRACE"):
             traceback.print_exc()
-        return "error", f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        return "error", f"{type(error).__name__}: {error}".splitlines()[0][:90]
 
 
 def _serve(connection: Connection, name: str, folder: str) -> None:

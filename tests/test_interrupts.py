@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -81,18 +81,22 @@ def pressed(model: SoftmaxRegression, x: Any, y: Array) -> SoftmaxRegression:
 
 
 def interrupted_at(
-    call: int, patch: pytest.MonkeyPatch, owner: Any = Objective, name: str = "gradient_at"
+    call: int, patch: pytest.MonkeyPatch, owner: Any = Objective, names: Sequence[str] = ("gradient_at", "whole_step")
 ) -> list[int]:
-    """Ctrl-C comes at the given call of a method, once; gives a list whose length is how many calls there were."""
-    true, calls = getattr(owner, name), []
+    """Ctrl-C comes at the given call of these methods, once; gives a list whose length is how many calls there were."""
+    calls: list[int] = []
 
-    def counted(*args: Any, **named: Any) -> Any:
-        calls.append(len(calls) + 1)
-        if len(calls) == call:
-            raise KeyboardInterrupt
-        return true(*args, **named)
+    def counted(true: Callable[..., Any]) -> Callable[..., Any]:
+        def count(*args: Any, **named: Any) -> Any:
+            calls.append(len(calls) + 1)
+            if len(calls) == call:
+                raise KeyboardInterrupt
+            return true(*args, **named)
 
-    patch.setattr(owner, name, counted)
+        return count
+
+    for name in names:
+        patch.setattr(owner, name, counted(getattr(owner, name)))
     return calls
 
 
@@ -144,9 +148,9 @@ def test_ctrl_c_without_a_penalty(classes: int, monkeypatch: pytest.MonkeyPatch)
     assert not ended[0]
 
 
-@pytest.mark.parametrize("method", ["along", "logits", "certify", "penalty_of"])
+@pytest.mark.parametrize("method", ["whole_step", "logits", "certify", "penalty_of"])
 def test_ctrl_c_at_any_other_place(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within a line search, between its parts, in a proof. Before the first point there is nothing to keep: then Ctrl-C
+    """Within a step, between its parts, in a proof. Before the first point there is nothing to keep: then Ctrl-C
     goes on to the caller, and an earlier fit stays."""
     if not hasattr(Objective, method):
         pytest.fail(f"Objective has no {method}: name its methods anew")
@@ -159,7 +163,7 @@ def test_ctrl_c_at_any_other_place(method: str, monkeypatch: pytest.MonkeyPatch)
         vars(model).update({name: what for name, what in vars(kept).items() if name.endswith("_")})
         with monkeypatch.context() as patch, warnings.catch_warnings():
             warnings.simplefilter("ignore", LuceWarning)
-            calls = interrupted_at(call, patch, name=method)
+            calls = interrupted_at(call, patch, names=[method])
             try:
                 model.fit(x, y)
             except KeyboardInterrupt:
@@ -182,7 +186,7 @@ def test_ctrl_c_on_a_wide_sparse_matrix(method: str, monkeypatch: pytest.MonkeyP
         model = SoftmaxRegression(l2=0.01, tol=1e-12)
         with monkeypatch.context() as patch, warnings.catch_warnings():
             warnings.simplefilter("ignore", LuceWarning)
-            calls = interrupted_at(call, patch, RowSteps, method)
+            calls = interrupted_at(call, patch, RowSteps, [method])
             try:
                 model.fit(x, y)
             except KeyboardInterrupt:  # before the first point there is nothing to keep
@@ -261,13 +265,14 @@ from luce.objective import Objective
 rng = np.random.default_rng(0)
 x = rng.normal(size=(40_000, 40)) * np.logspace(-2, 2, 40)
 y = np.argmax(x[:, :8] * np.logspace(2, 0, 8) + 3 * rng.gumbel(size=(40_000, 8)), axis=1)
-true = Objective.gradient_at
-def slow(*args, **named):
-    out = true(*args, **named)
-    print("read", flush=True)
-    time.sleep(0.1)  # so that Ctrl-C comes before the end on any machine; it may come in here or in the core
-    return out
-Objective.gradient_at = slow
+def slowed(true):
+    def slow(*args, **named):
+        out = true(*args, **named)
+        print("read", flush=True)
+        time.sleep(0.1)  # so that Ctrl-C comes before the end on any machine; it may come in here or in the core
+        return out
+    return slow
+Objective.gradient_at, Objective.whole_step = slowed(Objective.gradient_at), slowed(Objective.whole_step)
 warnings.simplefilter("ignore")
 model = luce.SoftmaxRegression(l2=1e-6, tol=1e-13, threads=2)
 try:

@@ -242,4 +242,4 @@ def test_float32_on_the_way_leads_to_the_same_optimum(
     low = [c.objective - c.gap for c in fits]
     assert max(low) <= min(c.objective for c in fits) + 5000 * U64
     if shift == 0:
-        assert fits[0].passes <= 1.3 * fits[1].passes + 12
+        assert fits[0].passes <= 1.3 * fits[1].passes + 18  # either way may refuse a whole step that the other takes

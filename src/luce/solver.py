@@ -138,10 +138,16 @@ def minimise(
     Ctrl-C and time_limit (seconds) end it at the best point so far, which the certificate marks.
     """
     began = time.monotonic()
-    method = _method(objective, start if start is not None else _start_of_some_rows(objective, time_limit))
-    stopped, proven = "no further step", None
+    stopped = ""
+    if start is None:
+        start, stopped = _start_of_some_rows(objective, time_limit)
+    method = _method(objective, start)
+    if stopped:  # in a fit to some rows, which may not have come far
+        method = min(method, _method(objective, None), key=lambda m: m.value)
+    proven = None
     try:
-        for _ in range(MOST_ITERATIONS):
+        for _ in range(0 if stopped else MOST_ITERATIONS):
+            stopped = "no further step"
             rough = method.rough_gap()
             if progress is not None:
                 progress(method.passes, rough / max(method.value, 1e-300))
@@ -164,16 +170,18 @@ def minimise(
     return Solution(method, _certificate(objective, proven, method.passes, seconds, stopped))
 
 
-def _start_of_some_rows(o: Objective, time_limit: float | None) -> Start | None:
-    """Where the fit to an eighth of the rows ends, if that is still many rows for the weights; None if it is not."""
+def _start_of_some_rows(o: Objective, time_limit: float | None) -> tuple[Start | None, str]:
+    """Where the fit to an eighth of the rows ends, if that is still many rows for the weights; and whether it was
+    interrupted or out of time, which ends the whole."""
     numbers = (o.features.columns + 1) * max(o.outputs - 1, 1)
     wanted = o.features.rows // PART
     if o.l1 or o.prior is not None or o.features.wide or wanted < max(LEAST_PART, 2 * numbers):
-        return None
+        return None, ""
     part = minimise(o.of_some_rows(wanted), PART_TOLERANCE, time_limit=time_limit)
-    if part.certificate.stopped == "interrupted":
-        raise KeyboardInterrupt
-    return part.point if part.certificate.converged else None
+    early = part.certificate.stopped
+    if early in ("interrupted", "time limit"):
+        return part.point, early
+    return (None if early else part.point), ""
 
 
 def _method(o: Objective, start: Start | None) -> Method:
