@@ -13,7 +13,7 @@ from luce.arrays import array_of
 from luce.errors import InputError
 from luce.features import Array
 from luce.functional import available_threads
-from luce.inputs import class_weights_of, codes_among, features_of, weights_of
+from luce.inputs import codes_among, features_of, row_weights
 from luce.linear import SMALLEST_L2
 from luce.path import Problem, row_losses
 from luce.solver import Certificate
@@ -204,14 +204,11 @@ def audit(
     Raises InputError for a model without linear weights, other columns or labels that are none of its classes.
     """
     features = features_of(X)
-    weights = weights_of(sample_weight, features.rows)
     given = Weights.of(model, C, l2)
     if given.coef.shape[1] != features.columns:
         raise InputError(f"X has {features.columns} columns, but the weights have {given.coef.shape[1]}")
     codes = codes_among(y, given.classes, features.rows)
-    of_classes = class_weights_of(given.class_weight, given.classes, codes, weights)
-    if of_classes is not None:
-        weights = of_classes if weights is None else weights * of_classes
+    weights = row_weights(sample_weight, given.class_weight, given.classes, codes)
     total = float(features.rows if weights is None else weights.sum())
     times = {"sum": 1.0 / total, "row": features.rows / total, "weight": 1.0}[given.penalty.of]
     l1_mean = given.penalty.l1 * times

@@ -229,7 +229,7 @@ def weights_of(sample_weight: ArrayLike | None, rows: int) -> NDArray[np.float64
     return weights
 
 
-def class_weights_of(
+def _class_weights(
     given: Mapping[Any, float] | str | None,
     classes: NDArray[Any],
     codes: NDArray[np.int32],
@@ -254,3 +254,17 @@ def class_weights_of(
     if len(unknown) == len(given) and given:
         raise InputError(f"class_weight names no class of y: it has {unknown[:5]!r}, y has {known[:5]!r}")
     return np.array([float(given.get(label, 1.0)) for label in known])[codes]
+
+
+def row_weights(
+    sample_weight: ArrayLike | None,
+    class_weight: Mapping[Any, float] | str | None,
+    classes: NDArray[Any],
+    codes: NDArray[np.int32],
+) -> NDArray[np.float64] | None:
+    """The weight of each row, by itself and by its class, (n,); None where each is 1."""
+    weights = weights_of(sample_weight, len(codes))
+    of_classes = _class_weights(class_weight, classes, codes, weights)
+    if of_classes is None or weights is None:
+        return weights if of_classes is None else of_classes
+    return np.asarray(weights * of_classes)

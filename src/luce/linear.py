@@ -19,7 +19,7 @@ from luce.errors import InputError, NotFittedError, warn
 from luce.features import Features
 from luce.functional import available_threads, log_sigmoid, log_softmax, sigmoid, softmax
 from luce.inference import Inference, infer
-from luce.inputs import LARGEST, class_weights_of, classes_of, codes_among, features_of, names_of, weights_of
+from luce.inputs import LARGEST, classes_of, codes_among, features_of, names_of, row_weights, weights_of
 from luce.path import ABSENT, RULES, Path, Problem, choose_l2, with_absent
 from luce.solver import Certificate, Progress, Start, minimise
 
@@ -120,10 +120,7 @@ class SoftmaxRegression:
         names = names_of(X)
         features = features_of(X)
         classes, codes = classes_of(y, features.rows)
-        weights = weights_of(sample_weight, features.rows)
-        of_classes = class_weights_of(self.class_weight, classes, codes, weights)
-        if of_classes is not None:
-            weights = of_classes if weights is None else weights * of_classes
+        weights = row_weights(sample_weight, self.class_weight, classes, codes)
         if weights is not None and len(np.unique(codes[weights > 0])) < 2:
             raise InputError("fewer than two classes have rows of weight above zero: nothing is left to tell apart")
         fit = fit_linear(
@@ -175,10 +172,7 @@ class SoftmaxRegression:
             all_classes, codes = classes_of(y, features.rows)
         else:
             codes = codes_among(y, all_classes, features.rows)
-        weights = weights_of(sample_weight, features.rows)
-        of_classes = class_weights_of(self.class_weight, all_classes, codes, weights)
-        if of_classes is not None:
-            weights = of_classes if weights is None else weights * of_classes
+        weights = row_weights(sample_weight, self.class_weight, all_classes, codes)
         threads = available_threads(self.threads)
         problem = Problem(features, codes, len(all_classes), weights, 0.0, bool(self.fit_intercept), threads)
         if known is None:
@@ -348,8 +342,7 @@ def fit_linear(
     if intercept and point.shape[1] > 1:
         point[-1] -= point[-1].mean()  # a constant over all classes changes no probability
     if not whole:
-        point = with_absent(point, classes, left)
-        point[-1, np.setdiff1d(np.arange(classes), left)] = ABSENT
+        point = with_absent(point, classes, left, np.append(np.zeros(len(point) - 1), ABSENT)[:, np.newaxis])
     return LinearFit(point, certificate, strength, path, inferred)
 
 

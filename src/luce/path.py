@@ -90,18 +90,20 @@ class Problem:
         return replace(self, codes=codes, classes=len(left)), left
 
 
-def with_absent(points: Array, classes: int, left: NDArray[np.int64]) -> Array:
-    """Outputs (n, outputs) of the classes that are left as those of all, for weights (n = columns + 1, the last row
-    the intercepts) or logits: an absent class has logits e^-21 below the mean of the others."""
-    if len(left) == classes:
-        return points
-    own = np.concatenate([-0.5 * points, 0.5 * points], axis=1) if len(left) == 2 else points
-    out = np.zeros((len(points), classes))
-    out[:, left] = own
-    return out
-
-
 ABSENT = -21.0  # the logit of a class that no row with weight belongs to, against a mean of 0
+
+
+def with_absent(outputs: Array, classes: int, left: NDArray[np.int64], absent: Array | float) -> Array:
+    """Numbers of the classes that are left, (n, outputs), as those of all, (n, classes); absent: what the others get.
+
+    For logits that is ABSENT; for a point (columns + 1, outputs) 0, and ABSENT in its last row, the intercepts.
+    """
+    if len(left) == classes:
+        return outputs
+    out = np.empty((len(outputs), classes))
+    out[:] = absent
+    out[:, left] = np.concatenate([-0.5 * outputs, 0.5 * outputs], axis=1) if len(left) == 2 else outputs
+    return out
 
 
 class _Search:
@@ -153,8 +155,7 @@ class _Search:
             if solution.certificate.stopped == "time limit":
                 return None
             self.starts[f] = solution.resume
-            z = with_absent(np.ascontiguousarray(solution.logits[:, rows].T), p.classes, left)
-            z[:, np.setdiff1d(np.arange(p.outputs), left)] = ABSENT if len(left) < p.classes else 0.0
+            z = with_absent(np.ascontiguousarray(solution.logits[:, rows].T), p.classes, left, ABSENT)
             logits[rows] = z
             losses[rows] = row_losses(z, p.codes[rows])
         losses[~self.scored] = np.nan

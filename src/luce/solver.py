@@ -1,8 +1,9 @@
-"""The solvers: steps in a curvature metric, stopped by a proof. One loop, two ways to take a step.
+"""The solvers: steps in a curvature metric, stopped by a proof. One loop, three ways to take a step.
 
 QuasiNewton, without an L1 penalty: limited-memory BFGS whose initial matrix is a curvature metric (metric.py), taken
 afresh where that pays; where the metric is the whole Hessian these are Newton's steps. (Nocedal and Wright, Numerical
-Optimization, 2nd ed., section 7.2.) ProximalNewton, with one: the quadratic model of the objective plus the penalty,
+Optimization, 2nd ed., section 7.2.) RowSteps, for wide sparse matrices: the same on weights that are told by a number a
+row. ProximalNewton, with an L1 penalty: the quadratic model of the objective plus the penalty,
 minimised over the weights that may move by coordinate descent (Friedman, Hastie and Tibshirani, J. Stat. Softw. 33,
 2010; here with all classes in the model at once). Step lengths are found on the logits alone. For the proof see
 Objective.certify.
@@ -293,43 +294,30 @@ class QuasiNewton(WeightSteps):
             metric.pairs.forget()
             self.refresh_at = self.iteration
             direction, slope = metric.direction(self.gradient)
-        taken = self._whole_step(direction, slope) or self._searched_step(direction, slope)
-        if taken is None or np.array_equal(taken[0], self.weights):
+        o, moved = self.objective, self.weights + direction
+        value, fresh, along = o.whole_step(moved, self.logits, direction, self.single)
+        self.passes += 1
+        if value <= self.value * (1 + 1e-12) and abs(_dot(fresh, direction)) <= WHOLE_SLOPE * abs(slope):
+            self.logits += along
+        else:
+            quadratic = Quadratic(
+                o.penalty_of(self.weights),
+                _dot(o.pull(self.weights), direction),
+                _dot(o.stiffness() * direction, direction),
+            )
+            step = _line_search(o, self.logits, along, self.value, slope, quadratic)
+            moved = self.weights + step * direction
+            if np.isfinite(step):
+                value, fresh = o.gradient_at(moved, self.logits, (along, step), single=self.single)
+                self.passes += 1
+        if not np.isfinite(moved).all() or np.array_equal(moved, self.weights):
             self.noise = np.inf  # too much for float32
             return self.single
-        moved, value, fresh = taken
         metric.remember(moved - self.weights, fresh - self.gradient)
         self.weights, self.value, self.gradient = moved, value, fresh
         self.spent += metric.step_work
         self.iteration += 1
         return True
-
-    def _whole_step(self, direction: Array, slope: float) -> tuple[Array, float, Array] | None:
-        """The point a whole step on, P and its gradient there, in one read of X; None if it is not good enough."""
-        o, moved = self.objective, self.weights + direction
-        value, fresh, along = o.whole_step(moved, self.logits, direction, self.single)
-        self.passes += 1
-        if not (value <= self.value * (1 + 1e-12) and abs(_dot(fresh, direction)) <= WHOLE_SLOPE * abs(slope)):
-            return None
-        self.logits += along
-        return moved, value, fresh
-
-    def _searched_step(self, direction: Array, slope: float) -> tuple[Array, float, Array] | None:
-        """The point that the line search finds, P and its gradient there, in two reads of X; None if there is none."""
-        o = self.objective
-        along = o.logits(direction, self.single)
-        quadratic = Quadratic(
-            o.penalty_of(self.weights),
-            _dot(o.pull(self.weights), direction),
-            _dot(o.stiffness() * direction, direction),
-        )
-        step = _line_search(o, self.logits, along, self.value, slope, quadratic)
-        moved = self.weights + step * direction
-        if not np.isfinite(step) or np.array_equal(moved, self.weights):
-            return None
-        value, fresh = o.gradient_at(moved, self.logits, (along, step), single=self.single)
-        self.passes += 2
-        return moved, value, fresh
 
 
 class RowSteps:
