@@ -417,3 +417,14 @@ def test_class_weights_are_weights_of_rows(class_weight: Any) -> None:
     one, other = chosen(x, y, class_weight=class_weight), chosen(x, y, weights=each[y])
     assert one.path_.scores.tobytes() == other.path_.scores.tobytes()
     assert one.coef_.tobytes() == other.coef_.tobytes()
+
+
+def test_a_column_of_small_numbers_is_not_overlooked() -> None:
+    """Between the scales of columns lie long level stretches of strengths. A walk that ended on the first would score
+    what the large column alone can, 0.97 nats; on the second 0.83; all three reach 0.66. 0.02: with one penalty for all
+    the large columns are held back less than they should be."""
+    rng = np.random.default_rng(3)
+    unit = rng.normal(size=(1000, 3))
+    y = np.argmax(2 * unit + rng.gumbel(size=unit.shape), axis=1)
+    scores = [SoftmaxRegression().fit(unit * scales, y).path_.scores.min() for scales in ([1, 1, 1], [1, 1e4, 1e-5])]
+    assert scores[1] <= scores[0] + 0.02

@@ -23,7 +23,8 @@ from luce.splits import kfold_of_groups
 FOLDS = 5
 FOLD_TOLERANCE = 1e-3  # relative gap of the fits in the folds: far below the noise of a held-out log loss
 STEP = 10.0**0.5  # from one strength to the next
-MOST_STRENGTHS = 19  # nine powers of ten
+MOST_STRENGTHS = 40
+NO_LOSS = 1e-3  # nats: below it there is nothing left to find
 RULES = ("auto", "one-standard-error")
 
 
@@ -142,7 +143,7 @@ class _Search:
 
     def losses_at(self, l2: float) -> tuple[Array, Array] | None:
         """The log loss and the logits of every row by the fold that holds it out, NaN where it is not scored; None if
-        time ran out."""
+        time ran out, or the penalty is so weak that a fit finds no end."""
         p = self.problem
         losses, logits = np.full(p.features.rows, np.nan), np.zeros((p.features.rows, p.outputs))
         for f, rows in enumerate(self.folds):
@@ -152,7 +153,7 @@ class _Search:
             solution = part.solve(l2, FOLD_TOLERANCE, start=self.starts[f], time_limit=self.left())
             if solution.certificate.stopped == "interrupted":
                 raise KeyboardInterrupt
-            if solution.certificate.stopped == "time limit":
+            if not solution.certificate.converged:
                 return None
             self.starts[f] = solution.resume
             z = with_absent(np.ascontiguousarray(solution.logits[:, rows].T), p.classes, left, ABSENT)
@@ -194,23 +195,31 @@ def _scale(problem: Problem) -> float:
     return curvature / square / objective.total if square > 0 and curvature > 0 else 1.0
 
 
+def _least_spread(problem: Problem) -> float:
+    """The least spread of a dense column; infinite without any, as sparse columns are of one scale."""
+    centre, spread, _ = problem.features.energy(problem.threads)
+    spread = spread[: len(centre)]
+    return float(spread[spread > 1e-9 * np.abs(centre)].min(initial=np.inf))
+
+
 def choose_l2(
     problem: Problem, rule: str = "auto", seed: int = 0, time_limit: float | None = None
 ) -> tuple[Path, Start | None] | None:
     """The strength with the least cross-validated log loss, on a grid of factors of sqrt(10).
 
     The grid begins where the penalty outweighs the data along their strongest direction and goes on to weaker ones
-    until the loss has risen for good (twice in a row by more than its standard error, or four times at all), or has
-    twice in a row fallen by less than a quarter of its standard error. If the first is the best, stronger ones are
-    tried. Also gives where the final fit may start. None if no class has different rows in two folds, so that nothing
-    can be held out, or if time ran out before one strength was scored.
+    until the loss has risen for good (twice in a row by more than its standard error, or four times), until there is
+    next to none left, or until it has been level twice in a row, within a quarter of its standard error, at a strength
+    that holds back no column, however small its numbers. If the first is the best, stronger ones are tried. Also gives
+    where the final fit may start. None if no class has different rows in two folds, so that nothing can be held out, or
+    if time ran out before one strength was scored.
     """
     search = _Search(problem, seed, time_limit)
     if not search.scored.any():
         return None
-    strength = _scale(problem) * STEP
+    first, floor = _scale(problem) * STEP, 0.01 * _least_spread(problem) ** 2
     tried: dict[float, Array] = {}
-    best, kept, start = strength, np.empty(0), None
+    best, kept, start = first, np.empty(0), None
 
     def go(strength: float, factor: float, most: int) -> None:
         nonlocal best, kept, start
@@ -221,25 +230,24 @@ def choose_l2(
                 return
             losses, logits = found
             tried[strength] = losses
-            fallen = search.mean(tried[best]) - search.mean(losses)
-            if strength == best or fallen > 0:
-                level = level + 1 if strength != best and fallen < 0.25 * search.error(losses) else 0
-                best, kept, start, risen = strength, logits, search.start(), 0
-                if level >= 2:
-                    return
-            else:
-                risen += 1
-                beyond = losses - tried[best]
-                if risen >= 4 or (risen >= 2 and search.mean(beyond) > search.error(beyond)):
-                    return
-            strength *= factor
+            beyond = losses - tried[best]
+            worse, noise = search.mean(beyond), 0.25 * search.error(losses)
+            level = level + 1 if abs(worse) <= noise and strength != first else 0
+            risen = risen + 1 if worse > noise else 0
+            if strength == first or worse < 0:
+                best, kept, start = strength, logits, search.start()
+            if risen >= 4 or (risen >= 2 and worse > search.error(beyond)):
+                return
+            if search.mean(losses) < NO_LOSS or (level >= 2 and (factor > 1 or strength <= floor)):
+                return
+            strength *= factor if level < 2 else factor * factor
 
-    go(strength, 1 / STEP, MOST_STRENGTHS)
+    go(first, 1 / STEP, MOST_STRENGTHS)
     if not tried:
         return None
-    if best == strength:
+    if best == first:
         search.starts = [None] * len(search.folds)
-        go(strength * STEP, STEP, MOST_STRENGTHS // 2)
+        go(first * STEP, STEP, MOST_STRENGTHS // 2)
     return _path(search, tried, best, kept, rule), start
 
 

@@ -349,7 +349,7 @@ class RowSteps:
         """Weights of any form: A is what they would have at the optimum, -R / l2, if that is no worse than W = 0."""
         o, kept = self.objective, self.at
         residual = np.empty((o.outputs, o.features.rows))
-        cold, _ = self._value_at(kept), None
+        cold = self._value_at(kept)
         _core.residuals(o.logits(start), o.labels, None, residual, o.threads)
         self.at = self._vector()
         a, z, b = self._parts(self.at)
