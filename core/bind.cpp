@@ -249,6 +249,13 @@ bool solve_symmetric(OutMatrix a, Vector<double> b, double rank, OutVector x) {
     return luce::solve_symmetric(a.data(), static_cast<Index>(a.shape(0)), b.data(), rank, x.data());
 }
 
+bool update_curvature(OutMatrix h, Vector<double> step, Vector<double> change) {
+    require(h.shape(0) == h.shape(1) && step.shape(0) == h.shape(0) && change.shape(0) == h.shape(0),
+            "a square matrix and vectors of its size");
+    nb::gil_scoped_release free;
+    return luce::update_curvature(h.data(), static_cast<Index>(h.shape(0)), step.data(), change.data());
+}
+
 void row_curvature(Matrix<double> logits, const Labels& labels, OutVector curvature, int threads) {
     check_logits(labels.rows(), labels.y.outputs(), logits.shape(0), logits.shape(1));
     require(static_cast<Index>(curvature.shape(0)) == labels.rows(), "one curvature for each row");
@@ -312,10 +319,14 @@ void weighted_squares(const Design& d, Vector<Index> rows, Matrix<double> weight
                            static_cast<Index>(weights.shape(0)), out.data(), threads);
 }
 
-void check_panel(const Matrix<float>& x, Index size, const Vector<double>& ridge) {
+void check_panel(const Matrix<float>& x, Index size) {
     const Index padded = static_cast<Index>(x.shape(1));
     require(padded % luce::GRAM_PAD == 0 && size >= 1 && size + 8 <= padded,
             "columns must be padded by 8 to a multiple of 32");
+}
+
+void check_panel(const Matrix<float>& x, Index size, const Vector<double>& ridge) {
+    check_panel(x, size);
     require(static_cast<Index>(ridge.shape(0)) == size, "one ridge for each column");
 }
 
@@ -342,6 +353,18 @@ void coupled_factor(Matrix<float> x, Index size, Matrix<double> shares, Vector<d
     nb::gil_scoped_release free;
     luce::coupled_factor(x.data(), static_cast<Index>(x.shape(0)), size, static_cast<Index>(x.shape(1)), shares.data(),
                          weights.data(), static_cast<int>(shares.shape(0)), ridge.data(), factor.data(), threads);
+}
+
+void whole_curvature(Matrix<float> x, Index size, Matrix<double> shares, Vector<double> weights, OutMatrix curvature,
+                     int threads) {
+    check_panel(x, size);
+    require(shares.shape(1) == x.shape(0) && weights.shape(0) == x.shape(0), "a share and a weight for each row");
+    require(shares.shape(0) >= 1 && curvature.shape(0) == curvature.shape(1) &&
+                static_cast<Index>(curvature.shape(0)) == static_cast<Index>(shares.shape(0)) * size,
+            "the curvature must be outputs * size square");
+    nb::gil_scoped_release free;
+    luce::whole_curvature(x.data(), static_cast<Index>(x.shape(0)), size, static_cast<Index>(x.shape(1)), shares.data(),
+                          weights.data(), static_cast<int>(shares.shape(0)), curvature.data(), threads);
 }
 
 // Directions for points of columns x outputs; keeps the arrays of its metric alive.
@@ -462,6 +485,31 @@ private:
     luce::History history_;
 };
 
+luce::ModelPoint model_point(const Matrix<double>& weights, const Matrix<double>& gradient, double l1, bool intercepts,
+                             double enough, int most, const OutMatrix& direction) {
+    const std::size_t columns = weights.shape(0), outputs = weights.shape(1);
+    require(outputs >= 1 && gradient.shape(0) == columns + 1 && gradient.shape(1) == outputs &&
+                direction.shape(0) == columns + 1 && direction.shape(1) == outputs,
+            "weights must be columns x outputs, gradient and direction (columns + 1) x outputs");
+    return {static_cast<Index>(columns),
+            static_cast<int>(outputs),
+            weights.data(),
+            gradient.data(),
+            l1,
+            intercepts,
+            enough,
+            most};
+}
+
+int descend(Matrix<double> curvature, Matrix<double> weights, Matrix<double> gradient, double l1, bool intercepts,
+            double enough, int most, OutMatrix direction) {
+    const luce::ModelPoint at = model_point(weights, gradient, l1, intercepts, enough, most, direction);
+    require(curvature.shape(0) == curvature.shape(1) && curvature.shape(0) == gradient.shape(0) * gradient.shape(1),
+            "the curvature must be (columns + 1) * outputs square");
+    nb::gil_scoped_release free;
+    return luce::descend(at, curvature.data(), direction.data());
+}
+
 // Some columns of some rows of a design, to go over one weight at a time.
 class Columns {
 public:
@@ -474,18 +522,14 @@ public:
 
     int descend(Matrix<double> shares, Vector<double> scale, Matrix<double> weights, Matrix<double> gradient, double l1,
                 double l2, bool intercepts, double enough, int most, OutMatrix direction) const {
-        const std::size_t outputs = shares.shape(0), columns = static_cast<std::size_t>(lists_.columns());
-        require(static_cast<Index>(shares.shape(1)) == rows_ && static_cast<Index>(scale.shape(0)) == rows_,
+        const luce::ModelPoint at = model_point(weights, gradient, l1, intercepts, enough, most, direction);
+        require(shares.shape(0) == weights.shape(1) && static_cast<Index>(shares.shape(1)) == rows_ &&
+                    static_cast<Index>(scale.shape(0)) == rows_,
                 "a share and a scale for each row");
-        require(weights.shape(0) == columns && weights.shape(1) == outputs, "weights must be columns x outputs");
-        require(gradient.shape(0) == columns + 1 && gradient.shape(1) == outputs && direction.shape(0) == columns + 1 &&
-                    direction.shape(1) == outputs,
-                "gradient and direction must be (columns + 1) x outputs");
-        const luce::QuadraticModel model{&lists_,      rows_,          static_cast<int>(outputs), shares.data(),
-                                         scale.data(), weights.data(), gradient.data(),           l1,
-                                         l2,           intercepts};
+        require(static_cast<Index>(weights.shape(0)) == lists_.columns(), "weights must be columns x outputs");
+        const luce::RowModel model{&lists_, rows_, shares.data(), scale.data(), l2};
         nb::gil_scoped_release free;
-        return luce::descend(model, enough, most, direction.data());
+        return luce::descend(at, model, direction.data());
     }
 
 private:
@@ -674,8 +718,13 @@ NB_MODULE(_core, m) {
           "ridge"_a.noconvert(), "factors"_a.noconvert(), "threads"_a);
     m.def("coupled_factor", &coupled_factor, "x"_a.noconvert(), "size"_a, "shares"_a.noconvert(),
           "weights"_a.noconvert(), "ridge"_a.noconvert(), "factor"_a.noconvert(), "threads"_a);
+    m.def("whole_curvature", &whole_curvature, "x"_a.noconvert(), "size"_a, "shares"_a.noconvert(),
+          "weights"_a.noconvert(), "curvature"_a.noconvert(), "threads"_a);
+    m.def("descend", &descend, "curvature"_a.noconvert(), "weights"_a.noconvert(), "gradient"_a.noconvert(), "l1"_a,
+          "intercepts"_a, "enough"_a, "most"_a, "direction"_a.noconvert());
     m.def("symmetric_eigen", &symmetric_eigen, "a"_a.noconvert(), "values"_a.noconvert());
     m.def("solve_symmetric", &solve_symmetric, "a"_a.noconvert(), "b"_a.noconvert(), "rank"_a, "x"_a.noconvert());
+    m.def("update_curvature", &update_curvature, "h"_a.noconvert(), "step"_a.noconvert(), "change"_a.noconvert());
     m.def("row_curvature", &row_curvature, "logits"_a.noconvert(), "labels"_a, "curvature"_a.noconvert(), "threads"_a);
     m.def("curvature_along", &curvature_along, "logits"_a.noconvert(), "labels"_a, "basis"_a.noconvert(),
           "curvature"_a.noconvert(), "threads"_a);

@@ -3,7 +3,8 @@
 //   q(d) = g.d + 1/2 sum_i s_i D_i'(diag p_i - p_i p_i')D_i + l2/2 |d|^2 + l1 |W + d|_1,   D_i = sum_j x_ij d_j + d_b
 //
 // over some columns of X and, if wanted, the intercepts d_b, which no penalty touches (two classes: p (1 - p) D^2).
-// D is kept for all rows, so that a step along one weight costs what its column stores.
+// Of few weights the curvature is a matrix; of many D is kept for all rows, so that a step along one weight costs what
+// its column stores.
 #pragma once
 #include <vector>
 
@@ -22,21 +23,32 @@ struct ColumnLists {
 ColumnLists column_lists(const Features& x, const Index* rows, Index row_count, const Index* columns,
                          Index column_count);
 
-struct QuadraticModel {
-    const ColumnLists* x;
-    Index rows;
+// q at the weights W: its slope and what pulls the weights, and how long to go on.
+struct ModelPoint {
+    Index columns;
     int outputs;
-    const double* shares;    // outputs x rows: p
-    const double* scale;     // rows: s
     const double* weights;   // columns x outputs: W
     const double* gradient;  // (columns + 1) x outputs: g, the last row that of the intercepts
-    double l1, l2;
+    double l1;
     bool intercepts;
+    // Goes over the weights in turn, class by class, until a round over all of them lowers the model by less than
+    // `enough`, or `most` rounds are done; between full rounds it stays with the weights that are not 0.
+    double enough;
+    int most;
 };
 
-// Goes over the weights in turn, class by class, until a round over all of them lowers the model by less than
-// `enough`, or `most` rounds are done; between full rounds it stays with the weights that are not 0.
-// direction ((columns + 1) x outputs) gets d. Returns the number of rounds.
-int descend(const QuadraticModel& model, double enough, int most, double* direction);
+// The curvature of some rows, told by what they store.
+struct RowModel {
+    const ColumnLists* x;
+    Index rows;
+    const double* shares;  // outputs x rows: p
+    const double* scale;   // rows: s
+    double l2;
+};
+
+// Both put d into direction ((columns + 1) x outputs) and return the number of rounds. `curvature` is the whole matrix
+// of q, symmetric, (columns + 1) * outputs square, in the order of the direction.
+int descend(const ModelPoint& at, const RowModel& model, double* direction);
+int descend(const ModelPoint& at, const double* curvature, double* direction);
 
 }  // namespace luce

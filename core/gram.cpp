@@ -113,6 +113,29 @@ void cholesky(double* a, Index n, int threads) {
     }
 }
 
+// The lower triangle of sum_i w_i C'(diag p_i - p_i p_i')C kron x_i x_i', m x m blocks of this size: C = [I; -1'], p_i
+// the shares of m classes and of the last.
+void coupled_blocks(const float* x, Index rows, Index size, Index padded, const double* shares, const double* last,
+                    const double* weights, Index m, double* out, int threads) {
+    const Index side = m * size, pairs = m * (m + 1) / 2;
+    Bands(size, pairs).run(pairs, threads, [&](Index pair, Index begin, Index end) {
+        Index a = 0;
+        while ((a + 1) * (a + 2) / 2 <= pair) ++a;
+        const Index b = pair - a * (a + 1) / 2;
+        const double *pa = shares + a * rows, *pb = shares + b * rows;
+        const auto weigh = [&](Index first, Index n, float* w) {
+            kernels().coupling(weights + first, pa + first, pb + first, last + first, n, w);
+        };
+        gram_band(x, rows, padded, begin, end, weigh, out + a * size * side + b * size, side);
+    });
+    for (Index a = 0; a < m; ++a)
+        for (Index b = 0; b < a; ++b) {
+            double* block = out + a * size * side + b * size;
+            for (Index i = 0; i < size; ++i)
+                for (Index j = 0; j < i; ++j) block[j * side + i] = block[i * side + j];
+        }
+}
+
 template <class T>
 double cell(const View<T>& x, Index row, Index column) {
     return static_cast<double>(x.data[row * x.row_stride + column * x.column_stride]);
@@ -251,27 +274,25 @@ void curvature_factors(const float* x, Index rows, Index size, Index padded, con
 
 void coupled_factor(const float* x, Index rows, Index size, Index padded, const double* shares, const double* weights,
                     int classes, const double* ridge, double* factor, int threads) {
-    const Index m = classes - 1, side = m * size, pairs = m * (m + 1) / 2;
-    const double* last = shares + m * rows;
-    Bands(size, pairs).run(pairs, threads, [&](Index pair, Index begin, Index end) {
-        Index a = 0;
-        while ((a + 1) * (a + 2) / 2 <= pair) ++a;
-        const Index b = pair - a * (a + 1) / 2;
-        const double *pa = shares + a * rows, *pb = shares + b * rows;
-        const auto weigh = [&](Index first, Index n, float* w) {
-            kernels().coupling(weights + first, pa + first, pb + first, last + first, n, w);
-        };
-        gram_band(x, rows, padded, begin, end, weigh, factor + a * size * side + b * size, side);
-    });
+    const Index m = classes - 1, side = m * size;
+    coupled_blocks(x, rows, size, padded, shares, shares + m * rows, weights, m, factor, threads);
     for (Index a = 0; a < m; ++a)
-        for (Index b = 0; b <= a; ++b) {
-            double* block = factor + a * size * side + b * size;
-            for (Index i = 0; i < size; ++i) {
-                block[i * side + i] += a == b ? 2.0 * ridge[i] : ridge[i];
-                for (Index j = 0; a != b && j < i; ++j) block[j * side + i] = block[i * side + j];
-            }
-        }
+        for (Index b = 0; b <= a; ++b)
+            for (Index i = 0; i < size; ++i)
+                factor[(a * size + i) * side + b * size + i] += a == b ? 2.0 * ridge[i] : ridge[i];
     cholesky(factor, side, threads);
+}
+
+void whole_curvature(const float* x, Index rows, Index size, Index padded, const double* shares, const double* weights,
+                     int outputs, double* curvature, int threads) {
+    const Index side = outputs * size;
+    const std::vector<double> none(rows);
+    std::vector<double> blocks(side * side);
+    coupled_blocks(x, rows, size, padded, shares, none.data(), weights, outputs, blocks.data(), threads);
+    const auto place = [&](Index at) { return at % size * outputs + at / size; };
+    for (Index i = 0; i < side; ++i)
+        for (Index j = 0; j <= i; ++j)
+            curvature[place(i) * side + place(j)] = curvature[place(j) * side + place(i)] = blocks[i * side + j];
 }
 
 void solve_factors(const double* factors, Index count, Index size, double* right, Index blocks, int threads) {

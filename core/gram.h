@@ -35,6 +35,11 @@ void curvature_factors(const float* x, Index rows, Index size, Index padded, con
 void coupled_factor(const float* x, Index rows, Index size, Index padded, const double* shares, const double* weights,
                     int classes, const double* ridge, double* factor, int threads);
 
+// The whole curvature of all outputs (two classes: one), curvature (outputs * size square, symmetric) = sum_i w_i
+// x_i x_i' kron (diag p_i - p_i p_i'), in the order of points: column by column.
+void whole_curvature(const float* x, Index rows, Index size, Index padded, const double* shares, const double* weights,
+                     int outputs, double* curvature, int threads);
+
 // right[k] (size numbers) <- (L_k L_k')^-1 right[k]; block k uses factor min(k, factors - 1)
 void solve_factors(const double* factors, Index count, Index size, double* right, Index blocks, int threads);
 

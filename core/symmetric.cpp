@@ -112,4 +112,17 @@ bool solve_symmetric(double* a, Index n, const double* b, double rank, double* x
     return true;
 }
 
+bool update_curvature(double* h, Index n, const double* step, const double* change) {
+    const Kernels& k = kernels();
+    std::vector<double> product(n);
+    for (Index i = 0; i < n; ++i) product[i] = k.dot(h + i * n, step, n);
+    const double before = k.dot(step, product.data(), n), now = k.dot(step, change, n);
+    if (!(before > 0.0 && now > 1e-6 * before)) return false;
+    for (Index i = 0; i < n; ++i) {
+        k.subtract_scaled(h + i * n, product.data(), product[i] / before, n);
+        k.subtract_scaled(h + i * n, change, -change[i] / now, n);
+    }
+    return true;
+}
+
 }  // namespace luce

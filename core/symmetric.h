@@ -13,4 +13,8 @@ bool symmetric_eigen(double* a, Index n, double* values);
 // x = the shortest vector that solves a x = b up to eigenvalues below `rank` times the largest; a is destroyed.
 bool solve_symmetric(double* a, Index n, const double* b, double rank, double* x);
 
+// The BFGS update of a curvature h (n x n): along `step` it becomes `change` (Nocedal and Wright, 6.19). False, and
+// nothing done, where the change shows no curvature.
+bool update_curvature(double* h, Index n, const double* step, const double* change);
+
 }  // namespace luce

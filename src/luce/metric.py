@@ -44,14 +44,39 @@ def sample(o: Objective, logits: Array, energy: Array, wanted: int) -> tuple[NDA
     return rows, every[rows] / chance[rows]
 
 
+class Frame:
+    """Points seen from the centre of the dense columns, where the intercepts are all but uncoupled from the weights."""
+
+    def __init__(self, o: Objective) -> None:
+        centre, self.spread, self.energy = o.features.energy(o.threads)
+        self.intercept = o.intercept
+        self.centre = centre if o.intercept else np.zeros_like(centre)
+
+    def gradient(self, gradient: Array) -> Array:
+        """As it is seen there."""
+        seen, p = gradient.copy(), len(self.centre)
+        seen[:p] -= self.centre[:, np.newaxis] * gradient[-1]
+        return seen
+
+    def step(self, step: Array) -> Array:
+        """As it is seen there."""
+        seen, p = step.copy(), len(self.centre)
+        seen[-1] += _rows_times(self.centre, step[:p])
+        return seen
+
+    def back(self, seen: Array) -> Array:
+        """The step that is seen so; in place."""
+        seen[-1] = seen[-1] - _rows_times(self.centre, seen[: len(self.centre)]) if self.intercept else 0.0
+        return seen
+
+
 class Metric:
     """An approximate inverse Hessian; with the pairs of steps and gradient changes since it was taken, it gives
     directions.
 
     coupled: the whole Hessian over all classes, where that is small. Else exact blocks over the chosen columns, one for
     each direction in the space of classes that the mean curvature leaves uncoupled, and the diagonal for the others.
-    Both are seen from the centre of the dense columns, where the intercepts are all but uncoupled from the weights, and
-    in units of the columns' spread, in which float32 will do.
+    Both are seen in a Frame, in units of the columns' spread, in which float32 will do.
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -62,9 +87,8 @@ class Metric:
         self.rest = np.setdiff1d(np.arange(total), exact)
         self.pairs = _core.QuasiNewton(self.columns, self.rest, o.outputs, MEMORY)
         self.taken = False
-        centre, self.spread, self.energy = o.features.energy(o.threads)
-        self.centre = centre if o.intercept else np.zeros_like(centre)
-        self.units = self.spread[exact][:, np.newaxis]
+        self.frame = Frame(o)
+        self.units = self.frame.spread[exact][:, np.newaxis]
         m, size = max(o.outputs - 1, 1), len(self.columns)
         self.factoring = 0.5 * (m * size) ** 3 / 3
         self.summing = 0.25 * (m * (m + 1) / 2) * size * (size + 24) / 2  # a row
@@ -90,9 +114,9 @@ class Metric:
         """Takes the curvature at the point that has these logits. The pairs, measured in the old metric, are forgotten:
         keeping them costs more passes than it saves."""
         o, size = self.objective, len(self.columns)
-        rows, scale = sample(o, logits, self.energy, self.wanted)
+        rows, scale = sample(o, logits, self.frame.energy, self.wanted)
         z = logits if len(rows) == logits.shape[1] else np.ascontiguousarray(logits[:, rows])
-        x = o.features.submatrix(rows, self.columns[:-1], self.centre, self.spread, o.threads)
+        x = o.features.submatrix(rows, self.columns[:-1], self.frame.centre, self.frame.spread, o.threads)
         stiffness = o.stiffness()
         ridge = stiffness.mean(axis=1)[self.columns]
         ridge[:-1] /= self.units[:, 0] ** 2
@@ -133,21 +157,17 @@ class Metric:
         out = np.empty_like(gradient)
         slope = self.pairs.direction(self._seen(gradient), out, self.objective.threads)
         out[self.columns[:-1]] /= self.units
-        p = len(self.centre)
-        out[-1] = out[-1] - _rows_times(self.centre, out[:p]) if self.objective.intercept else 0.0
-        return out, slope
+        return self.frame.back(out), slope
 
     def remember(self, step: Array, change: Array) -> None:
         """A step and the change of the gradient along it."""
-        step, p = step.copy(), len(self.centre)
-        step[-1] += _rows_times(self.centre, step[:p])
+        step = self.frame.step(step)
         step[self.columns[:-1]] *= self.units
         self.pairs.remember(step, self._seen(change), self.objective.threads)
 
     def _seen(self, gradient: Array) -> Array:
-        """A gradient as seen from the centre in the columns' units, where b is the logit."""
-        seen, p = gradient.copy(), len(self.centre)
-        seen[:p] -= self.centre[:, np.newaxis] * gradient[-1]
+        """A gradient in the frame, in the columns' units."""
+        seen = self.frame.gradient(gradient)
         seen[self.columns[:-1]] /= self.units
         return seen
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from luce import _core
 from luce.features import Array
 from luce.functional import sigmoid, softmax
-from luce.metric import MEMORY, Metric, sample
+from luce.metric import MEMORY, Frame, Metric, sample
 from luce.objective import Gap, Objective
 
 MOST_ITERATIONS = 3000
@@ -502,8 +502,13 @@ def _line_search(o: Objective, logits: Array, along: Array, value: float, slope:
 
 
 class ProximalNewton(WeightSteps):
-    """Steps to the minimum of the quadratic model plus the L1 penalty, over the columns whose weights may move."""
+    """Steps to the minimum of a quadratic model plus the L1 penalty.
 
+    Of few weights the model is a matrix, the curvature of some rows, which every step corrects (BFGS); of many it is
+    taken afresh for each step, over the columns whose weights may move.
+    """
+
+    MATRIX = 2048  # weights that are few
     FIRST_COLUMNS = 100  # columns that may start to move in one step, or twice as many as have weights already
 
     def __init__(self, objective: Objective, start: Start | None) -> None:
@@ -511,8 +516,79 @@ class ProximalNewton(WeightSteps):
         if self.single:
             self.single = False
             self.afresh()
-        _, _, self.energy = objective.features.energy(objective.threads)
-        self.wanted = max(4096, 16 * objective.features.columns if objective.features.columns < 1000 else 0)
+        self.frame = Frame(objective)
+        self.few = self.weights.size <= self.MATRIX
+        self.wanted = max(4096, 4 * self.weights.size if self.few else 16 * objective.features.columns)
+        self.iteration, self.refresh_at = 0, 0
+
+    def advance(self) -> bool:
+        o = self.objective
+        direction = self._matrix_step() if self.few else self._columns_step()
+        moved = self.weights + direction
+        value, fresh, along = o.whole_step(moved, self.logits, direction)
+        self.passes += 1
+        if value <= self._bound(direction, 1.0):
+            self.logits += along
+        else:
+            moved, step = self._backtrack(direction, along)
+            if step == 0.0:
+                return False
+            value, fresh = o.gradient_at(moved, self.logits, (along, step))
+            self.passes += 1
+        if not np.isfinite(moved).all() or np.array_equal(moved, self.weights):
+            return False
+        if self.few:
+            step, change = self.frame.step(moved - self.weights), self.frame.gradient(fresh - self.gradient)
+            _core.update_curvature(self.curvature, step.ravel(), change.ravel())
+        self.weights, self.value, self.gradient = moved, value, fresh
+        self.iteration += 1
+        return True
+
+    @property
+    def _enough(self) -> float:
+        """How exactly the model is minimised."""
+        return 0.02 * min(self.rough_gap(), 0.1 * self.value)
+
+    def _matrix_step(self) -> Array:
+        o = self.objective
+        if self.iteration >= self.refresh_at:
+            self.curvature = self._curvature()
+            self.refresh_at = max(8, 3 * self.iteration)
+        seen, found = self.frame.gradient(self.gradient), np.empty_like(self.weights)
+        _core.descend(self.curvature, self.weights[:-1], seen, o.l1, o.intercept, self._enough, 200, found)
+        return self.frame.back(found)
+
+    def _curvature(self) -> Array:
+        """The Hessian of the smooth part, from some rows, over all numbers of a point as the frame sees them."""
+        o, frame, columns = self.objective, self.frame, np.arange(self.objective.features.columns)
+        rows, scale = sample(o, self.logits, frame.energy, self.wanted)
+        x = o.features.submatrix(rows, columns, frame.centre, frame.spread, o.threads)
+        out = np.empty((self.weights.size, self.weights.size))
+        _core.whole_curvature(x, len(self.weights), self._shares(rows), scale, out, o.threads)
+        units = np.repeat(np.append(frame.spread, 1.0), o.outputs)
+        out *= units
+        out *= units[:, np.newaxis]
+        diagonal = out.reshape(-1)[:: len(out) + 1]
+        diagonal *= 1.0 + 1e-6  # what sums in float say of a direction is noise below about that much
+        diagonal += np.broadcast_to(o.stiffness(), self.weights.shape).ravel()
+        return out
+
+    def _shares(self, rows: NDArray[np.int64]) -> Array:
+        """The probabilities of some rows, (outputs, rows)."""
+        z = np.ascontiguousarray(self.logits[:, rows])
+        return sigmoid(z) if self.objective.outputs == 1 else softmax(z, axis=0)
+
+    def _columns_step(self) -> Array:
+        o, columns = self.objective, self._columns()
+        chosen = np.append(columns, o.features.columns)
+        rows, scale = sample(o, self.logits, self.frame.energy, self.wanted)
+        lists = _core.Columns(o.features.design, rows, columns)
+        found, gradient = np.empty((len(chosen), o.outputs)), np.ascontiguousarray(self.gradient[chosen])
+        weights, shares = self.weights[columns], self._shares(rows)
+        lists.descend(shares, scale, weights, gradient, o.l1, o.penalty, o.intercept, self._enough, 200, found)
+        direction = np.zeros_like(self.weights)
+        direction[chosen] = found
+        return direction
 
     def _columns(self) -> NDArray[np.int64]:
         """The columns with a weight, and those without whose gradient exceeds the penalty most, ascending."""
@@ -526,44 +602,21 @@ class ProximalNewton(WeightSteps):
             wanted = wanted[np.argsort(-beyond[wanted], kind="stable")[:most]]
         return np.sort(np.concatenate([np.flatnonzero(has), wanted]))
 
-    def advance(self) -> bool:
-        o = self.objective
-        columns = self._columns()
-        chosen = np.append(columns, o.features.columns)
-        direction = np.zeros_like(self.weights)
-        direction[chosen] = self._model_step(columns, chosen)
-        along = o.logits(direction)
-        moved, step = self._backtrack(direction, along)
-        if step == 0.0 or np.array_equal(moved, self.weights):
-            return False
-        self.value, self.gradient = o.gradient_at(moved, self.logits, (along, step))
-        self.weights = moved
-        self.passes += 2
-        return True
-
-    def _model_step(self, columns: NDArray[np.int64], chosen: NDArray[np.int64]) -> Array:
-        o = self.objective
-        rows, scale = sample(o, self.logits, self.energy, self.wanted)
-        z = np.ascontiguousarray(self.logits[:, rows])
-        shares = sigmoid(z) if o.outputs == 1 else softmax(z, axis=0)
-        lists = _core.Columns(o.features.design, rows, columns)
-        enough = 0.02 * min(self.rough_gap(), 0.1 * self.value)
-        found = np.empty((len(chosen), o.outputs))
-        weights, gradient = self.weights[columns], np.ascontiguousarray(self.gradient[chosen])
-        lists.descend(shares, scale, weights, gradient, o.l1, o.penalty, o.intercept, enough, 200, found)
-        return found
-
-    def _backtrack(self, direction: Array, along: Array) -> tuple[Array, float]:
-        """The longest of the steps 1, 1/2, 1/4, ... that lowers P by a tenth of what the model's slope promises."""
-        o, point, weights = self.objective, self.weights, self.weights[:-1]
-        promised = _dot(self.gradient, direction) + o.l1 * float(
+    def _bound(self, direction: Array, step: float) -> float:
+        """What P must not exceed after the step: lower by a tenth of what the model's slope promises."""
+        weights = self.weights[:-1]
+        promised = _dot(self.gradient, direction) + self.objective.l1 * float(
             np.sum(np.abs(weights + direction[:-1])) - np.sum(np.abs(weights))
         )
-        step = 1.0
+        return self.value * (1 + 1e-15) + 0.1 * step * min(promised, 0.0)
+
+    def _backtrack(self, direction: Array, along: Array) -> tuple[Array, float]:
+        """The longest of the steps 1/2, 1/4, ... that lowers P enough."""
+        o, step = self.objective, 0.5
         for _ in range(40):
-            moved = point + step * direction
+            moved = self.weights + step * direction
             loss, _, _ = o.along(self.logits, along, step)
-            if loss + o.penalty_of(moved) <= self.value * (1 + 1e-15) + 0.1 * step * min(promised, 0.0):
+            if loss + o.penalty_of(moved) <= self._bound(direction, step):
                 return moved, step
             step /= 2
-        return point, 0.0
+        return self.weights, 0.0
