@@ -453,6 +453,14 @@ public:
         space_.product(a.data(), static_cast<int>(a.shape(0)), z.data(), threads);
     }
 
+    void peaks(Matrix<double> r, double least, OutVector peak, OutVector excess, int threads) const {
+        require(static_cast<Index>(r.shape(1)) == space_.rows() && r.shape(0) >= 1, "r must be outputs x rows");
+        require(static_cast<Index>(peak.shape(0)) == space_.columns() && peak.shape(0) == excess.shape(0),
+                "a peak and an excess for each column");
+        nb::gil_scoped_release free;
+        space_.peaks(r.data(), static_cast<int>(r.shape(0)), least, peak.data(), excess.data(), threads);
+    }
+
 private:
     static const luce::Csr& checked(const Design& d) {
         require(d.x.dense_columns == 0 && d.x.sparse.columns > 0, "the design must be sparse alone");
@@ -749,7 +757,9 @@ NB_MODULE(_core, m) {
           "out"_a.noconvert());
     nb::class_<RowSpace>(m, "RowSpace")
         .def(nb::init<const Design&>(), "design"_a)
-        .def("product", &RowSpace::product, "a"_a.noconvert(), "z"_a.noconvert(), "threads"_a);
+        .def("product", &RowSpace::product, "a"_a.noconvert(), "z"_a.noconvert(), "threads"_a)
+        .def("peaks", &RowSpace::peaks, "r"_a.noconvert(), "least"_a, "peak"_a.noconvert(), "excess"_a.noconvert(),
+             "threads"_a);
     nb::class_<PairedHistory>(m, "PairedHistory")
         .def(nb::init<Index, Index, int>(), "length"_a, "paired"_a, "memory"_a)
         .def("forget", &PairedHistory::forget)

@@ -156,10 +156,9 @@ public:
     int go() {
         int rounds = 0;
         while (rounds < at_.most) {
-            const double lowered = round(true);
-            round(false);
+            const double lowered = round(true) + round(false) + polish(30);
             rounds += 2;
-            if (polish(60) + lowered <= at_.enough) break;
+            if (lowered <= at_.enough) break;
         }
         return rounds;
     }

@@ -68,7 +68,7 @@ class Features:
 
     @cached_property
     def row_space(self) -> _core.RowSpace:
-        """X X' as the core works it, for a wide matrix."""
+        """A sparse matrix by its columns: X X', and the columns whose X'R stands out."""
         return _core.RowSpace(self.design)
 
     def take(self, rows: NDArray[np.int64]) -> Features:
@@ -81,6 +81,17 @@ class Features:
         entries = np.repeat(first - starts[:-1], stored) + np.arange(starts[-1])
         values = None if self.values is None else self.values[entries]
         return Features(len(rows), dense, starts, self.indices[entries], values, self.sparse_columns)
+
+    def take_columns(self, columns: NDArray[np.int64]) -> Features:
+        """Some ascending columns of a matrix that is all sparse, copied."""
+        assert self.dense is None and self.starts is not None and self.indices is not None
+        place = np.full(self.sparse_columns, -1, dtype=np.int32)
+        place[columns] = np.arange(len(columns))
+        indices = place[self.indices]
+        kept = indices >= 0
+        starts = np.concatenate([[0], np.cumsum(kept)])[self.starts]
+        values = None if self.values is None else self.values[kept]
+        return Features(self.rows, None, starts, indices[kept], values, len(columns))
 
     def transposed_product(self, residual: Array, threads: int) -> Array:
         """X'R for R (outputs, rows): (columns, outputs)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,22 @@ class Gap:
 
     value: float
     gap: float
+
+
+@dataclass(frozen=True)
+class Others:
+    """Weights held at 0: the largest |G| of their gradients, and the sum of max(|G| - l1, 0)^2."""
+
+    peak: float = 0.0
+    excess: float = 0.0
+
+
+NO_OTHERS = Others()
+
+
+def none_beside(correction: Array | None) -> Others:
+    """Where a point has all weights."""
+    return NO_OTHERS
 
 
 class Objective:
@@ -174,13 +191,21 @@ class Objective:
         )  # fmt: skip
         return loss + self.penalty_of(moved), self._smooth(gradient, self.pull(moved)), along
 
-    def penalty_gap(self, point: Array, gradient: Array, loss: float) -> float:
+    def of_some_columns(self, columns: NDArray[np.int64]) -> Objective:
+        """The same with the weights of the other columns held at 0; for features that are all sparse."""
+        return Objective(
+            self.features.take_columns(columns), self.codes, self.classes, self.penalty, self.weights, self.threads,
+            l1=self.l1, intercept=self.intercept,
+        )  # fmt: skip
+
+    def penalty_gap(self, point: Array, gradient: Array, loss: float, others: Others = NO_OTHERS) -> float:
         """The part of the duality gap that the gradient settles, for alpha_i = p_i, G = gradient - penalty W.
 
         sum over the weights of  f(w) + w G + f*(-G),  f(w) = penalty/2 w^2 + l1 |w|; without L1 that is
         |gradient|^2 / (2 penalty). Where l1 stands alone f* is infinite for |G| > l1: then alpha_i is drawn towards y_i
         by the share 1 - c = 1 - l1 / max |G|, which costs at most (1 - c) loss (KL is convex, and KL(y_i || p_i) is
-        the loss). Gap Safe screening uses the same scaling (Ndiaye et al., JMLR 2017, section 3).
+        the loss). Gap Safe screening uses the same scaling (Ndiaye et al., JMLR 2017, section 3). others: the weights
+        that are not in the point, all 0.
         """
         w, g = point[:-1], gradient[:-1]
         if self.prior is not None:
@@ -192,11 +217,11 @@ class Objective:
         if self.penalty > 0:
             beyond = np.maximum(size - self.l1, 0.0)
             convex = self.l1 * np.abs(w) + w * (0.5 * self.penalty * w + pull) + beyond * beyond / (2 * self.penalty)
-            return max(float(np.sum(convex)), 0.0)
-        share = min(1.0, self.l1 / max(float(size.max(initial=0.0)), 1e-300))
+            return max(float(np.sum(convex)), 0.0) + others.excess / (2 * self.penalty)
+        share = min(1.0, self.l1 / max(float(size.max(initial=others.peak)), 1e-300))
         return max(float(np.sum(self.l1 * np.abs(w) + share * w * pull)), 0.0) + (1.0 - share) * loss
 
-    def certify(self, point: Array, logits: Array) -> Gap:
+    def certify(self, point: Array, logits: Array, others: Callable[[Array | None], Others] = none_beside) -> Gap:
         """A duality gap at this point, by two reads of X.
 
         For any alpha_i in the simplex with sum_i s_i (alpha_i - y_i) = 0 (which the free intercepts demand),
@@ -204,18 +229,20 @@ class Objective:
         We take alpha = p - (diag p - p p') c with c = H_b^+ g_b, H_b and g_b the curvature and gradient of the
         intercepts: it meets the demand exactly, is in the simplex while |c| <= 1/2, and its KL term is at most
         the chi-square distance c' g_b. If |c| is larger, or no c
-        solves H_b c = g_b up to rounding, the gap is infinite (nothing proven yet).
+        solves H_b c = g_b up to rounding, the gap is infinite (nothing proven yet). others tells for a c of the weights
+        that are not in the point.
         """
         value, gradient = self.gradient_at(point, logits)
         loss = value - self.penalty_of(point)
         if not self.intercept or self.prior is not None:  # no demand: there is no b, or a prior holds it
-            return Gap(value, self.penalty_gap(point, gradient, loss))
+            return Gap(value, self.penalty_gap(point, gradient, loss, others(None)))
         slope = gradient[-1]
         correction = self.intercept_correction(logits, slope)
         if correction is None:
             return Gap(value, float("inf"))
         _, moved = self.gradient_at(point, logits, correction=correction)
-        return Gap(value, self.penalty_gap(point, moved, loss) + max(float((correction * slope).sum()), 0.0))
+        left = self.penalty_gap(point, moved, loss, others(correction))
+        return Gap(value, left + max(float((correction * slope).sum()), 0.0))
 
     def intercept_correction(self, logits: Array, slope: Array) -> Array | None:
         """The c of `certify` for the gradient of the intercepts; None if it proves nothing."""
