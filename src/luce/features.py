@@ -112,10 +112,13 @@ class Features:
 
     def energy(self, threads: int) -> tuple[Array, Array, Array]:
         """The mean of each dense column, the spread of every column (1 for a constant one), and how much each row
-        stands out, 1 in the mean (core/gram.h)."""
-        centre, spread, energy = np.empty(self.dense_columns), np.empty(self.columns), np.empty(self.rows)
-        _core.row_energy(self.design, centre, spread, energy, threads)
-        return centre, spread, energy
+        stands out, 1 in the mean (core/gram.h). Worked out once."""
+        found = self.__dict__.get("_energy")
+        if found is None:
+            found = np.empty(self.dense_columns), np.empty(self.columns), np.empty(self.rows)
+            _core.row_energy(self.design, *found, threads)
+            self.__dict__["_energy"] = found
+        return found
 
     def hashes(self, seed: int, threads: int) -> NDArray[np.uint64]:
         """A hash of the numbers of each row; rows of equal numbers have equal ones, however they are stored."""

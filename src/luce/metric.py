@@ -5,6 +5,8 @@ Curvature only shapes the way; value, gradient and certificate always use all ro
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -86,7 +88,7 @@ class Metric:
         self.columns = np.append(exact, total)  # the last one is the intercept
         self.rest = np.setdiff1d(np.arange(total), exact)
         self.pairs = _core.QuasiNewton(self.columns, self.rest, o.outputs, MEMORY)
-        self.taken = False
+        self.parts: tuple[Array, Array, Array] | None = None  # basis, factors, diagonal: the curvature, once taken
         self.frame = Frame(o)
         self.units = self.frame.spread[exact][:, np.newaxis]
         m, size = max(o.outputs - 1, 1), len(self.columns)
@@ -98,6 +100,17 @@ class Metric:
         self.coupled = free and not len(self.rest) and self.work <= COUPLED_STEPS * self.step_work
         if not self.coupled:
             self.wanted = max(SAMPLE_ROWS, 8 * len(self.columns))
+
+    def moved_to(self, o: Objective) -> Metric:
+        """This curvature, taken over for a near objective: of the same features and classes, maybe of fewer rows."""
+        moved = copy.copy(self)
+        moved.objective = o
+        moved.pairs = _core.QuasiNewton(self.columns, self.rest, o.outputs, MEMORY)
+        if self.parts is not None:
+            basis, factors, diagonal = self.parts
+            more = o.total / self.objective.total
+            moved._take(basis, factors * more**0.5 if more != 1.0 else factors, diagonal * more)
+        return moved
 
     @property
     def step_work(self) -> float:
@@ -127,15 +140,14 @@ class Metric:
             self._take_coupled(x, z, scale, ridge)
             return
         basis, weights = _class_directions(z, scale, o.classes, o.threads)
-        blocks = weights if self.taken and self._affordable(len(rows)) else weights.max(axis=0, keepdims=True)
+        blocks = weights if self.parts and self._affordable(len(rows)) else weights.max(axis=0, keepdims=True)
         factors = np.empty((len(blocks), size, size))
         _core.curvature_factors(x, size, blocks, ridge, factors, o.threads)
         diagonal = np.empty((o.outputs, 0))
         if len(self.rest):
             squares = o.features.weighted_squares(rows, weights, o.threads)
             diagonal = np.ascontiguousarray(squares[:, self.rest] + stiffness[self.rest].T)
-        self.pairs.take_metric(basis, factors, diagonal)
-        self.taken = True
+        self._take(basis, factors, diagonal)
 
     def _take_coupled(self, x: NDArray[np.float32], logits: Array, scale: Array, ridge: Array) -> None:
         o, m = self.objective, self.objective.outputs - 1
@@ -144,7 +156,11 @@ class Metric:
         basis = np.eye(o.outputs)
         basis[-1] = -1.0
         basis[-1, -1] = 0.0
-        self.pairs.take_metric(basis, factor[np.newaxis], np.empty((o.outputs, 0)))
+        self._take(basis, factor[np.newaxis], np.empty((o.outputs, 0)))
+
+    def _take(self, *parts: Array) -> None:
+        self.parts = parts
+        self.pairs.take_metric(*parts)
 
     def _affordable(self, rows: int) -> bool:
         """A block for each direction, if that costs at most some 25 passes over the data and half a GiB."""

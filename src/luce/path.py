@@ -17,13 +17,17 @@ from numpy.typing import NDArray
 from luce import _core
 from luce.features import Array, Features
 from luce.objective import Objective
-from luce.solver import Solution, Start, minimise
+from luce.solver import Method, Solution, Start, approach, minimise
 from luce.splits import kfold_of_groups
 
 FOLDS = 5
-FOLD_TOLERANCE = 1e-3  # relative gap of the fits in the folds: far below the noise of a held-out log loss
+FOLD_TOLERANCE = 1e-4  # relative gap of the fits in the folds: far below the noise of a held-out log loss
+COMMON_TOLERANCE = 1e-2  # of the fits that some of them start at
 STEP = 10.0**0.5  # from one strength to the next
-MOST_STRENGTHS = 40
+BEGIN = 6  # the first strength: a thousandth of the data's curvature, in factors of STEP
+MOST_STRENGTHS = 20  # each way
+CLEAR = 3.0  # standard errors of a difference that is no chance
+LITTLE = 2e-3  # of the loss: a difference that does not count; nor does a quarter of the loss's standard error
 NO_LOSS = 1e-3  # nats: below it there is nothing left to find
 RULES = ("auto", "one-standard-error")
 
@@ -33,7 +37,9 @@ class Path:
     """The strengths that were tried and how they did on rows held out.
 
     strengths: l2 from strong to weak; scores: mean log loss of the held-out rows, in nats; errors: standard error of
-    each score; difference_errors: that of its difference from the best, row by row; chosen: the index of the strength
+    each score; difference_errors: that of its difference from the best, row by row; folds: how many of the folds were
+    scored: fewer where those made clear that it is not the best, and then the score is that of the best plus the
+    difference on the rows of these folds; chosen: the index of the strength
     taken: the best score, or by the one-standard-error rule the strongest penalty whose score exceeds the best by at
     most one standard error of the difference. held_out: the logits of every row from the fit that did not see it, at
     the chosen strength, (rows, outputs); left_out: how many rows were not scored, as their class had no weight outside
@@ -44,6 +50,7 @@ class Path:
     scores: Array
     errors: Array
     difference_errors: Array
+    folds: NDArray[np.int64]
     chosen: int
     held_out: Array
     left_out: int = 0
@@ -107,68 +114,187 @@ def with_absent(outputs: Array, classes: int, left: NDArray[np.int64], absent: A
     return out
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How much worse one strength did than the best so far, in nats, with its standard error; little: what is too little
+    to count."""
+
+    worse: float
+    error: float
+    little: float
+
+    @property
+    def level(self) -> bool:
+        return abs(self.worse) <= self.little
+
+    @property
+    def clear(self) -> bool:
+        """Beyond chance: that one of the two is better, or that it makes no difference."""
+        chance = CLEAR * self.error
+        return abs(self.worse) > max(chance, self.little) or abs(self.worse) + chance < self.little
+
+
+@dataclass
+class Fold:
+    """Rows held out, and which of them are scored; the problem of the rest, the classes left in it, and the last fit
+    to them."""
+
+    rows: NDArray[np.int64]
+    scored: NDArray[np.bool_]
+    rest: Problem
+    left: NDArray[np.int64]
+    last: Method | None = None
+
+
 class _Search:
-    """The folds, where their last fits ended, and the losses at one strength after another."""
+    """The folds, where their last fits ended, and the losses at the strengths tried: places on a grid, from strong to
+    weak by factors of STEP.
+
+    A strength is scored fold by fold, and no further once it is clear whether it is better than the best so far.
+    """
 
     def __init__(self, problem: Problem, seed: int, time_limit: float | None = None) -> None:
         self.problem = p = problem
+        self.first = _scale(problem)
         self.end = None if time_limit is None else time.monotonic() + time_limit
         self.weights = np.ones(p.features.rows) if p.weights is None else p.weights
         keys = p.features.hashes(seed, p.threads)
         counted = self.weights > 0
         fold_of_row = np.full(p.features.rows, -1)
         fold_of_row[counted] = kfold_of_groups(p.codes[counted], keys[counted], FOLDS)
-        self.folds = [rows for f in range(FOLDS) if len(rows := np.flatnonzero(fold_of_row == f))]
-        self.starts: list[Start | None] = [None] * len(self.folds)
-        self.whole = [True] * len(self.folds)  # whether a fold's fit has rows of all classes
-        self.scored = np.zeros(p.features.rows, dtype=np.bool_)
-        for f, rows in enumerate(self.folds):
-            seen = np.bincount(p.codes, weights=self._without(rows), minlength=p.classes) > 0
-            self.scored[rows] = seen[p.codes[rows]] & (seen.sum() > 1)
-            self.whole[f] = bool(seen.all())
+        self.folds = []
+        for f in range(FOLDS):
+            rows = np.flatnonzero(fold_of_row == f)
+            rest, left = replace(p, weights=self._without(rows)).present()
+            scored = np.isin(p.codes[rows], left) & (len(left) > 1)
+            if scored.any():
+                self.folds.append(Fold(rows, scored, rest, left))
         _, self.group = np.unique(keys ^ p.codes.astype(np.uint64), return_inverse=True)
+        self.losses: dict[int, Array] = {}  # of every row at each place, NaN where it is not scored
+        self.logits: dict[int, Array] = {}  # at the places that still count
+        self.done: dict[int, int] = {}  # how many folds are scored
+        self.best = 0
+        self.common: dict[tuple[int, int], tuple[Method | None, NDArray[np.int64]]] = {}
 
     def _without(self, rows: NDArray[np.int64]) -> Array:
         rest = self.weights.copy()
         rest[rows] = 0.0
         return rest
 
+    def strength(self, place: int) -> float:
+        return self.first * STEP**-place
+
     def start(self) -> Start | None:
-        """Where a fit of all rows may start at the strength that was last tried."""
-        return next((start for start, whole in zip(self.starts, self.whole, strict=True) if whole), None)
+        """Where a fit of all rows may start: the last one to rows of all classes."""
+        whole = (fold.last for fold in self.folds if len(fold.left) == self.problem.classes)
+        return next((method.resume() for method in whole if method is not None), None)
 
-    def left(self) -> float | None:
-        """The seconds that are left, if there is a limit."""
-        return None if self.end is None else max(self.end - time.monotonic(), 1e-9)
+    def score(self, place: int) -> bool:
+        """One fold more. False if time ran out, or the penalty is so weak that the fit finds no end."""
+        p, f = self.problem, self.done.get(place, 0)
+        fold, rows = self.folds[f], self.folds[f].rows
+        if place not in self.losses:
+            self.losses[place] = np.full(p.features.rows, np.nan)
+            self.logits[place] = np.zeros((p.features.rows, p.outputs))
+        method, stopped = self._fit(fold.rest, place, FOLD_TOLERANCE, fold.last or self._common(f, place))
+        if stopped:
+            return False
+        fold.last = method
+        z = with_absent(np.ascontiguousarray(method.logits[:, rows].T), p.classes, fold.left, ABSENT)
+        self.logits[place][rows] = z
+        self.losses[place][rows] = np.where(fold.scored, row_losses(z, p.codes[rows]), np.nan)
+        self.done[place] = f + 1
+        return True
 
-    def losses_at(self, l2: float) -> tuple[Array, Array] | None:
-        """The log loss and the logits of every row by the fold that holds it out, NaN where it is not scored; None if
-        time ran out, or the penalty is so weak that a fit finds no end."""
-        p = self.problem
-        losses, logits = np.full(p.features.rows, np.nan), np.zeros((p.features.rows, p.outputs))
-        for f, rows in enumerate(self.folds):
-            if not self.scored[rows].any():
-                continue
-            part, left = replace(p, weights=self._without(rows)).present()
-            solution = part.solve(l2, FOLD_TOLERANCE, start=self.starts[f], time_limit=self.left())
-            if solution.certificate.stopped == "interrupted":
-                raise KeyboardInterrupt
-            if not solution.certificate.converged:
+    def _fit(self, rest: Problem, place: int, tolerance: float, near: Method | None) -> tuple[Method, str]:
+        left = None if self.end is None else max(self.end - time.monotonic(), 1e-9)
+        start = None if near is None else near.resume()
+        method, stopped = approach(rest.objective(self.strength(place)), tolerance, start, left, near)
+        if stopped == "interrupted":
+            raise KeyboardInterrupt
+        return method, stopped
+
+    def _common(self, f: int, place: int) -> Method | None:
+        """A rough fit to two folds, from which the folds start that hold none of their rows out; None if there is none
+        with the classes of the fold."""
+        pair = next((pair for pair in ((0, 1), (2, 3)) if f not in pair and pair[1] < len(self.folds)), None)
+        if pair is None:
+            return None
+        if pair not in self.common:
+            others = np.concatenate([fold.rows for i, fold in enumerate(self.folds) if i not in pair])
+            rest, left = replace(self.problem, weights=self._without(others)).present()
+            fitted = len(left) > 1 and self._fit(rest, place, COMMON_TOLERANCE, None)
+            self.common[pair] = (fitted[0] if fitted and not fitted[1] else None), left
+        method, left = self.common[pair]
+        return method if np.array_equal(left, self.folds[f].left) else None
+
+    def score_all(self, place: int) -> bool:
+        """The folds that are still open; all of them, where the logits are gone."""
+        if place not in self.logits:
+            self.forget(place)
+        while self.done.get(place, 0) < len(self.folds):
+            if not self.score(place):
+                return False
+        return True
+
+    def compare(self, place: int) -> Difference | None:
+        """With the best so far, on folds that both have been scored on; None if this one cannot be scored. If it is
+        better it is the best from now on."""
+        if place in self.losses and place not in self.logits and self.done[place] < len(self.folds):
+            if not self.difference(place).clear:
+                self.forget(place)
+        while not self.done.get(place, 0) or not (self.difference(place).clear or self.done[place] == len(self.folds)):
+            if not self.score(place):
+                self.forget(place)
                 return None
-            self.starts[f] = solution.resume
-            z = with_absent(np.ascontiguousarray(solution.logits[:, rows].T), p.classes, left, ABSENT)
-            logits[rows] = z
-            losses[rows] = row_losses(z, p.codes[rows])
-        losses[~self.scored] = np.nan
-        return losses, logits
+            while self.done[self.best] < self.done[place]:
+                if not self.score(self.best):
+                    return None
+        found = self.difference(place)
+        if found.worse < 0 and (place in self.logits or self.score_all(place)):
+            self.best = place
+        self.logits = {self.best: self.logits[self.best]}
+        return found
+
+    def difference(self, place: int) -> Difference:
+        losses, beyond = self.losses[place], self.losses[place] - self.losses[self.best]
+        error = self.error(losses) * (self.done[place] / len(self.folds)) ** 0.5  # were all folds scored
+        return Difference(self.mean(beyond), self.error(beyond), min(0.25 * error, LITTLE * self.mean(losses)))
+
+    def settle(self) -> None:
+        """Goes back to places that were given up against an earlier best, if it is not clear that this one is better."""
+
+        def open_to_doubt(place: int) -> bool:
+            found = self.difference(place)
+            return self.done[place] < len(self.folds) and not (found.clear and (found.worse > 0 or found.level))
+
+        while (doubtful := next(filter(open_to_doubt, self.losses), None)) is not None:
+            if self.compare(doubtful) is None:
+                return
+        self.score_all(self.best)
+
+    def may_gain(self, by: int) -> bool:
+        """Whether the parabola through the best and what was tried on both sides, 2 `by` away, falls below it by more
+        than a tenth of what counts; so it may if one was not tried."""
+        sides = [place for place in (self.best - 2 * by, self.best + 2 * by) if place in self.losses]
+        if len(sides) < 2:
+            return True
+        stronger, weaker = (self.difference(place) for place in sides)
+        bend = max(stronger.worse + weaker.worse, 1e-300)
+        return (stronger.worse - weaker.worse) ** 2 / (8 * bend) > 0.1 * min(stronger.little, weaker.little)
+
+    def forget(self, place: int) -> None:
+        for of in (self.losses, self.logits, self.done):
+            of.pop(place, None)
 
     def mean(self, losses: Array) -> float:
-        has = self.scored
+        """The weighted mean over the rows that are scored."""
+        has = np.isfinite(losses)
         return float(np.sum(losses[has] * self.weights[has]) / np.sum(self.weights[has]))
 
     def error(self, losses: Array) -> float:
         """The standard error of the weighted mean, equal rows counted as one."""
-        has = self.scored
+        has = np.isfinite(losses)
         off = self.weights[has] * (losses[has] - self.mean(losses))
         together = np.bincount(self.group[has], weights=off)
         return float(np.sqrt(np.sum(together**2)) / np.sum(self.weights[has]))
@@ -207,62 +333,76 @@ def choose_l2(
 ) -> tuple[Path, Start | None] | None:
     """The strength with the least cross-validated log loss, on a grid of factors of sqrt(10).
 
-    The grid begins where the penalty outweighs the data along their strongest direction and goes on to weaker ones
-    until the loss has risen for good (twice in a row by more than its standard error, or four times), until there is
-    next to none left, or until it has been level twice in a row, within a quarter of its standard error, at a strength
-    that holds back no column, however small its numbers. If the first is the best, stronger ones are tried. Also gives
-    where the final fit may start. None if no class has different rows in two folds, so that nothing can be held out, or
-    if time ran out before one strength was scored.
+    The grid begins at a thousandth of the data's curvature along their strongest direction and goes in steps of 10 to
+    weaker ones until the loss has risen (twice in a row, or once by more than its standard error), until there is next
+    to none left, or until it is level, within a quarter of its standard error, at a strength that holds back no column,
+    however small its numbers. If the first is the best, stronger ones are tried. Then the strengths beside the best. Also
+    gives where the final fit may start. None if no class has different rows in two folds, so that nothing can be held
+    out, or if time ran out before one strength was scored.
     """
     search = _Search(problem, seed, time_limit)
-    if not search.scored.any():
+    if not search.folds:
         return None
-    first, floor = _scale(problem) * STEP, 0.01 * _least_spread(problem) ** 2
-    tried: dict[float, Array] = {}
-    best, kept, start = first, np.empty(0), None
+    floor = 0.01 * _least_spread(problem) ** 2
+    search.best = BEGIN
+    if not search.score(BEGIN):
+        return None
 
-    def go(strength: float, factor: float, most: int) -> None:
-        nonlocal best, kept, start
-        risen, level = 0, 0
-        for _ in range(most):
-            found = search.losses_at(strength)
+    def go(way: int) -> None:
+        place, risen, level = BEGIN, 0, 0
+        for _ in range(MOST_STRENGTHS):
+            place += way * (2 if level == 0 else 4)
+            found = search.compare(place)
             if found is None:
                 return
-            losses, logits = found
-            tried[strength] = losses
-            beyond = losses - tried[best]
-            worse, noise = search.mean(beyond), 0.25 * search.error(losses)
-            level = level + 1 if abs(worse) <= noise and strength != first else 0
-            risen = risen + 1 if worse > noise else 0
-            if strength == first or worse < 0:
-                best, kept, start = strength, logits, search.start()
-            if risen >= 4 or (risen >= 2 and worse > search.error(beyond)):
+            level = level + 1 if found.level else 0
+            risen = risen + 1 if found.worse > found.little else 0
+            if risen >= 2 or (risen and found.worse > found.error):
                 return
-            if search.mean(losses) < NO_LOSS or (level >= 2 and (factor > 1 or strength <= floor)):
+            if search.mean(search.losses[search.best]) < NO_LOSS:
                 return
-            strength *= factor if level < 2 else factor * factor
+            if level >= 2 if way < 0 else level and search.strength(place) <= floor:
+                return
 
-    go(first, 1 / STEP, MOST_STRENGTHS)
-    if not tried:
-        return None
-    if best == first:
-        search.starts = [None] * len(search.folds)
-        go(first * STEP, STEP, MOST_STRENGTHS // 2)
-    return _path(search, tried, best, kept, rule), start
-
-
-def _path(search: _Search, tried: dict[float, Array], best: float, kept: Array, rule: str) -> Path:
-    strengths = np.array(sorted(tried, reverse=True))
-    losses = [tried[s] for s in strengths]
-    scores = np.array([search.mean(row) for row in losses])
-    errors = np.array([search.error(row) for row in losses])
-    beyond = np.array([search.error(row - tried[best]) for row in losses])
-    chosen = int(np.flatnonzero(strengths == best)[0])
+    go(1)
+    if search.best == BEGIN:
+        go(-1)
+    for by in (2, 1):
+        if search.may_gain(by):
+            for place in (search.best - by, search.best + by):
+                if place not in search.losses:
+                    search.compare(place)
+    search.settle()
+    chosen = search.best
     if rule == "one-standard-error":
-        simplest = int(np.argmax(scores <= scores[chosen] + beyond))
-        if simplest != chosen:
-            search.end = None
-            again = search.losses_at(float(strengths[simplest]))
-            chosen, kept = simplest, kept if again is None else again[1]
-    left_out = int(np.sum(~search.scored & (search.weights > 0)))
-    return Path(strengths, scores, errors, beyond, chosen, kept, left_out)
+        chosen = _simplest(search)
+    return _path(search, chosen), search.start()
+
+
+def _simplest(search: _Search) -> int:
+    """The strongest penalty whose score exceeds the best by at most a standard error of the difference."""
+    simplest, best = search.best, None
+    while search.best != best:  # one that is tried on the way may be better
+        simplest = best = search.best
+        while (found := search.compare(simplest - 1)) is not None and found.worse <= found.error:
+            simplest -= 1
+        search.settle()
+    search.score_all(simplest)
+    return simplest
+
+
+def _path(search: _Search, chosen: int) -> Path:
+    places = sorted(search.losses)
+    losses = [search.losses[place] for place in places]
+    found = [search.difference(place) for place in places]
+    best = search.mean(search.losses[search.best])
+    return Path(
+        strengths=np.array([search.strength(place) for place in places]),
+        scores=np.array([best + difference.worse for difference in found]),
+        errors=np.array([search.error(row) for row in losses]),
+        difference_errors=np.array([difference.error for difference in found]),
+        folds=np.array([search.done[place] for place in places]),
+        chosen=places.index(chosen),
+        held_out=search.logits[chosen],
+        left_out=int(np.sum(np.isnan(search.losses[chosen]) & (search.weights > 0))),
+    )

@@ -147,36 +147,69 @@ def minimise(
     Ctrl-C and time_limit (seconds) end it at the best point so far, which the certificate marks.
     """
     began = time.monotonic()
-    stopped = ""
-    if start is None:
-        start, stopped = _start_of_some_rows(objective, time_limit)
-    method = _method(objective, start)
-    if stopped:  # in a fit to some rows, which may not have come far
-        method = min(method, _method(objective, None), key=lambda m: m.value)
-    proven = None
-    try:
-        for _ in range(0 if stopped else MOST_ITERATIONS):
-            stopped = "no further step"
-            rough = method.rough_gap()
-            if progress is not None:
-                progress(method.passes, rough / max(method.value, 1e-300))
-            if rough <= tolerance * method.value:
-                proven = method.prove()
-                if proven.gap <= tolerance * proven.value:
-                    stopped = ""
-                    break
-            if time_limit is not None and time.monotonic() - began > time_limit:
-                stopped = "time limit"
-                break
-            proven = None
-            if not method.advance():
-                break
-    except KeyboardInterrupt:
-        stopped, proven = "interrupted", None
-    if proven is None:
+    method, stopped = _begun(objective, start, time_limit)
+    proven: Gap | None = None
+
+    def near() -> bool:
+        nonlocal proven
+        proven = method.prove()
+        return proven.gap <= tolerance * proven.value
+
+    if not stopped:
+        stopped = _go(method, tolerance, near, None if time_limit is None else began + time_limit, progress)
+    if proven is None or stopped:
         proven = method.prove()
     seconds = time.monotonic() - began
     return Solution(method, _certificate(objective, proven, method.passes, seconds, stopped))
+
+
+def approach(
+    objective: Objective,
+    tolerance: float,
+    start: Start | None = None,
+    time_limit: float | None = None,
+    beside: Method | None = None,
+) -> tuple[Method, str]:
+    """Goes until the gap is about `tolerance` of the objective, without a proof; also why it stopped before that, or "".
+
+    beside: where a fit to a near objective, of the same features and classes, has ended: its curvature is taken over.
+    """
+    end = None if time_limit is None else time.monotonic() + time_limit
+    method, stopped = _begun(objective, start, time_limit, beside)
+    return method, stopped or _go(method, tolerance, lambda: True, end)
+
+
+def _go(
+    method: Method, tolerance: float, near: Callable[[], bool], end: float | None, progress: Progress | None = None
+) -> str:
+    """Steps until the gap is roughly `tolerance` and near() agrees; says what stopped it before, or nothing."""
+    try:
+        for _ in range(MOST_ITERATIONS):
+            rough = method.rough_gap()
+            if progress is not None:
+                progress(method.passes, rough / max(method.value, 1e-300))
+            if rough <= tolerance * method.value and near():
+                return ""
+            if end is not None and time.monotonic() > end:
+                return "time limit"
+            if not method.advance():
+                break
+    except KeyboardInterrupt:
+        return "interrupted"
+    return "no further step"
+
+
+def _begun(
+    objective: Objective, start: Start | None, time_limit: float | None, beside: Method | None = None
+) -> tuple[Method, str]:
+    """The method at its start; and whether a fit to some rows was stopped on the way there, which ends the whole."""
+    stopped = ""
+    if start is None:
+        start, stopped = _start_of_some_rows(objective, time_limit)
+    method = _method(objective, start, beside)
+    if stopped:  # it may not have come far
+        method = min(method, _method(objective, None), key=lambda m: m.value)
+    return method, stopped
 
 
 def _start_of_some_rows(o: Objective, time_limit: float | None) -> tuple[Start | None, str]:
@@ -186,21 +219,20 @@ def _start_of_some_rows(o: Objective, time_limit: float | None) -> tuple[Start |
     wanted = o.features.rows // PART
     if o.l1 or o.prior is not None or o.features.wide or wanted < max(LEAST_PART, 2 * numbers):
         return None, ""
-    part = minimise(o.of_some_rows(wanted), PART_TOLERANCE, time_limit=time_limit)
-    early = part.certificate.stopped
+    part, early = approach(o.of_some_rows(wanted), PART_TOLERANCE, time_limit=time_limit)
     if early in ("interrupted", "time limit"):
-        return part.point, early
-    return (None if early else part.point), ""
+        return part.point(), early
+    return (None if early else part.point()), ""
 
 
-def _method(o: Objective, start: Start | None) -> Method:
+def _method(o: Objective, start: Start | None, beside: Method | None = None) -> Method:
     if o.l1 and o.features.dense is None and (o.features.columns + 1) * o.outputs > ProximalNewton.MATRIX:
         return WorkingColumns(o, start)
     if o.l1:
         return ProximalNewton(o, start)
     if o.features.wide and o.prior is None:
         return RowSteps(o, start)
-    return QuasiNewton(o, start)
+    return QuasiNewton(o, start, beside.metric if isinstance(beside, QuasiNewton) else None)
 
 
 def _certificate(o: Objective, final: Gap, passes: int, seconds: float, stopped: str) -> Certificate:
@@ -262,14 +294,15 @@ class QuasiNewton(WeightSteps):
     which is measured now and then.
     """
 
-    def __init__(self, objective: Objective, start: Start | None) -> None:
+    def __init__(self, objective: Objective, start: Start | None, metric: Metric | None = None) -> None:
         if isinstance(start, np.ndarray) and objective.outputs > 1 and objective.prior is None:
             start = start.copy()  # what all classes share changes no probability: the best weights have none of it
             start[:-1] -= start[:-1].mean(axis=1, keepdims=True)
         super().__init__(objective, start)
-        self.metric = Metric(objective)
-        self.iteration, self.refresh_at = 0, 0  # of the metric in blocks
-        self.spent, self.before = np.inf, 0.0  # work since the coupled metric was taken; the gap before the last step
+        self.metric = Metric(objective) if metric is None else metric.moved_to(objective)
+        self.iteration, self.refresh_at = 0, 6 if self.metric.parts else 0  # of the metric in blocks
+        self.spent = 0.0 if self.metric.parts else np.inf  # work since the coupled metric was taken
+        self.before = np.inf  # the gap before the last step
         self.noise = 0.0  # the gap that rounding to float32 would show at the optimum, measured at some refreshes:
         self.measure_at = 6  # at the first one from this iteration on
 
@@ -279,7 +312,7 @@ class QuasiNewton(WeightSteps):
         metric, rough = self.metric, self.rough_gap()
         due = self.iteration >= self.refresh_at
         if metric.coupled:
-            due = self.spent >= metric.work and rough > 0.01 * self.before
+            due = self.spent >= metric.work and (not metric.parts or rough > 0.01 * self.before)
         self.before = rough
         if not due:
             return
