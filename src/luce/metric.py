@@ -158,9 +158,9 @@ class Metric:
         basis[-1, -1] = 0.0
         self._take(basis, factor[np.newaxis], np.empty((o.outputs, 0)))
 
-    def _take(self, *parts: Array) -> None:
-        self.parts = parts
-        self.pairs.take_metric(*parts)
+    def _take(self, basis: Array, factors: Array, diagonal: Array) -> None:
+        self.parts = basis, factors, diagonal
+        self.pairs.take_metric(basis, factors, diagonal)
 
     def _affordable(self, rows: int) -> bool:
         """A block for each direction, if that costs at most some 25 passes over the data and half a GiB."""

@@ -93,6 +93,12 @@ class Objective:
             self.features.take(rows), codes, self.classes, penalty, weights, self.threads, intercept=self.intercept
         )
 
+    @property
+    def known_loss(self) -> float:
+        """The loss when nothing is known but the shares of the classes: their entropy, in the units of P."""
+        shares = self._shares[self._shares > 0]
+        return -self.total * float(np.sum(shares * np.log(shares)))
+
     def start(self) -> Array:
         """W = 0 and the intercepts that fit the class shares (a class without weight gets a share of 1e-9)."""
         point = np.zeros((self.features.columns + 1, self.outputs))

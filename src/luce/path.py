@@ -1,8 +1,9 @@
-"""The strength of the L2 penalty: a path from strong to weak, cross-validated log loss, the best or the simplest.
+"""The strength of the L2 penalty: a race of strengths, scored by the log loss of rows held out.
 
 Each fold is fitted on all rows with weight 0 for its own, so no row is copied and the logits of the held-out rows are
-there when the fit is; from one strength to the next the fits start where the last ones ended. Equal rows share a fold:
-held-out rows are rows that the fit never saw, and a row of weight 2 is as good as the row given twice.
+there when the fit is. A fit starts at another to the same rows, or to fewer, so that nothing of the held-out rows is in
+it. Equal rows share a fold: held-out rows are rows that the fit never saw, and a row of weight 2 is as good as the row
+given twice.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from luce.solver import Method, Solution, Start, approach, minimise
 from luce.splits import kfold_of_groups
 
 FOLDS = 5
-FOLD_TOLERANCE = 1e-4  # relative gap of the fits in the folds: far below the noise of a held-out log loss
-COMMON_TOLERANCE = 1e-2  # of the fits that some of them start at
+FOLD_SHARE = 1e-4  # how near the fits in the folds come (see approach): far below the noise of a held-out loss;
+ENOUGH_ROWS = 10_000  # of fewer rows nearer, by the square of their share in this: their losses hang on single logits
+COMMON_SHARE = 1e-3  # of the fits that some of them start at
 STEP = 10.0**0.5  # from one strength to the next
 BEGIN = 6  # the first strength: a thousandth of the data's curvature, in factors of STEP
 MOST_STRENGTHS = 20  # each way
 CLEAR = 3.0  # standard errors of a difference that is no chance
-LITTLE = 2e-3  # of the loss: a difference that does not count; nor does a quarter of the loss's standard error
+LITTLE = 1e-3  # of the loss, or of 0.05 nats: less does not count, nor does a quarter of the loss's standard error
 NO_LOSS = 1e-3  # nats: below it there is nothing left to find
 RULES = ("auto", "one-standard-error")
 
@@ -116,8 +118,8 @@ def with_absent(outputs: Array, classes: int, left: NDArray[np.int64], absent: A
 
 @dataclass(frozen=True)
 class Difference:
-    """How much worse one strength did than the best so far, in nats, with its standard error; little: what is too little
-    to count."""
+    """How much worse one strength did than the best so far, in nats, with its standard error; little: what is too
+    little to count."""
 
     worse: float
     error: float
@@ -196,7 +198,8 @@ class _Search:
         if place not in self.losses:
             self.losses[place] = np.full(p.features.rows, np.nan)
             self.logits[place] = np.zeros((p.features.rows, p.outputs))
-        method, stopped = self._fit(fold.rest, place, FOLD_TOLERANCE, fold.last or self._common(f, place))
+        share = FOLD_SHARE * min(1.0, p.features.rows / ENOUGH_ROWS) ** 2
+        method, stopped = self._fit(fold.rest, place, share, fold.last or self._common(f, place))
         if stopped:
             return False
         fold.last = method
@@ -206,10 +209,10 @@ class _Search:
         self.done[place] = f + 1
         return True
 
-    def _fit(self, rest: Problem, place: int, tolerance: float, near: Method | None) -> tuple[Method, str]:
+    def _fit(self, rest: Problem, place: int, share: float, near: Method | None) -> tuple[Method, str]:
         left = None if self.end is None else max(self.end - time.monotonic(), 1e-9)
         start = None if near is None else near.resume()
-        method, stopped = approach(rest.objective(self.strength(place)), tolerance, start, left, near)
+        method, stopped = approach(rest.objective(self.strength(place)), share, start, left, near)
         if stopped == "interrupted":
             raise KeyboardInterrupt
         return method, stopped
@@ -223,7 +226,7 @@ class _Search:
         if pair not in self.common:
             others = np.concatenate([fold.rows for i, fold in enumerate(self.folds) if i not in pair])
             rest, left = replace(self.problem, weights=self._without(others)).present()
-            fitted = len(left) > 1 and self._fit(rest, place, COMMON_TOLERANCE, None)
+            fitted = len(left) > 1 and self._fit(rest, place, COMMON_SHARE, None)
             self.common[pair] = (fitted[0] if fitted and not fitted[1] else None), left
         method, left = self.common[pair]
         return method if np.array_equal(left, self.folds[f].left) else None
@@ -240,48 +243,66 @@ class _Search:
     def compare(self, place: int) -> Difference | None:
         """With the best so far, on folds that both have been scored on; None if this one cannot be scored. If it is
         better it is the best from now on."""
-        if place in self.losses and place not in self.logits and self.done[place] < len(self.folds):
-            if not self.difference(place).clear:
-                self.forget(place)
-        while not self.done.get(place, 0) or not (self.difference(place).clear or self.done[place] == len(self.folds)):
-            if not self.score(place):
+        if place in self.losses and place not in self.logits and not self.decided(place):
+            self.forget(place)
+        while not self.decided(place):
+            scored = self.score(place)
+            while scored and self.done[self.best] < self.done[place]:
+                scored = self.score(self.best)
+            if not scored:
                 self.forget(place)
                 return None
-            while self.done[self.best] < self.done[place]:
-                if not self.score(self.best):
-                    return None
         found = self.difference(place)
         if found.worse < 0 and (place in self.logits or self.score_all(place)):
-            self.best = place
+            found = self.difference(place)
+            if found.worse < 0:
+                self.best = place
         self.logits = {self.best: self.logits[self.best]}
         return found
 
+    def decided(self, place: int) -> bool:
+        """Whether it needs no further fold to be told from the best, or has none left."""
+        done = self.done.get(place, 0)
+        return done > 0 and (done == len(self.folds) or self.difference(place).clear)
+
     def difference(self, place: int) -> Difference:
+        """From the best so far, on the folds that both have been scored on."""
         losses, beyond = self.losses[place], self.losses[place] - self.losses[self.best]
-        error = self.error(losses) * (self.done[place] / len(self.folds)) ** 0.5  # were all folds scored
-        return Difference(self.mean(beyond), self.error(beyond), min(0.25 * error, LITTLE * self.mean(losses)))
+        noise = 0.25 * self.error(losses) * (self.done[place] / len(self.folds)) ** 0.5  # with all folds scored
+        little = max(noise, LITTLE * max(self.mean(losses), 0.05))
+        return Difference(self.mean(beyond), self.error(beyond), little)
+
+    def nothing_left(self) -> bool:
+        """Whether the best loses so little that weaker penalties are not tried: n different rows say nothing of a loss
+        below 1/n."""
+        return self.mean(self.losses[self.best]) < max(NO_LOSS, 1.0 / (1 + int(self.group.max())))
 
     def settle(self) -> None:
-        """Goes back to places that were given up against an earlier best, if it is not clear that this one is better."""
+        """Goes back to places that were compared with an earlier best, if they may be better than this one."""
 
         def open_to_doubt(place: int) -> bool:
             found = self.difference(place)
-            return self.done[place] < len(self.folds) and not (found.clear and (found.worse > 0 or found.level))
+            return found.worse < 0 or not (found.clear or self.done[place] == len(self.folds))
 
-        while (doubtful := next(filter(open_to_doubt, self.losses), None)) is not None:
-            if self.compare(doubtful) is None:
-                return
+        for _ in range(2 * len(self.losses)):  # scored anew a strength may change a little
+            doubtful = next(filter(open_to_doubt, self.losses), None)
+            if doubtful is None:
+                break
+            self.compare(doubtful)
         self.score_all(self.best)
 
-    def may_gain(self, by: int) -> bool:
-        """Whether the parabola through the best and what was tried on both sides, 2 `by` away, falls below it by more
-        than a tenth of what counts; so it may if one was not tried."""
-        sides = [place for place in (self.best - 2 * by, self.best + 2 * by) if place in self.losses]
-        if len(sides) < 2:
-            return True
-        stronger, weaker = (self.difference(place) for place in sides)
+    def may_gain(self) -> bool:
+        """Whether what is nearest on both sides of the best leaves room for one that counts as better: a parabola
+        through the three falls below the best by more than a quarter of what counts. Where one side was not tried, or
+        the two are not equally far, it is enough that one of them is not level with the best."""
+        best, tried = self.best, self.losses
+        nearest = [max((p for p in tried if p < best), default=None), min((p for p in tried if p > best), default=None)]
+        sides = [(abs(place - best), self.difference(place)) for place in nearest if place is not None]
+        if len({by for by, _ in sides}) == 2 or len(sides) < 2:
+            return not all(side.level for _, side in sides)
+        (_, stronger), (_, weaker) = sides
         bend = max(stronger.worse + weaker.worse, 1e-300)
-        return (stronger.worse - weaker.worse) ** 2 / (8 * bend) > 0.1 * min(stronger.little, weaker.little)
+        return (stronger.worse - weaker.worse) ** 2 / (8 * bend) > 0.25 * min(stronger.little, weaker.little)
 
     def forget(self, place: int) -> None:
         for of in (self.losses, self.logits, self.done):
@@ -333,12 +354,12 @@ def choose_l2(
 ) -> tuple[Path, Start | None] | None:
     """The strength with the least cross-validated log loss, on a grid of factors of sqrt(10).
 
-    The grid begins at a thousandth of the data's curvature along their strongest direction and goes in steps of 10 to
-    weaker ones until the loss has risen (twice in a row, or once by more than its standard error), until there is next
-    to none left, or until it is level, within a quarter of its standard error, at a strength that holds back no column,
-    however small its numbers. If the first is the best, stronger ones are tried. Then the strengths beside the best. Also
-    gives where the final fit may start. None if no class has different rows in two folds, so that nothing can be held
-    out, or if time ran out before one strength was scored.
+    The search begins at a thousandth of the data's curvature along their strongest direction. It goes in steps of 10 to
+    weaker penalties until the loss has risen (twice in a row, or once by more than its standard error), until there is
+    next to none left, or until it is level at a strength that holds back no column, however small its numbers. If the
+    first is the best, or level with it, stronger ones are tried; then the strengths beside the best. A strength is
+    given up as soon as the folds so far show it to be worse. Also gives where the final fit may start. None if no class
+    has different rows in two folds, so that nothing can be held out, or if time ran out before one strength was scored.
     """
     search = _Search(problem, seed, time_limit)
     if not search.folds:
@@ -351,6 +372,8 @@ def choose_l2(
     def go(way: int) -> None:
         place, risen, level = BEGIN, 0, 0
         for _ in range(MOST_STRENGTHS):
+            if way > 0 and search.nothing_left():
+                return
             place += way * (2 if level == 0 else 4)
             found = search.compare(place)
             if found is None:
@@ -359,18 +382,16 @@ def choose_l2(
             risen = risen + 1 if found.worse > found.little else 0
             if risen >= 2 or (risen and found.worse > found.error):
                 return
-            if search.mean(search.losses[search.best]) < NO_LOSS:
-                return
             if level >= 2 if way < 0 else level and search.strength(place) <= floor:
                 return
 
     go(1)
-    if search.best == BEGIN:
+    if search.best == BEGIN or search.difference(BEGIN).level:
         go(-1)
     for by in (2, 1):
-        if search.may_gain(by):
+        if search.may_gain():
             for place in (search.best - by, search.best + by):
-                if place not in search.losses:
+                if place not in search.losses and not (place > search.best and search.nothing_left()):
                     search.compare(place)
     search.settle()
     chosen = search.best

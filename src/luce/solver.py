@@ -30,7 +30,7 @@ MOST_ITERATIONS = 3000
 
 PART = 8  # a fit to many rows starts where a fit to one in so many ends
 LEAST_PART = 4_000  # if these are at least so many rows, and twice as many as there are weights
-PART_TOLERANCE = 1e-2
+PART_SHARE = 1e-3  # see approach
 
 SINGLE_GAP = 1e-8  # rough relative gap down to which passes may calculate in float32
 SINGLE_NOISE = 100.0  # and how many times the gap that float32 rounding alone would show
@@ -124,6 +124,9 @@ class Method(Protocol):
     def rough_gap(self) -> float:
         """The duality gap but for the intercepts, for free."""
 
+    def intercept_slope(self) -> Array:
+        """The gradient of the intercepts, (outputs,)."""
+
     def prove(self) -> Gap:
         """The duality gap, from logits worked afresh."""
 
@@ -150,13 +153,15 @@ def minimise(
     method, stopped = _begun(objective, start, time_limit)
     proven: Gap | None = None
 
-    def near() -> bool:
+    def near(rough: float) -> bool:
         nonlocal proven
+        if not rough <= tolerance * method.value:
+            return False
         proven = method.prove()
         return proven.gap <= tolerance * proven.value
 
     if not stopped:
-        stopped = _go(method, tolerance, near, None if time_limit is None else began + time_limit, progress)
+        stopped = _go(method, near, None if time_limit is None else began + time_limit, progress)
     if proven is None or stopped:
         proven = method.prove()
     seconds = time.monotonic() - began
@@ -165,30 +170,38 @@ def minimise(
 
 def approach(
     objective: Objective,
-    tolerance: float,
+    share: float,
     start: Start | None = None,
     time_limit: float | None = None,
     beside: Method | None = None,
 ) -> tuple[Method, str]:
-    """Goes until the gap is about `tolerance` of the objective, without a proof; also why it stopped before that, or "".
+    """Goes until the gap is about `share` of what is lost when nothing is known but the shares of the classes, without
+    a proof; also why it stopped early, or "".
 
     beside: where a fit to a near objective, of the same features and classes, has ended: its curvature is taken over.
     """
     end = None if time_limit is None else time.monotonic() + time_limit
     method, stopped = _begun(objective, start, time_limit, beside)
-    return method, stopped or _go(method, tolerance, lambda: True, end)
+    enough = share * objective.known_loss
+
+    def near(rough: float) -> bool:
+        if not rough <= enough or not objective.intercept:
+            return rough <= enough
+        slope = method.intercept_slope()
+        correction = objective.intercept_correction(method.logits, slope)
+        return correction is not None and rough + float(np.sum(correction * slope)) <= enough
+
+    return method, stopped or _go(method, near, end)
 
 
-def _go(
-    method: Method, tolerance: float, near: Callable[[], bool], end: float | None, progress: Progress | None = None
-) -> str:
-    """Steps until the gap is roughly `tolerance` and near() agrees; says what stopped it before, or nothing."""
+def _go(method: Method, near: Callable[[float], bool], end: float | None, progress: Progress | None = None) -> str:
+    """Steps until the gap, of which it is told roughly, is near enough; says what stopped it before, or nothing."""
     try:
         for _ in range(MOST_ITERATIONS):
             rough = method.rough_gap()
             if progress is not None:
                 progress(method.passes, rough / max(method.value, 1e-300))
-            if rough <= tolerance * method.value and near():
+            if near(rough):
                 return ""
             if end is not None and time.monotonic() > end:
                 return "time limit"
@@ -219,7 +232,7 @@ def _start_of_some_rows(o: Objective, time_limit: float | None) -> tuple[Start |
     wanted = o.features.rows // PART
     if o.l1 or o.prior is not None or o.features.wide or wanted < max(LEAST_PART, 2 * numbers):
         return None, ""
-    part, early = approach(o.of_some_rows(wanted), PART_TOLERANCE, time_limit=time_limit)
+    part, early = approach(o.of_some_rows(wanted), PART_SHARE, time_limit=time_limit)
     if early in ("interrupted", "time limit"):
         return part.point(), early
     return (None if early else part.point()), ""
@@ -274,6 +287,9 @@ class WeightSteps:
     def rough_gap(self) -> float:
         o = self.objective
         return o.penalty_gap(self.weights, self.gradient, self.value - o.penalty_of(self.weights))
+
+    def intercept_slope(self) -> Array:
+        return np.ascontiguousarray(self.gradient[-1])
 
     def prove(self, others: Callable[[Array | None], Others] = none_beside) -> Gap:
         self.logits = self.objective.logits(self.weights)  # afresh: moving them step by step has left its rounding
@@ -446,6 +462,9 @@ class RowSteps:
         self.logits = self._logits_of(self.at)
         self.value, self.gradient = self._gradient()
 
+    def intercept_slope(self) -> Array:
+        return np.array(self._parts(self.gradient)[2])
+
     def rough_gap(self) -> float:
         return max(self._square(self.gradient, self.gradient), 0.0) / (2 * self.objective.penalty)
 
@@ -483,7 +502,7 @@ class RowSteps:
         self._settle()
         if not o.intercept:
             return Gap(self.value, self.rough_gap())
-        slope = np.array(self._parts(self.gradient)[2])
+        slope = self.intercept_slope()
         correction = o.intercept_correction(self.logits, slope)
         if correction is None:
             return Gap(self.value, float("inf"))
@@ -735,6 +754,9 @@ class WorkingColumns:
 
     def rough_gap(self) -> float:
         return self.inner.rough_gap()
+
+    def intercept_slope(self) -> Array:
+        return self.inner.intercept_slope()
 
     def advance(self) -> bool:
         if self.outside is not None:
