@@ -117,9 +117,14 @@ Start: TypeAlias = Array | RowPoint | ColumnPoint
 class Method(Protocol):
     """A way to the minimum. value: P where it is; logits there; passes: how often X was read."""
 
-    value: float
-    logits: Array
-    passes: int
+    @property
+    def value(self) -> float: ...
+
+    @property
+    def logits(self) -> Array: ...
+
+    @property
+    def passes(self) -> int: ...
 
     def rough_gap(self) -> float:
         """The duality gap but for the intercepts, for free."""
@@ -600,8 +605,8 @@ class ProximalNewton(WeightSteps):
         if not np.isfinite(moved).all() or np.array_equal(moved, self.weights):
             return False
         if self.few:
-            step, change = self.frame.step(moved - self.weights), self.frame.gradient(fresh - self.gradient)
-            _core.update_curvature(self.curvature, step.ravel(), change.ravel())
+            seen, change = self.frame.step(moved - self.weights), self.frame.gradient(fresh - self.gradient)
+            _core.update_curvature(self.curvature, seen.ravel(), change.ravel())
         self.weights, self.value, self.gradient = moved, value, fresh
         self.iteration += 1
         return True
@@ -625,7 +630,7 @@ class ProximalNewton(WeightSteps):
         o, frame, columns = self.objective, self.frame, np.arange(self.objective.features.columns)
         rows, scale = sample(o, self.logits, frame.energy, self.wanted)
         x = o.features.submatrix(rows, columns, frame.centre, frame.spread, o.threads)
-        out = np.empty((self.weights.size, self.weights.size))
+        out: Array = np.empty((self.weights.size, self.weights.size))
         _core.whole_curvature(x, len(self.weights), self._shares(rows), scale, out, o.threads)
         units = np.repeat(np.append(frame.spread, 1.0), o.outputs)
         out *= units
@@ -633,7 +638,7 @@ class ProximalNewton(WeightSteps):
         diagonal = out.reshape(-1)[:: len(out) + 1]
         diagonal *= 1.0 + 1e-6  # what sums in float say of a direction is noise below about that much
         diagonal += np.broadcast_to(o.stiffness(), self.weights.shape).ravel()
-        return out
+        return np.asarray(out)
 
     def _shares(self, rows: NDArray[np.int64]) -> Array:
         """The probabilities of some rows, (outputs, rows)."""
