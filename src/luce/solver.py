@@ -643,7 +643,7 @@ class ProximalNewton(WeightSteps):
     def _shares(self, rows: NDArray[np.int64]) -> Array:
         """The probabilities of some rows, (outputs, rows)."""
         z = np.ascontiguousarray(self.logits[:, rows])
-        return sigmoid(z) if self.objective.outputs == 1 else softmax(z, axis=0)
+        return np.asarray(sigmoid(z) if self.objective.outputs == 1 else softmax(z, axis=0))
 
     def _columns_step(self) -> Array:
         o, columns = self.objective, self._columns()
