@@ -6,6 +6,7 @@ matters (pipes, exit codes, a terminal), run as `python -m luce`.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -106,6 +107,39 @@ def test_without_held_out_rows_nothing_is_measured(luce: Run, write: Callable[..
     assert "fitted on all 20 rows" in ran.out
     assert (tmp_path / "model.luce").is_file(), "the default name of --out"
     assert "held_out" not in json.loads(good(luce("inspect", "model.luce", "--json")).out)["training"]
+
+
+def test_costs_and_a_wanted_recall_change_the_answers_and_sets_are_a_column(luce: Run) -> None:
+    data = written(orders(400), "csv", "orders")
+    answers = {}
+    for name, options in {"plain": [], "dear": ["--cost", "gone=20"], "found": ["--recall", "gone=0.9"]}.items():
+        good(luce("train", data, "--label", "label", "--out", f"{name}.luce", *options))
+        rows = list(csv.DictReader(good(luce("predict", f"{name}.luce", data, "--coverage", 0.9)).out.splitlines()))
+        answers[name] = [row["prediction"] for row in rows]
+        assert all(max(classes_of(row), key=lambda c: float(row[f"p:{c}"])) in row["set"].split("|") for row in rows)
+        assert {len(row["set"].split("|")) for row in rows} > {1}
+    for name in ("dear", "found"):
+        assert answers[name].count("gone") > answers["plain"].count("gone")
+
+
+def classes_of(row: dict[str, str]) -> list[str]:
+    return [name.removeprefix("p:") for name in row if name.startswith("p:")]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--cost", "gone"], "write CLASS=NUMBER"),
+        (["--cost", "gone=much"], "write CLASS=NUMBER"),
+        (["--cost", "plague=3"], "'plague', which is no class"),
+        (["--recall", "gone=2"], "between 0 and 1"),
+    ],
+)
+def test_costs_that_are_none_are_refused_in_one_line(luce: Run, options: list[str], says: str) -> None:
+    ran = luce("train", written(orders(), "csv", "orders"), "--label", "label", *options)
+    assert says in ran.err
+    assert ran.code == 1
+    assert sum(line.startswith("luce: ") for line in ran.err.splitlines()) == 1
 
 
 def test_the_seed_chooses_the_held_out_rows_and_leaves_the_final_fit_alone(luce: Run) -> None:

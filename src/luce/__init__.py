@@ -2,6 +2,7 @@
 
 from luce import metrics
 from luce.audit import audit
+from luce.calibration import Calibration, calibrate
 from luce.classifier import Classifier, load, train
 from luce.errors import FileError, InputError, LimitError, LuceError, LuceWarning, ModelFileError, NotFittedError
 from luce.functional import (
@@ -24,6 +25,7 @@ from luce.reader import read_file
 __version__ = "0.1.0"
 
 __all__ = [
+    "Calibration",
     "Classifier",
     "FileError",
     "InputError",
@@ -34,6 +36,7 @@ __all__ = [
     "NotFittedError",
     "SoftmaxRegression",
     "audit",
+    "calibrate",
     "cross_entropy",
     "cross_entropy_with_gradient",
     "load",

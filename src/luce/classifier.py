@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,13 +11,17 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from luce.calibration import Calibration, choose, no_calibration
+from luce.conformal import Conformal
+from luce.decision import cheapest, costs_for_recall, costs_of, estimated_shares, shares_of, shifts
 from luce.encoder import Encoder
-from luce.errors import InputError, NotFittedError
+from luce.errors import InputError, NotFittedError, warn
 from luce.fitted import Fitted, Label
 from luce.functional import available_threads
 from luce.labels import Labels, encode_labels, labels, labels_of
 from luce.linear import fit_linear, probabilities_of, warn_of
 from luce.model_file import load_fitted, save_fitted
+from luce.path import Path, Problem, hold_out
 from luce.report import Report, evaluate
 from luce.solver import Progress
 from luce.splits import holdout
@@ -30,19 +35,32 @@ class Classifier:
     """A softmax classifier for tables: columns are recognised, encoded and weighed; probabilities come out.
 
     Logits are linear in the encoded columns (numbers standardised, categories one-hot, each with a slot for missing
-    cells) and minimise  mean cross-entropy + l2/2 |W|^2  to a proven distance from the optimum (`certificate`).
+    cells) and minimise  mean cross-entropy + l2/2 |W|^2  to a proven distance from the optimum (`certificate`). Then
+    they are calibrated on the logits of rows held out in the choice of l2, if that lowers the log loss beyond its noise
+    (`calibration`).
 
     l2: strength of the penalty; "auto" chooses it by cross-validated log loss, None is 1/n. kinds: what a column is, by
     name, where it is not what it seems: "number", "boolean", "date", "category" or "ignore". threads: None for all
     processors; the model has the same bits for every number of threads.
+    costs: what mistakes cost, {class: cost of missing it}, {true class: {answer: cost}}, or numbers (K, K); by default
+    all mistakes cost 1. recall: {class: share of its rows to be found}, by costs that held-out rows settle. Both change
+    `predict` alone; probabilities stay true.
     """
 
     def __init__(
-        self, l2: float | str | None = "auto", kinds: Mapping[str, str] | None = None, threads: int | None = None
+        self,
+        l2: float | str | None = "auto",
+        kinds: Mapping[str, str] | None = None,
+        threads: int | None = None,
+        *,
+        costs: Mapping[Any, Any] | Sequence[Any] | NDArray[Any] | None = None,
+        recall: Mapping[Any, float] | None = None,
     ) -> None:
         self.l2 = l2
         self.kinds = kinds
         self.threads = threads
+        self.costs = costs
+        self.recall = recall
         self._fitted: Fitted | None = None
 
     def __repr__(self) -> str:
@@ -56,6 +74,11 @@ class Classifier:
         if self._fitted is None:
             raise NotFittedError("this Classifier is not fitted: call fit(data, label) first, or luce.load(path)")
         return self._fitted
+
+    @property
+    def calibration(self) -> Calibration:
+        """The map from the linear model's logits to calibrated ones, and what it gained on rows held out."""
+        return self.fitted.calibration
 
     @property
     def classes_(self) -> NDArray[Any]:
@@ -72,7 +95,7 @@ class Classifier:
         """
         table, name, target = _rows_and_labels(data, label)
         schema = _schema(table, name, self.kinds)
-        self._fitted = _fit(table, name, target, schema, self.l2, available_threads(self.threads), progress)
+        self._fitted = _fit(table, name, target, schema, self, progress)
         return self
 
     def predict_proba(self, data: object) -> NDArray[np.float64]:
@@ -85,9 +108,71 @@ class Classifier:
         logits = fitted.logits(Table.of(data), available_threads(self.threads))
         return probabilities_of(logits[:, 0] if logits.shape[1] == 1 else logits)
 
-    def predict(self, data: object) -> NDArray[Any]:
-        """The most probable class of each row, (n,)."""
-        return np.asarray(self.classes_[self.predict_proba(data).argmax(axis=1)])
+    def predict(self, data: object, *, abstain: float | None = None) -> NDArray[Any]:
+        """The most probable class of each row, (n,), or where mistakes have costs the one of least expected cost.
+
+        abstain: a coverage, such as 0.95. Then rows that more than one class may fit (whose `predict_set` at this
+        coverage has several) have None instead, and the array is one of objects.
+        """
+        p = self.predict_proba(data)
+        if abstain is None:
+            return self.decide(p)
+        answers = self.decide(p).astype(object)
+        answers[self.sets_of(p, abstain).sum(axis=1) > 1] = None
+        return np.asarray(answers)
+
+    def decide(self, probabilities: NDArray[np.float64]) -> NDArray[Any]:
+        """The answer for each row of probabilities (n, K), (n,): what `predict` does after `predict_proba`."""
+        costs = self.fitted.costs
+        best = probabilities.argmax(axis=1) if costs is None else cheapest(probabilities, costs)
+        return np.asarray(self.classes_[best])
+
+    def adjust_prior(self, shares: Mapping[Any, float] | Sequence[float] | NDArray[Any]) -> Classifier:
+        """The same model for a population with other shares of the classes: p'_k in proportion to p_k s'_k / s_k.
+
+        shares: {class: share}, or numbers in the order of classes_; they are divided by their sum. Within a class rows
+        must be as they were. Sets keep their promise, which is one for each class, only for the probabilities that they
+        were made from: the new model has none. Raises InputError for shares that are not above 0.
+        """
+        fitted = self.fitted
+        new = shares_of(shares, fitted.classes)
+        moved = fitted.calibration.shifted(shifts(fitted.class_shares, new))
+        facts = {**fitted.facts, "shares": new.tolist()}
+        other = Classifier(self.l2, self.kinds, self.threads, costs=self.costs, recall=self.recall)
+        other._fitted = replace(fitted, calibration=moved, conformal=None, facts=facts)
+        return other
+
+    def estimate_shares(self, data: object) -> dict[Label, float]:
+        """The likeliest shares of the classes in a batch of rows without labels, for `adjust_prior`.
+
+        Holds where rows within a class are as they were in training, and only their shares have changed.
+        """
+        found = estimated_shares(self.predict_proba(data), self.fitted.class_shares)
+        return dict(zip(self.fitted.classes, found.tolist(), strict=True))
+
+    def predict_set(self, data: object, coverage: float = 0.95, method: str = "lac") -> NDArray[np.bool_]:
+        """Which classes each row may have, (n, K) bool in the order of classes_.
+
+        Of the rows of each class, drawn as the training rows were, about a share of `coverage` or more has its class in
+        the set (docs/conformal.md). method: "lac" has the smallest sets, "aps" sets that grow with how unsure a row is.
+        Warns of classes with too few rows for the promise, which are in every set.
+        Raises InputError for a coverage outside (0, 1), and for a model without held-out rows.
+        """
+        return self.sets_of(self.predict_proba(data), coverage, method)
+
+    def sets_of(self, p: NDArray[np.float64], coverage: float, method: str = "lac") -> NDArray[np.bool_]:
+        """The set of each row of probabilities (n, K): what `predict_set` does after `predict_proba`."""
+        conformal = self.fitted.conformal
+        if conformal is None:
+            raise InputError("this model has no sets: at its fit no row of some class could be held out")
+        sets = conformal.sets(p, coverage, method)
+        if len(few := conformal.too_few(coverage)):
+            shown = ", ".join(f"{self.fitted.classes[k]!r} ({conformal.counts[k]})" for k in few[:5])
+            warn(
+                f"too few rows to promise {100 * coverage:g} % for class {shown}{', ...' if len(few) > 5 else ''}: at "
+                f"least {math.ceil(coverage / (1 - coverage) - 1e-9)} are needed; it is in every set"
+            )
+        return sets
 
     def evaluate(self, data: object, label: str | Sequence[Any] | NDArray[Any] | None = None) -> Report:
         """Accuracy, precision, recall, F1, log loss, confusion on labelled rows; label None: the column of the fit."""
@@ -106,8 +191,12 @@ class Classifier:
             raise InputError(
                 f"{table.source}: label {shown} (first in row {row}) is no class of the model; drop or retrain"
             )
-        truth = self.classes_[codes].tolist()
-        return evaluate(truth, self.predict_proba(table), list(fitted.classes), class_shares=fitted.class_shares)
+        return self._report(table, self.classes_[codes].tolist())
+
+    def _report(self, table: Table, truth: list[Label]) -> Report:
+        p, fitted = self.predict_proba(table), self.fitted
+        answers = None if fitted.costs is None else self.decide(p).tolist()
+        return evaluate(truth, p, list(fitted.classes), predicted=answers, class_shares=fitted.class_shares)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model as one file of arrays and JSON, whole or not at all (docs/model-file.md)."""
@@ -169,11 +258,10 @@ def train(
     schema = _schema(table, name, model.kinds)
     if on_schema is not None:
         on_schema(schema)
-    threads = available_threads(model.threads)
     report = None
     if held_out:
-        report = _measure(table, name, target, schema, model.l2, threads, held_out, seed, progress)
-    fitted = _fit(table, name, target, schema, model.l2, threads, progress)
+        report = _measure(table, name, target, schema, model, held_out, seed, progress)
+    fitted = _fit(table, name, target, schema, model, progress)
     if report is not None:
         fitted = replace(fitted, facts={**fitted.facts, "held_out": _held_out_facts(report, held_out, seed)})
     model._fitted = fitted
@@ -181,15 +269,15 @@ def train(
 
 
 def _measure(
-    table: Table, name: str, target: Labels, schema: Schema, l2: float | str | None, threads: int, share: float,
-    seed: int, progress: Progress | None,
+    table: Table, name: str, target: Labels, schema: Schema, model: Classifier, share: float, seed: int,
+    progress: Progress | None,
 ) -> Report:  # fmt: skip
     rows, rest = holdout(target.codes, share, seed)
-    part = _fit(take(table, rows), name, replace(target, codes=target.codes[rows]), schema, l2, threads, progress)
-    logits = part.logits(take(table, rest), threads)
-    probabilities = probabilities_of(logits[:, 0] if logits.shape[1] == 1 else logits)
+    part = Classifier(model.l2, model.kinds, model.threads, costs=model.costs, recall=model.recall)
+    of_rows = replace(target, codes=target.codes[rows])
+    part._fitted = _fit(take(table, rows), name, of_rows, schema, model, progress)
     truth = _array_of(target.classes)[target.codes[rest]].tolist()
-    return evaluate(truth, probabilities, list(target.classes), class_shares=part.class_shares)
+    return part._report(take(table, rest), truth)
 
 
 def _held_out_facts(report: Report, share: float, seed: int) -> dict[str, Any]:
@@ -207,10 +295,13 @@ def _fit(
     name: str,
     target: Labels,
     schema: Schema,
-    l2: float | str | None,
-    threads: int,
+    model: Classifier,
     progress: Progress | None,
 ) -> Fitted:
+    l2, threads = model.l2, available_threads(model.threads)
+    if model.costs is not None and model.recall is not None:
+        raise InputError("costs and recall both settle the answer: give one of them")
+    costs = None if model.costs is None else costs_of(model.costs, target.classes)
     if all(c.kind == "left out" for c in schema.columns):
         reasons = "; ".join(f"{c.name!r}: {c.why}" for c in schema.columns[:5])
         raise InputError(
@@ -220,7 +311,8 @@ def _fit(
     encoder = Encoder.fit(schema, parsed)
     codes = target.codes.astype(np.int32)
     counts = np.bincount(codes, minlength=len(target.classes))
-    fit = fit_linear(encoder.transform(parsed), codes, len(target.classes), l2, threads=threads, progress=progress)
+    features = encoder.transform(parsed)
+    fit = fit_linear(features, codes, len(target.classes), l2, threads=threads, progress=progress)
     if fit.certificate.stopped == "interrupted":
         raise KeyboardInterrupt  # the earlier fit, and the file, stay as they are
     warn_of(fit, l2, list(target.classes))
@@ -235,8 +327,30 @@ def _fit(
         "certificate": certificate.sentence(),
         "notes": list(dict.fromkeys([*table.notes, *target.notes, *schema.notes, *_few(counts, target)])),
     }
+    problem = Problem(features, codes, len(target.classes), None, threads=threads)
+    path = fit.path if fit.path is not None else hold_out(problem, strength)
+    calibration, p, truth = _on_held_out(path, codes, problem)
+    conformal = None if p is None else Conformal.of(p, truth)
+    if model.recall is not None:
+        if p is None:
+            raise InputError("recall needs rows held out of each class: give costs instead, or more rows")
+        costs = costs_for_recall(model.recall, p, truth, target.classes)
     coef = np.ascontiguousarray(point[:-1].T)
-    return Fitted(schema, encoder, coef, point[-1].copy(), tuple(target.classes), name, facts)
+    parts = (schema, encoder, coef, point[-1].copy(), calibration, conformal, costs)
+    return Fitted(*parts, tuple(target.classes), name, facts)
+
+
+def _on_held_out(
+    path: Path | None, codes: NDArray[np.int32], problem: Problem
+) -> tuple[Calibration, NDArray[np.float64] | None, NDArray[np.int32]]:
+    """The calibration that the logits of held-out rows ask for, their probabilities by it, and their codes; none where
+    no row of some class is scored."""
+    if path is None or len(np.unique(codes[path.scored])) < problem.classes:
+        return no_calibration(problem.outputs), None, codes[:0]
+    keys, scored = problem.features.hashes(0, problem.threads), path.scored
+    logits, truth = path.held_out[scored], codes[scored]
+    calibration = choose(logits, truth, problem.classes, None, keys[scored], problem.threads)
+    return calibration, calibration.probabilities(logits, problem.threads), truth
 
 
 def _schema(table: Table, label: str, kinds: Mapping[str, str] | None) -> Schema:

@@ -83,11 +83,16 @@ encoding_option = click.option("--encoding", help="Character encoding of a text 
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Chooses the held-out rows.")
 @click.option("--as", "kinds", multiple=True, metavar="COLUMN=KIND",
               help="Settle what a column is: number, boolean, date, category or ignore. May be repeated.")  # fmt: skip
+@click.option("--cost", "costs", multiple=True, metavar="CLASS=NUMBER",
+              help="What missing a class costs (1 by default): changes the answers, not the probabilities. May be "
+                   "repeated.")  # fmt: skip
+@click.option("--recall", "recalls", multiple=True, metavar="CLASS=SHARE",
+              help="The share of a class's rows that must be found, such as ill=0.95. May be repeated.")  # fmt: skip
 @encoding_option
 @threads_option
 def train(
-    data: str, label: str, out: str, holdout: float, seed: int, kinds: tuple[str, ...], encoding: str | None,
-    threads: int | None,
+    data: str, label: str, out: str, holdout: float, seed: int, kinds: tuple[str, ...], costs: tuple[str, ...],
+    recalls: tuple[str, ...], encoding: str | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Train a classifier on DATA (CSV, TSV, JSON lines, Parquet, Arrow; - for standard input).
 
@@ -99,7 +104,9 @@ def train(
     _check_share(holdout)
     _check_target(out, data)
     table = _read(data, encoding)
-    model = luce.Classifier(kinds=_kinds(kinds), threads=threads)
+    model = luce.Classifier(
+        kinds=_kinds(kinds), threads=threads, costs=_numbers("--cost", costs), recall=_numbers("--recall", recalls)
+    )
     with _progress("fitting") as progress:
         trained = luce.train(
             table, label, classifier=model, held_out=holdout, seed=seed, progress=progress,
@@ -113,6 +120,8 @@ def train(
         click.echo()
         render(trained.report, _console())
     click.echo(f"\nfitted on all {fitted.facts['rows']:,} rows: {fitted.facts['certificate']}")
+    if fitted.calibration.kind != "none":
+        click.echo(f"calibrated by {fitted.calibration.sentence()}")
     click.echo(f"saved {out}")
 
 
@@ -144,6 +153,20 @@ def _kinds(pairs: tuple[str, ...]) -> dict[str, str]:
             raise InputError(f"--as {pair}: write COLUMN=KIND, for example --as zip=category")
         kinds[column] = kind
     return kinds
+
+
+def _numbers(option: str, pairs: tuple[str, ...]) -> dict[str, float] | None:
+    """Numbers by the class that they are for; None without any."""
+    found = {}
+    for pair in pairs:
+        name, equals, number = pair.rpartition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            equals = ""
+        if not equals or not name:
+            raise InputError(f"{option} {inert(pair)}: write CLASS=NUMBER")
+    return found or None
 
 
 def _read(data: str, encoding: str | None) -> Any:
@@ -189,9 +212,14 @@ def _json(value: Any) -> str:
 @click.argument("model")
 @click.argument("data")
 @click.option("--out", metavar="FILE", help="CSV, or Parquet by its suffix (default: CSV on standard output).")
+@click.option("--coverage", type=float, metavar="SHARE",
+              help="A column `set` beside: the classes that a row may have, joined by |; of the rows of each class "
+                   "this share has its own among them.")  # fmt: skip
 @encoding_option
 @threads_option
-def predict(model: str, data: str, out: str | None, encoding: str | None, threads: int | None) -> None:
+def predict(
+    model: str, data: str, out: str | None, coverage: float | None, encoding: str | None, threads: int | None
+) -> None:
     """Predict the rows of DATA with MODEL: a column `prediction` and a column `p:<class>` for each class.
 
     Example: luce predict patients.luce new.csv --out answers.csv
@@ -206,8 +234,11 @@ def predict(model: str, data: str, out: str | None, encoding: str | None, thread
     classifier.threads = threads
     table = _read(data, encoding)
     probabilities = classifier.predict_proba(table)
-    best = classifier.classes_[probabilities.argmax(axis=1)]
-    columns: dict[str, NDArray[Any]] = {"prediction": best}
+    columns: dict[str, Any] = {"prediction": classifier.decide(probabilities)}
+    if coverage is not None:
+        names = list(map(str, classifier.classes_.tolist()))
+        sets = classifier.sets_of(probabilities, coverage)
+        columns["set"] = ["|".join(names[k] for k in np.flatnonzero(row)) for row in sets]
     columns |= {f"p:{c}": probabilities[:, k] for k, c in enumerate(classifier.classes_.tolist())}
     _write_frame(pl.DataFrame(columns), out)
     _say_unseen(classifier.fitted, table)
@@ -302,6 +333,8 @@ def inspect(model: str | None, cpu: bool, as_json: bool) -> None:
         loss = "infinite" if held["log_loss"] is None else f"{held['log_loss']:.4g}"
         click.echo(f"held out {held['rows']:,} rows: accuracy {100 * held['accuracy']:.1f} %, log loss {loss}")
     click.echo(f"the fit: {facts['certificate']}; l2 {facts['l2']:.4g}")
+    if fitted.calibration.rows:
+        click.echo(f"calibration: {fitted.calibration.sentence()}")
     click.echo("columns:")
     for column in fitted.schema.columns:
         click.echo(f"  {inert(column.name)}: {column.kind}" + (f" ({inert(column.why)})" if column.why else ""))
@@ -311,11 +344,14 @@ def inspect(model: str | None, cpu: bool, as_json: bool) -> None:
 
 
 def _inspection(fitted: Fitted, strongest: dict[Any, list[tuple[str, float]]]) -> dict[str, Any]:
+    from luce.calibration import to_json
+
     return {
         "label": fitted.label,
         "classes": list(fitted.classes),
         "schema": fitted.schema.to_json(),
         "training": dict(fitted.facts),
+        "calibration": to_json(fitted.calibration),
         "features": len(fitted.encoder.names),
         "strongest": [
             {"class": c, "features": [{"feature": n, "weight": w} for n, w in p]} for c, p in strongest.items()

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from luce.calibration import Calibration
+from luce.conformal import Conformal
 from luce.encoder import Encoder
 from luce.linear import linear_logits
 from luce.table import Schema, Table, parse
@@ -18,23 +20,29 @@ Label = str | int | bool
 
 @dataclass(frozen=True)
 class Fitted:
-    """Schema, encoder, weights and classes of a linear softmax classifier; `facts` tells how the fit came about."""
+    """All parts of a softmax classifier for tables; `facts` tells how the fit came about."""
 
     schema: Schema
     encoder: Encoder
     coef: NDArray[np.float64]  # (outputs, features); two classes have one output
     intercept: NDArray[np.float64]
+    calibration: Calibration
+    conformal: Conformal | None  # None where no row could be held out
+    costs: NDArray[np.float64] | None  # (K, K), true class x answer; None where all mistakes cost the same
     classes: tuple[Label, ...]
     label: str
     facts: Mapping[str, Any]
 
     def logits(self, table: Table, threads: int) -> NDArray[np.float64]:
-        """(n, outputs) for rows that fit the schema; a column named as the label may be there and is not read."""
+        """Calibrated, (n, outputs), for rows that fit the schema; a column named as the label may be there and is not
+        read."""
         features = self.encoder.transform(parse(table, self.schema, ignore={self.label} if self.label else set()))
-        return linear_logits(features, self.coef, self.intercept, threads)
+        return self.calibration.apply(linear_logits(features, self.coef, self.intercept, threads), threads)
 
     @property
     def class_shares(self) -> NDArray[np.float64]:
-        """The share of each class among the training rows, (K,)."""
+        """The share of each class among the training rows, or in the population that it was adjusted to, (K,)."""
+        if "shares" in self.facts:
+            return np.asarray(self.facts["shares"], dtype=np.float64)
         counts = np.asarray(self.facts["class_counts"], dtype=np.float64)
         return np.asarray(counts / counts.sum())

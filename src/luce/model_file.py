@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from luce import calibration
+from luce.conformal import arrays_of, from_arrays
 from luce.container import read_container, write_container
 from luce.encoder import Encoder
 from luce.errors import ModelFileError, inert
@@ -17,7 +19,7 @@ from luce.table import Schema
 
 KIND = "linear classifier"
 TRAINING = {
-    "rows", "class_counts", "l2", "objective", "gap", "passes", "certificate", "notes", "held_out",
+    "rows", "class_counts", "l2", "objective", "gap", "passes", "certificate", "notes", "held_out", "shares",
 }  # fmt: skip
 
 
@@ -37,7 +39,16 @@ def save_fitted(fitted: Fitted, path: str | os.PathLike[str]) -> None:
         "encoder": fitted.encoder.to_json(),
         "training": dict(fitted.facts),
     }
-    write_container(path, {"coef": fitted.coef, "intercept": fitted.intercept}, facts)
+    if fitted.calibration.rows:
+        facts["calibration"] = calibration.to_json(fitted.calibration)
+    arrays: dict[str, Any] = {"coef": fitted.coef, "intercept": fitted.intercept}
+    if fitted.calibration.kind != "none":
+        arrays |= {"calibration": fitted.calibration.matrix, "calibration_bias": fitted.calibration.bias}
+    if fitted.conformal is not None:
+        arrays |= arrays_of(fitted.conformal)
+    if fitted.costs is not None:
+        arrays["costs"] = fitted.costs
+    write_container(path, arrays, facts)
 
 
 def load_fitted(path: str | os.PathLike[str]) -> Fitted:
@@ -67,7 +78,17 @@ def _fitted(arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Fitted:
         raise ModelFileError(f"its intercepts have shape {intercept.shape}, its classes need ({outputs},)")
     if not isinstance(facts["label"], str):
         raise ModelFileError("its label name is no text")
-    return Fitted(schema, encoder, coef, intercept, classes, facts["label"], _training(facts["training"], classes))
+    maps = calibration.no_calibration(outputs)
+    if "calibration" in facts:
+        maps = calibration.from_json(facts["calibration"], outputs, arrays)
+    training = _training(facts["training"], classes)
+    sets = from_arrays(arrays, len(classes))
+    costs = arrays.get("costs")
+    if costs is not None:
+        size = len(classes)
+        if costs.dtype != np.float64 or costs.shape != (size, size) or not (costs >= 0).all():
+            raise ModelFileError("its costs do not belong to its classes")
+    return Fitted(schema, encoder, coef, intercept, maps, sets, costs, classes, facts["label"], training)
 
 
 def _training(facts: Any, classes: tuple[Label, ...]) -> dict[str, Any]:
@@ -80,6 +101,10 @@ def _training(facts: Any, classes: tuple[Label, ...]) -> dict[str, Any]:
         loss = held_out["log_loss"]
         numbers += [held_out["accuracy"], held_out["rows"], held_out["share"], held_out["seed"]]
         numbers += [loss] * (loss is not None)
+    if "shares" in facts:
+        shares = facts["shares"]
+        if len(shares) != len(classes) or not all(_is_number(s) and s > 0 for s in shares):
+            raise ModelFileError("its shares do not belong to its classes")
     texts = [facts["certificate"], *facts["notes"]]
     if not all(_is_number(n) for n in numbers) or not all(isinstance(t, str) and t.isprintable() for t in texts):
         raise ModelFileError("its training facts are broken")

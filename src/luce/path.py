@@ -44,8 +44,8 @@ class Path:
     difference on the rows of these folds; chosen: the index of the strength
     taken: the best score, or by the one-standard-error rule the strongest penalty whose score exceeds the best by at
     most one standard error of the difference. held_out: the logits of every row from the fit that did not see it, at
-    the chosen strength, (rows, outputs); left_out: how many rows were not scored, as their class had no weight outside
-    their fold. Standard errors count equal rows as one.
+    the chosen strength, (rows, outputs); scored: the rows that count, (rows,); left_out: how many with weight were not
+    scored, as their class had none outside their fold. Standard errors count equal rows as one.
     """
 
     strengths: Array
@@ -55,7 +55,8 @@ class Path:
     folds: NDArray[np.int64]
     chosen: int
     held_out: Array
-    left_out: int = 0
+    scored: NDArray[np.bool_]
+    left_out: int
 
     @property
     def l2(self) -> float:
@@ -400,6 +401,16 @@ def choose_l2(
     return _path(search, chosen), search.start()
 
 
+def hold_out(problem: Problem, l2: float, seed: int = 0) -> Path | None:
+    """The path of one strength: its loss and its logits on rows held out. None if nothing can be held out, or a fit
+    finds no end."""
+    search = _Search(problem, seed)
+    search.first, search.best = l2, 0
+    if not search.folds or not search.score_all(0):
+        return None
+    return _path(search, 0)
+
+
 def _simplest(search: _Search) -> int:
     """The strongest penalty whose score exceeds the best by at most a standard error of the difference."""
     simplest, best = search.best, None
@@ -425,5 +436,6 @@ def _path(search: _Search, chosen: int) -> Path:
         folds=np.array([search.done[place] for place in places]),
         chosen=places.index(chosen),
         held_out=search.logits[chosen],
-        left_out=int(np.sum(np.isnan(search.losses[chosen]) & (search.weights > 0))),
+        scored=(scored := np.isfinite(search.losses[chosen])),
+        left_out=int(np.sum(~scored & (search.weights > 0))),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,9 +68,15 @@ class Report:
 
 
 def evaluate(
-    y_true: ArrayLike, probabilities: ArrayLike, classes: Classes, *, class_shares: ArrayLike | None = None
+    y_true: ArrayLike,
+    probabilities: ArrayLike,
+    classes: Classes,
+    *,
+    predicted: Sequence[Label] | None = None,
+    class_shares: ArrayLike | None = None,
 ) -> Report:
-    """Score probabilities against the true labels; the prediction is the most probable class, the first of equals.
+    """Score probabilities against the true labels, and predictions: by default the most probable class, the first of
+    equals.
 
     y_true: labels (n,). probabilities: (n, K), columns in the order of `classes`. class_shares: (K,) the shares of the
     classes among the training labels, for the baseline; by default their shares in y_true.
@@ -77,7 +84,8 @@ def evaluate(
     """
     loss = metrics.log_loss(y_true, probabilities, classes)  # first, because it checks every argument
     known = list(classes)
-    predicted = [known[code] for code in np.argmax(np.asarray(probabilities), axis=1).tolist()]
+    if predicted is None:
+        predicted = [known[code] for code in np.argmax(np.asarray(probabilities), axis=1).tolist()]
     scores = metrics.precision_recall_f1(y_true, predicted, classes)
     macro, weighted = scores.macro(), scores.weighted()
     return Report(
