@@ -105,11 +105,16 @@ def test_a_matrix_map_is_the_best_one_under_its_penalty() -> None:
     assert np.abs(slope).max() <= 1e-6
 
 
-def test_rows_that_are_all_right_have_a_bounded_temperature() -> None:
-    z = np.array([[2.0, 0.0, -1.0], [0.0, 3.0, 1.0]] * 30)
-    found = _temperature(rows_of(z, np.array([0, 1] * 30)))
-    assert 1 < found.matrix[0, 0] <= luce.calibration.RANGE[1]
-    assert np.isfinite(_vector(rows_of(z, np.array([0, 1] * 30))).matrix).all()
+@pytest.mark.parametrize("fit", [_temperature, _vector, _matrix])
+def test_rows_that_are_all_right_do_not_make_logits_endless(fit: Callable[[_Rows], Calibration]) -> None:
+    """60 rows, all right: the mean loss goes down to 1/60 and no further, or stays where it is if that is less."""
+    z, y = np.array([[2.0, 0.0, -1.0], [0.0, 2.0, 1.0], [-1.0, 0.5, 1.5]] * 20), np.array([0, 1, 2] * 20)
+    rows = rows_of(z, y)
+    assert rows.mean(rows.losses(fit(rows))) == pytest.approx(1 / 60, rel=0.5)
+    sure = rows_of(10 * z, y)
+    assert sure.mean(sure.losses(fit(sure))) == pytest.approx(loss(10 * z, y), rel=1e-6)
+    found = luce.calibrate(z[:15], y[:15])
+    assert found.after > 0.9 / 15
 
 
 # --- what is kept --------------------------------------------------------------------------------------------------

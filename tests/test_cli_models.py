@@ -221,7 +221,7 @@ def test_inspect_shows_what_the_model_holds(luce: Run, patients: Path) -> None:
 
 def test_inspect_speaks_json(luce: Run, patients: Path) -> None:
     found = json.loads(good(luce("inspect", "patients.luce", "--json")).out)
-    assert set(found) == {"label", "classes", "schema", "training", "features", "strongest"}
+    assert set(found) == {"label", "classes", "schema", "training", "calibration", "features", "strongest"}
     assert found["label"] == "diagnosis"
     assert found["classes"] == ["cold", "flu", "healthy"]
     assert found["training"]["class_counts"] == [5, 5, 5]

@@ -7,7 +7,8 @@ Four maps, each a special case of the next (two classes have one logit, and no m
     vector       a * z + b, a number for each class
     matrix       A z + b, drawn towards the vector map
 
-Logits of more than two classes are centred first, as a constant added to all of them means nothing. Each fit is convex.
+Logits of more than two classes are centred first, as a constant added to all of them means nothing. Each fit is convex,
+and ends where the mean loss is 1/n: n rows that are all right do not say that the next n will be.
 Source: Guo et al., On calibration of modern neural networks, ICML 2017; Kull et al., Beyond temperature scaling,
 NeurIPS 2019 (the matrix on logits, held back off its diagonal).
 """
@@ -186,6 +187,11 @@ class _Rows:
     def mean(self, values: Array) -> float:
         return float(np.sum(values * self.weights) / np.sum(self.weights))
 
+    @property
+    def least(self) -> float:
+        """The sum of losses below which no map goes: 1/n in the mean, as n rows say nothing of less."""
+        return float(self.weights.sum() / np.count_nonzero(self.weights))
+
     def error(self, values: Array) -> float:
         """The standard error of the weighted mean."""
         off = self.weights * (values - self.mean(values))
@@ -204,6 +210,15 @@ def _temperature(rows: _Rows) -> Calibration:
         if abs(step - factor) <= 1e-10 * factor:
             break
         factor = step
+    enough = 1.0  # logits that tell all rows are not made larger than it takes to lose 1/n
+    while factor > enough and _core.along(zero, rows.z, factor, labels, rows.threads)[0] < rows.least:
+        middle = (enough * factor) ** 0.5
+        if middle - enough <= 1e-10 * enough:
+            factor = enough
+        elif _core.along(zero, rows.z, middle, labels, rows.threads)[0] < rows.least:
+            factor = middle
+        else:
+            enough = middle
     outputs = len(rows.z)
     return Calibration("temperature", factor * np.eye(outputs), np.zeros(outputs), 0.0, 0.0, 0.0, 0)
 
@@ -227,7 +242,7 @@ def _vector(rows: _Rows) -> Calibration:
     for _ in range(100):
         step = np.empty_like(point)
         along = pairs.direction(slope, step, rows.threads)
-        if not -along > 1e-15 * rows.weights.sum():  # about twice what is left, in nats
+        if not -along > 1e-15 * rows.weights.sum() or loss <= rows.least:  # about twice what is left, in nats
             break
         size = 1.0
         while size > 1e-8:
@@ -236,6 +251,13 @@ def _vector(rows: _Rows) -> Calibration:
                 break
             size /= 2
         else:
+            break
+        if moved_loss < rows.least:
+            low = 0.0
+            for _ in range(50):
+                middle = (low + size) / 2
+                low, size = (low, middle) if gradient(point + middle * step)[0] < rows.least else (middle, size)
+            point = point + size * step
             break
         pairs.remember(size * step, moved_slope - slope, rows.threads)
         point, loss, slope = point + size * step, moved_loss, moved_slope
@@ -260,6 +282,8 @@ def _own_curvature(rows: _Rows, point: Array) -> Array:
 def _matrix(rows: _Rows) -> Calibration:
     """The certified softmax regression on the logits, held near the vector map."""
     near = _vector(rows)
+    if float(np.sum(rows.losses(near) * rows.weights)) <= rows.least:
+        return near
     held = np.vstack([near.matrix.T, near.bias])
     total = float(rows.weights.sum())
     spread = np.append(np.einsum("kn,kn,n->k", rows.z, rows.z, rows.weights) / total, 1.0)
