@@ -383,7 +383,7 @@ COMMANDS = sorted(cli.commands)
 
 
 def test_the_commands_are_the_promised_ones() -> None:
-    assert COMMANDS == ["audit", "demo", "evaluate", "inspect", "predict", "softmax", "train"]
+    assert COMMANDS == ["audit", "demo", "evaluate", "explain", "inspect", "predict", "softmax", "train"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -15,10 +15,10 @@ import luce
 
 # From the foundations to the door; `_core` is the compiled extension, `__init__` what `import luce` says.
 LINE = [
-    "_core", "errors", "atomic_file", "container", "arrays", "functional", "features", "splits", "metrics",
+    "_core", "errors", "atomic_file", "container", "arrays", "functional", "features", "splits", "intervals", "metrics",
     "objective", "metric", "solver", "path", "inputs", "calibration", "conformal", "decision", "inference", "linear",
     "audit", "text_source", "delimited", "json_lines", "columnar", "reader", "cells", "table", "labels", "encoder",
-    "fitted", "model_file", "report", "classifier", "__init__", "cli", "__main__",
+    "fitted", "explain", "model_file", "report", "classifier", "__init__", "cli", "__main__",
 ]  # fmt: skip
 
 # Installed for files, frames, the terminal and the tests; a plain `import luce` must not wait for any of them.

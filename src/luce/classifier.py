@@ -16,6 +16,7 @@ from luce.conformal import Conformal
 from luce.decision import cheapest, costs_for_recall, costs_of, estimated_shares, shares_of, shifts
 from luce.encoder import Encoder
 from luce.errors import InputError, NotFittedError, warn
+from luce.explain import Explanation, explain
 from luce.fitted import Fitted, Label
 from luce.functional import available_threads
 from luce.labels import Labels, encode_labels, labels, labels_of
@@ -126,6 +127,24 @@ class Classifier:
         costs = self.fitted.costs
         best = probabilities.argmax(axis=1) if costs is None else cheapest(probabilities, costs)
         return np.asarray(self.classes_[best])
+
+    def explain(self, data: object, row: int = 0, against: Label | None = None) -> Explanation:
+        """Why the answer for a row (counted from 0) is this class and not another: what each column adds to the
+        difference of their logits, exactly.
+
+        against: the class to compare with, by default the most probable of the others. The parts of a category, of a
+        date, and of a missing cell are summed under their column. Raises InputError for a row that is not there.
+        """
+        table, fitted = Table.of(data), self.fitted
+        if not 0 <= row < table.rows:
+            raise InputError(f"there is no row {row}: {table.source} has {table.rows:,}, counted from 0")
+        one = take(table, np.array([row]))
+        p = self.predict_proba(one)
+        answer = fitted.classes.index(self.decide(p).tolist()[0])
+        if against is not None and against not in fitted.classes:
+            raise InputError(f"{against!r} is no class; there are {', '.join(map(repr, fitted.classes[:5]))}")
+        other = None if against is None else fitted.classes.index(against)
+        return explain(fitted, one, fitted.features(one), p, answer, other)
 
     def adjust_prior(self, shares: Mapping[Any, float] | Sequence[float] | NDArray[Any]) -> Classifier:
         """The same model for a population with other shares of the classes: p'_k in proportion to p_k s'_k / s_k.
@@ -336,7 +355,7 @@ def _fit(
             raise InputError("recall needs rows held out of each class: give costs instead, or more rows")
         costs = costs_for_recall(model.recall, p, truth, target.classes)
     coef = np.ascontiguousarray(point[:-1].T)
-    parts = (schema, encoder, coef, point[-1].copy(), calibration, conformal, costs)
+    parts = (schema, encoder, coef, point[-1].copy(), features.means(), calibration, conformal, costs)
     return Fitted(*parts, tuple(target.classes), name, facts)
 
 

@@ -1,4 +1,4 @@
-"""The command line: train, predict, evaluate, inspect, audit, softmax, demo; each calls one library function."""
+"""The command line: train, predict, evaluate, explain, inspect, audit, softmax, demo; each calls one function."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
+    from luce.explain import Explanation
     from luce.fitted import Fitted
     from luce.solver import Progress
     from luce.table import Schema, Table
@@ -296,6 +297,72 @@ def evaluate(
         click.echo(_json(to_json(report)))
     else:
         render(report, _console(), rows="evaluated")
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("data")
+@click.option("--row", type=click.IntRange(min=1), default=1, show_default=True, help="Which row, counted from 1.")
+@click.option(
+    "--against", metavar="CLASS", help="The class to compare with (default: the most probable of the others)."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+@encoding_option
+def explain(model: str, data: str, row: int, against: str | None, as_json: bool, encoding: str | None) -> None:
+    """Tell why MODEL gives a row of DATA its class and not another: what each column adds to the difference.
+
+    Example: luce explain patients.luce new.csv --row 2
+    """
+    import luce
+
+    classifier = luce.load(model)
+    table = _read(data, encoding)
+    if row > table.rows:
+        raise InputError(f"--row {row}: {data} has {table.rows:,} rows")
+    other = next((c for c in classifier.fitted.classes if str(c) == against), against)
+    found = classifier.explain(table, row - 1, other)
+    if as_json:
+        facts: dict[str, Any] = {
+            "answer": found.answer,
+            "other": found.other,
+            "probabilities": list(found.probabilities),
+        }
+        facts |= {"difference": found.difference, "base": found.base}
+        parts = [{"column": c.column, "value": c.value, "amount": c.amount} for c in found.contributions]
+        click.echo(_json(facts | {"contributions": json.loads(json.dumps(parts, default=str))}))
+        return
+    _show_explanation(found)
+
+
+def _show_explanation(found: Explanation) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    p, q = (f"{100 * share:.1f} %" for share in found.probabilities)
+    console = _console()
+    answer, other = inert(str(found.answer)), inert(str(found.other))
+    console.print(Text.assemble((answer, "bold green"), f" ({p}) and not ", (other, "bold"), f" ({q}):\n"))
+    table = Table(box=None, pad_edge=False)
+    for title in ("column", "value"):
+        table.add_column(title)
+    table.add_column("adds", justify="right")
+    table.add_column(Text(f"{'for ' + other[:8]:>12}│for {answer[:8]}"))
+    largest = max([abs(c.amount) for c in found.contributions] + [abs(found.base), 1e-300])
+    rows = [(inert(c.column), _cell(c.value), c.amount) for c in found.contributions[:SHOWN_COLUMNS]]
+    rest = found.contributions[SHOWN_COLUMNS:]
+    if rest:
+        rows.append((f"{len(rest)} more columns", "", sum(c.amount for c in rest)))
+    for name, value, amount in [*rows, ("an average row", "", found.base)]:
+        size = round(12 * min(abs(amount) / largest, 1.0))
+        bar = "█" * size
+        text = f"{bar:>12}│" if amount < 0 else f"{'':12}│{bar}"
+        table.add_row(name, value, f"{amount:+.2f}", Text(text, style="red" if amount < 0 else "green"))
+    table.add_row("together", "", f"{found.difference:+.2f}", "", style="bold")
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    return "missing" if value is None or value == "" else inert(str(value))[:24]
 
 
 @cli.command()

@@ -209,6 +209,15 @@ class Encoder:
         dates = [name for d in self.dates for name in d.names]
         return dense + values + dates + [name for c in self.categories for name in c.names]
 
+    @property
+    def columns(self) -> list[str]:
+        """The column of the table that each column of the features comes from, in order."""
+        parts = [(p.name, p.names) for p in self.numbers]
+        parts += [(d.name, p.names) for d in self.dates for p in (d.year, d.time)]
+        parts += [(v.name, v.names) for v in self.values] + [(d.name, d.names) for d in self.dates]
+        parts += [(c.name, c.names) for c in self.categories]
+        return [column for column, names in parts for _ in names]
+
     def _dense_plans(self) -> list[NumberPlan]:
         return [*self.numbers, *(p for d in self.dates for p in (d.year, d.time))]
 

@@ -120,6 +120,14 @@ class Features:
             self.__dict__["_energy"] = found
         return found
 
+    def means(self) -> Array:
+        """The mean of each column, (columns,)."""
+        dense = np.empty(0) if self.dense is None else self.dense.mean(axis=0, dtype=np.float64)
+        if self.indices is None:
+            return np.asarray(dense)
+        sums = np.bincount(self.indices, weights=self.values, minlength=self.sparse_columns)
+        return np.concatenate([dense, sums / self.rows])
+
     def hashes(self, seed: int, threads: int) -> NDArray[np.uint64]:
         """A hash of the numbers of each row; rows of equal numbers have equal ones, however they are stored."""
         out = np.empty(self.rows, dtype=np.uint64)

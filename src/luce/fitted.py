@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from luce.calibration import Calibration
 from luce.conformal import Conformal
 from luce.encoder import Encoder
+from luce.features import Features
 from luce.linear import linear_logits
 from luce.table import Schema, Table, parse
 
@@ -26,6 +27,7 @@ class Fitted:
     encoder: Encoder
     coef: NDArray[np.float64]  # (outputs, features); two classes have one output
     intercept: NDArray[np.float64]
+    means: NDArray[np.float64]  # (features,), of the training rows
     calibration: Calibration
     conformal: Conformal | None  # None where no row could be held out
     costs: NDArray[np.float64] | None  # (K, K), true class x answer; None where all mistakes cost the same
@@ -36,8 +38,19 @@ class Fitted:
     def logits(self, table: Table, threads: int) -> NDArray[np.float64]:
         """Calibrated, (n, outputs), for rows that fit the schema; a column named as the label may be there and is not
         read."""
-        features = self.encoder.transform(parse(table, self.schema, ignore={self.label} if self.label else set()))
-        return self.calibration.apply(linear_logits(features, self.coef, self.intercept, threads), threads)
+        return self.calibration.apply(linear_logits(self.features(table), self.coef, self.intercept, threads), threads)
+
+    def features(self, table: Table) -> Features:
+        return self.encoder.transform(parse(table, self.schema, ignore={self.label} if self.label else set()))
+
+    def calibrated_weights(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Weights (outputs, features) and intercepts (outputs,) whose logits are the calibrated ones."""
+        coef, intercept, maps = self.coef, self.intercept, self.calibration
+        if maps.kind == "none":
+            return coef, intercept
+        if len(coef) > 1:
+            coef, intercept = coef - coef.mean(axis=0), intercept - intercept.mean()
+        return np.einsum("kl,ld->kd", maps.matrix, coef), np.einsum("kl,l->k", maps.matrix, intercept) + maps.bias
 
     @property
     def class_shares(self) -> NDArray[np.float64]:

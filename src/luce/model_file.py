@@ -42,6 +42,8 @@ def save_fitted(fitted: Fitted, path: str | os.PathLike[str]) -> None:
     if fitted.calibration.rows:
         facts["calibration"] = calibration.to_json(fitted.calibration)
     arrays: dict[str, Any] = {"coef": fitted.coef, "intercept": fitted.intercept}
+    if fitted.means.any():
+        arrays["means"] = fitted.means
     if fitted.calibration.kind != "none":
         arrays |= {"calibration": fitted.calibration.matrix, "calibration_bias": fitted.calibration.bias}
     if fitted.conformal is not None:
@@ -88,7 +90,10 @@ def _fitted(arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Fitted:
         size = len(classes)
         if costs.dtype != np.float64 or costs.shape != (size, size) or not (costs >= 0).all():
             raise ModelFileError("its costs do not belong to its classes")
-    return Fitted(schema, encoder, coef, intercept, maps, sets, costs, classes, facts["label"], training)
+    means = arrays.get("means", np.zeros(len(encoder.names)))
+    if means.dtype != np.float64 or means.shape != (len(encoder.names),):
+        raise ModelFileError("its means do not belong to its columns")
+    return Fitted(schema, encoder, coef, intercept, means, maps, sets, costs, classes, facts["label"], training)
 
 
 def _training(facts: Any, classes: tuple[Label, ...]) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from luce.splits import kfold_of_groups
 
 FOLDS = 5
 FOLD_SHARE = 1e-4  # how near the fits in the folds come (see approach): far below the noise of a held-out loss;
-ENOUGH_ROWS = 10_000  # of fewer rows nearer, by the square of their share in this: their losses hang on single logits
+MUCH_WORK = 1e7  # multiplications in a pass; where it takes fewer, nearer in proportion: it costs little, and the
+# losses of few rows hang on single logits
 COMMON_SHARE = 1e-3  # of the fits that some of them start at
 STEP = 10.0**0.5  # from one strength to the next
 BEGIN = 6  # the first strength: a thousandth of the data's curvature, in factors of STEP
@@ -199,7 +200,7 @@ class _Search:
         if place not in self.losses:
             self.losses[place] = np.full(p.features.rows, np.nan)
             self.logits[place] = np.zeros((p.features.rows, p.outputs))
-        share = FOLD_SHARE * min(1.0, p.features.rows / ENOUGH_ROWS) ** 2
+        share = FOLD_SHARE * min(1.0, p.features.stored * p.outputs / MUCH_WORK)
         method, stopped = self._fit(fold.rest, place, share, fold.last or self._common(f, place))
         if stopped:
             return False

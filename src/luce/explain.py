@@ -1,0 +1,94 @@
+"""Why one class and not another: exact contributions of the columns of a table to a difference of logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from luce.errors import InputError
+from luce.features import Array, Features
+from luce.fitted import Fitted, Label
+from luce.table import Table
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What a column adds to the difference: its name, its cell as it was given, and the amount, on the logit."""
+
+    column: str
+    value: Any
+    amount: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why the answer is `answer` and not `other` for one row.
+
+    difference = logit of answer - logit of other, after calibration, = base + the sum of all contributions, exact but
+    for rounding. base: the difference for an average training row; contributions: by column, the largest first.
+    probabilities: (answer's, other's).
+    """
+
+    answer: Label
+    other: Label
+    probabilities: tuple[float, float]
+    difference: float
+    base: float
+    contributions: tuple[Contribution, ...]
+
+    def sentence(self, count: int = 3) -> str:
+        """The strongest reasons in words."""
+        for_it = [c for c in self.contributions if c.amount > 0][:count]
+        against = [c for c in self.contributions if c.amount < 0][:count]
+        p, q = (100 * share for share in self.probabilities)
+        said = f"{self.answer} ({p:.1f} %) and not {self.other} ({q:.1f} %)"
+        if for_it:
+            said += ", because of " + ", ".join(_shown(c) for c in for_it)
+        return said + (", against " + ", ".join(_shown(c) for c in against) if against else "")
+
+
+def explain(
+    fitted: Fitted, table: Table, features: Features, probabilities: Array, answer: int, other: int | None
+) -> Explanation:
+    """For a table of one row, its features, its probabilities (1, K), and the places of the answer and of the class
+    that it is set against: by default the most probable of the others."""
+    p = probabilities[0]
+    if other is None:
+        other = int(np.argsort(-np.where(np.arange(len(p)) == answer, -1.0, p), kind="stable")[0])
+    if other == answer:
+        raise InputError(f"the answer is {fitted.classes[answer]!r} itself: name another class to set it against")
+    coef, intercept = fitted.calibrated_weights()
+    if len(coef) == 1:  # the logit of the second class over the first
+        weights, bias = (coef[0], intercept[0]) if answer == 1 else (-coef[0], -intercept[0])
+    else:
+        weights, bias = coef[answer] - coef[other], intercept[answer] - intercept[other]
+    parts = weights * (dense_row(features) - fitted.means)
+    amounts: dict[str, float] = {}
+    for column, part in zip(fitted.encoder.columns, parts.tolist(), strict=True):
+        amounts[column] = amounts.get(column, 0.0) + part
+    base = float(np.sum(weights * fitted.means) + bias)
+    cells = table.frame.row(0, named=True)
+    found = [Contribution(column, cells.get(column), amount) for column, amount in amounts.items()]
+    found.sort(key=lambda c: -abs(c.amount))
+    return Explanation(
+        fitted.classes[answer], fitted.classes[other], (float(p[answer]), float(p[other])),
+        base + float(np.sum(parts)), base, tuple(found),
+    )  # fmt: skip
+
+
+def dense_row(features: Features) -> Array:
+    """The numbers of a single row, (columns,)."""
+    out = np.zeros(features.columns)
+    if features.dense is not None:
+        out[: features.dense_columns] = features.dense[0]
+    if features.indices is not None:
+        values = np.ones(len(features.indices)) if features.values is None else features.values
+        np.add.at(out, features.dense_columns + features.indices, values)
+    return out
+
+
+def _shown(c: Contribution) -> str:
+    value = "missing" if c.value is None or c.value == "" else c.value
+    return f"{c.column} {value} ({c.amount:+.2f})"
