@@ -1,0 +1,123 @@
+"""What steps with an L1 penalty are made of: whole curvatures, their updates, columns that stand out; against NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+from luce import _core
+from luce.features import Features
+
+Array = np.ndarray
+
+ENOUGH = 0.0
+"""Of what a round must gain: none, so that descend ends with its rounds."""
+
+
+def panel(rows: int, columns: int, seed: int = 0) -> Array:
+    """Numbers, a column of ones, zeros up to a multiple of 32."""
+    out = np.zeros((rows, (columns + 40) // 32 * 32), dtype=np.float32)
+    out[:, :columns] = np.random.default_rng(seed).normal(size=(rows, columns))
+    out[:, columns] = 1
+    return out
+
+
+def shares_of(rows: int, outputs: int, seed: int = 1) -> Array:
+    z = np.random.default_rng(seed).normal(size=(max(outputs, 2), rows))
+    p = np.exp(z) / np.exp(z).sum(axis=0)
+    return np.ascontiguousarray(p[:outputs])
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 3, 7])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (50, 4), (700, 33)])
+def test_a_whole_curvature_is_that_of_all_outputs(rows: int, columns: int, outputs: int) -> None:
+    """1e-5: sums of at most 128 products in float, 2^-24 each, then double."""
+    x, p = panel(rows, columns), shares_of(rows, outputs)
+    w = np.random.default_rng(2).uniform(0, 3, rows)
+    found = np.empty((outputs * (columns + 1),) * 2)
+    _core.whole_curvature(x, columns + 1, p, w, found, 2)
+    dense = x[:, : columns + 1].astype(float)
+    inner = np.einsum("ki,kl->ikl", p, np.eye(outputs)) - np.einsum("ki,li->ikl", p, p)
+    wanted = np.einsum("i,ia,ib,ikl->akbl", w, dense, dense, inner).reshape(found.shape)
+    assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
+    assert (found == found.T).all()
+    again = np.empty_like(found)
+    _core.whole_curvature(x, columns + 1, p, w, again, 1)
+    assert again.tobytes() == found.tobytes()
+
+
+def positive(n: int, seed: int = 0) -> Array:
+    a = np.random.default_rng(seed).normal(size=(n, n))
+    return a @ a.T + np.eye(n)
+
+
+@pytest.mark.parametrize("n", [1, 2, 17, 130])
+def test_an_update_is_that_of_bfgs(n: int) -> None:
+    rng = np.random.default_rng(n)
+    h, step = positive(n), rng.normal(size=n)
+    change = positive(n, 1) @ step
+    wanted = h - np.outer(h @ step, h @ step) / (step @ h @ step) + np.outer(change, change) / (step @ change)
+    found = h.copy()
+    assert _core.update_curvature(found, step, change)
+    assert np.abs(found - wanted).max() <= 1e-12 * np.abs(wanted).max()
+    assert np.abs(found @ step - change).max() <= 1e-11 * np.abs(change).max()  # what the update is for
+
+
+@pytest.mark.parametrize("change", [np.zeros(3), -np.ones(3), np.full(3, np.nan)])
+def test_a_change_that_shows_no_curvature_is_left_out(change: Array) -> None:
+    h = positive(3)
+    found = h.copy()
+    assert not _core.update_curvature(found, np.ones(3), change)
+    assert (found == h).all()
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("intercepts", [True, False])
+def test_the_model_of_a_matrix_is_minimised(outputs: int, intercepts: bool) -> None:
+    """Its subgradient has 0 in it: the slope is -l1 sign(w) where there is a weight, and at most l1 elsewhere. 1e-7:
+    200 rounds, each with conjugate gradients, leave less."""
+    columns = 6
+    size, rng = (columns + 1) * outputs, np.random.default_rng(0)
+    h, weights = positive(size), np.round(rng.normal(size=(columns, outputs)))
+    gradient, l1 = 5 * rng.normal(size=(columns + 1, outputs)), 4.0
+    d = np.empty((columns + 1, outputs))
+    _core.descend(h, weights, gradient, l1, intercepts, ENOUGH, 200, d)
+    slope = gradient + (h @ d.ravel()).reshape(d.shape)
+    at = weights + d[:-1]
+    has = at != 0
+    assert 0 < has.sum() < has.size
+    assert np.abs(slope[:-1][has] + l1 * np.sign(at[has])).max() <= 1e-7
+    assert np.abs(slope[:-1][~has]).max() <= l1 + 1e-7
+    assert np.abs(slope[-1]).max() <= 1e-7 if intercepts else not d[-1].any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("outputs", [1, 2, 5])
+def test_peaks_are_those_of_the_whole_product(outputs: int, dtype: type) -> None:
+    """Columns of many rows, of one, of none."""
+    rng = np.random.default_rng(0)
+    dense = rng.normal(size=(40, 300)) * (rng.random((40, 300)) < 0.04)
+    x = scipy.sparse.csr_array(dense.astype(dtype))
+    assert {0, 1, 2} <= set(np.count_nonzero(dense, axis=0).tolist())
+    features = Features(40, None, x.indptr.astype(np.int64), x.indices.astype(np.int32), x.data, 300)
+    r = rng.normal(size=(outputs, 40))
+    peak, excess = np.empty(300), np.empty(300)
+    features.row_space.peaks(r, 0.5, peak, excess, 2)
+    product = np.abs(x.toarray().astype(float).T @ r.T)
+    assert peak == pytest.approx(product.max(axis=1), abs=1e-14)
+    assert excess == pytest.approx((np.maximum(product - 0.5, 0) ** 2).sum(axis=1), abs=1e-13)
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    x, p, w = panel(5, 3), shares_of(5, 2), np.ones(5)
+    for call in (
+        lambda: _core.whole_curvature(x, 4, p, w, np.empty((7, 7)), 1),
+        lambda: _core.whole_curvature(x, 4, p, np.ones(4), np.empty((8, 8)), 1),
+        lambda: _core.whole_curvature(np.zeros((5, 4), dtype=np.float32), 4, p, w, np.empty((8, 8)), 1),
+        lambda: _core.update_curvature(np.eye(3), np.ones(2), np.ones(3)),
+        lambda: _core.descend(np.eye(5), np.ones((2, 2)), np.ones((3, 2)), 1.0, True, 0.0, 9, np.empty((3, 2))),
+        lambda: _core.descend(np.eye(6), np.ones((2, 2)), np.ones((2, 2)), 1.0, True, 0.0, 9, np.empty((3, 2))),
+    ):
+        with pytest.raises(ValueError, match=r"must|for each|of its size"):
+            call()
