@@ -9,7 +9,7 @@
 namespace luce {
 namespace {
 
-constexpr Index PARTS = 8;    // columns are cut into so many parts, each with a result of its own
+constexpr Index PARTS = 8;    // columns are cut into at most so many parts, each with a result of its own
 constexpr Index EACH = 4096;  // rows or columns that a thread takes at a time
 
 Index width_of(int outputs) { return outputs == 1 ? 1 : (outputs + 3) / 4 * 4; }
@@ -62,12 +62,13 @@ std::vector<double> RowSpace::by_row(const double* a, int outputs, Index width, 
 
 void RowSpace::product(const double* a, int outputs, double* z, int threads) const {
     const Index width = width_of(outputs), stored = starts_.back();
+    const Index parts = std::clamp<Index>(stored / (4 * rows_), 2, PARTS);  // results must cost little beside products
     const std::vector<double> turned = by_row(a, outputs, width, threads);
-    std::vector<double> sums(PARTS * rows_ * width);
-    parallel_for(PARTS, stored * width < 200'000 ? 1 : threads, [&](Index part) {
+    std::vector<double> sums(parts * rows_ * width);
+    parallel_for(parts, stored * width < 200'000 ? 1 : threads, [&](Index part) {
         const auto cut = [&](Index p) {
-            const auto at = std::lower_bound(starts_.begin(), starts_.end(), stored * p / PARTS);
-            return p == PARTS ? shared() : static_cast<Index>(at - starts_.begin());
+            const auto at = std::lower_bound(starts_.begin(), starts_.end(), stored * p / parts);
+            return p == parts ? shared() : static_cast<Index>(at - starts_.begin());
         };
         double* sum = &sums[part * rows_ * width];
         const Index first = cut(part), end = cut(part + 1);
@@ -80,7 +81,7 @@ void RowSpace::product(const double* a, int outputs, double* z, int threads) con
         for (Index i = g * EACH; i < std::min(rows_, (g + 1) * EACH); ++i)
             for (int k = 0; k < outputs; ++k) {
                 double sum = alone_[i] * turned[i * width + k];
-                for (Index p = 0; p < PARTS; ++p) sum += sums[(p * rows_ + i) * width + k];
+                for (Index p = 0; p < parts; ++p) sum += sums[(p * rows_ + i) * width + k];
                 z[k * rows_ + i] = sum;
             }
     });

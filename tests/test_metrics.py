@@ -186,6 +186,170 @@ def test_float32_probabilities_are_scored_in_float64() -> None:
     assert metrics.log_loss(truth, p, [0, 1, 2]) == metrics.log_loss(truth, p.astype(np.float64), [0, 1, 2])
 
 
+# --- ranks, agreement and calibration ----------------------------------------
+
+
+def problem(size: int, seed: int, decimals: int | None = None, absent: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Labels drawn from probabilities, these rounded to make ties; `absent` leaves the last class without a row."""
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.full(size, 0.8), 400)
+    codes = np.minimum((p.cumsum(axis=1) <= rng.random((400, 1))).sum(axis=1), size - 1 - absent)
+    if decimals is not None:
+        p = np.floor(p * 10**decimals) / 10**decimals
+        p[:, 0] = np.abs(1.0 - p[:, 1:].sum(axis=1))
+    return codes, p
+
+
+every_problem = pytest.mark.parametrize(
+    ("size", "decimals", "absent"), [(2, None, False), (2, 1, False), (5, None, False), (5, 1, False), (5, 2, True)]
+)
+
+
+@every_kind
+@every_seed
+def test_agreement_equals_scikit_learn(kind: str, seed: int) -> None:
+    truth, guess, _ = drawn(kind, seed)
+    assert metrics.matthews(truth, guess) == pytest.approx(oracle.matthews_corrcoef(truth, guess), rel=1e-11)
+    assert metrics.kappa(truth, guess) == pytest.approx(oracle.cohen_kappa_score(truth, guess), rel=1e-11)
+    assert metrics.kappa(truth, guess) != pytest.approx(metrics.matthews(truth, guess), rel=1e-9)
+    micro = metrics.precision_recall_f1(truth, guess).micro()
+    want = oracle.precision_recall_fscore_support(truth, guess, average="micro")[:3]
+    assert (micro.precision, micro.recall, micro.f1) == pytest.approx(want, rel=REL)
+    assert micro.f1 == metrics.accuracy(truth, guess)
+
+
+def test_agreement_where_it_is_undefined() -> None:
+    assert metrics.matthews([1, 1], [1, 1]) == 0.0 == metrics.matthews([0, 1], [1, 1])
+    assert math.isnan(metrics.kappa([1, 1], [1, 1])) and metrics.kappa([0, 1], [1, 1]) == 0.0
+    assert metrics.matthews([0, 1], [1, 0]) == -1.0 == metrics.kappa([0, 1], [1, 0])
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_top_k_accuracy_equals_scikit_learn(k: int) -> None:
+    codes, p = problem(5, 1)
+    want = oracle.top_k_accuracy_score(codes, p, k=k, labels=range(5))
+    assert metrics.top_k_accuracy(codes, p, range(5), k) == pytest.approx(want, rel=REL)
+
+
+def test_top_k_accuracy_counts_ties_against_the_row() -> None:
+    p = [[0.4, 0.4, 0.2]]
+    assert [metrics.top_k_accuracy([0], p, [0, 1, 2], k) for k in (1, 2, 3)] == [0.0, 1.0, 1.0]
+
+
+@every_problem
+@every_seed
+def test_curves_and_areas_equal_scikit_learn(size: int, decimals: int | None, absent: bool, seed: int) -> None:
+    codes, p = problem(size, seed, decimals, absent)
+    areas, precise = (f(codes, p, range(size)) for f in (metrics.roc_auc, metrics.average_precision))
+    if absent:
+        assert np.isnan([areas[-1], precise[-1]]).all()
+    for k in range(size - absent):
+        own = codes == k
+        roc, curve = (f(codes, p, range(size), k) for f in (metrics.roc_curve, metrics.precision_recall_curve))
+        ours = (roc.false_positive_rate, roc.true_positive_rate, roc.thresholds)
+        for got, want in zip(ours, oracle.roc_curve(own, p[:, k], drop_intermediate=False), strict=True):
+            np.testing.assert_allclose(got, want, rtol=REL)
+        theirs = oracle.precision_recall_curve(own, p[:, k])
+        for got, want in zip((curve.precision, curve.recall, curve.thresholds), theirs, strict=True):
+            np.testing.assert_allclose(got, want, rtol=REL)
+        assert areas[k] == pytest.approx(oracle.roc_auc_score(own, p[:, k]), rel=REL)
+        assert precise[k] == pytest.approx(oracle.average_precision_score(own, p[:, k]), rel=REL)
+
+
+def test_an_area_needs_both_sides_and_ties_count_half() -> None:
+    assert np.isnan(metrics.roc_auc([0, 0], [[0.5, 0.5]] * 2, [0, 1])).all()
+    assert metrics.roc_auc([0, 1], [[0.5, 0.5]] * 2, [0, 1]).tolist() == [0.5, 0.5]
+    assert metrics.average_precision([0, 0], [[0.5, 0.5]] * 2, [0, 1])[0] == 1.0
+
+
+def binned(codes: np.ndarray, p: np.ndarray, bins: int) -> np.ndarray:
+    """The forecasts with each replaced by the mean of its bin, the bins read from `reliability`."""
+    out = np.empty_like(p)
+    for k in range(p.shape[1]):
+        bars = metrics.reliability(codes, p, range(p.shape[1]), k, bins=bins)
+        out[:, k] = bars.probability[np.searchsorted(bars.most, p[:, k])]
+    return out
+
+
+@every_problem
+def test_the_parts_of_the_brier_score(size: int, decimals: int | None, absent: bool) -> None:
+    codes, p = problem(size, 3, decimals, absent)
+    got = metrics.brier_split(codes, p, range(size), bins=10)
+    want = np.square(binned(codes, p, 10) - np.eye(size)[codes]).sum(axis=1).mean()
+    assert got.calibration + got.refinement == pytest.approx(want, rel=REL)
+    assert got.calibration + got.refinement + got.within == pytest.approx(metrics.brier(codes, p, range(size)), rel=REL)
+    tilted = metrics.brier_split(codes, 0.5 * p + 0.5 / size, range(size), bins=10)
+    assert tilted.refinement == pytest.approx(got.refinement, rel=REL)  # the bins are the same, so are the shares
+    if decimals is None:  # rounding down spoils the calibration itself
+        assert tilted.calibration > 3 * got.calibration
+
+
+def test_reliability_bins_by_hand() -> None:
+    p = np.array([0.1, 0.1, 0.1, 0.3, 0.8, 0.9])
+    got = metrics.reliability([0, 0, 1, 0, 1, 1], np.column_stack([1 - p, p]), [0, 1], 1, bins=3)
+    # Ranks 2 and 4 would cut; rank 2 lies among equal probabilities, so that cut falls below all of them.
+    assert got.count.tolist() == [4, 2] and got.class_ == 1
+    assert got.observed.tolist() == [0.25, 1.0] and got.probability == pytest.approx([0.15, 0.85])
+    assert (got.least.tolist(), got.most.tolist()) == ([0.1, 0.8], [0.3, 0.9])
+    assert got.low[1] == pytest.approx(0.025**0.5) and got.high[1] == 1.0
+    top = metrics.reliability([0, 0, 1, 0, 1, 1], np.column_stack([1 - p, p]), [0, 1], bins=1)
+    assert top.class_ is None and top.observed.tolist() == [5 / 6]
+
+
+def test_equal_mass_bins_hold_equal_counts() -> None:
+    codes, p = problem(5, 9)
+    assert set(metrics.reliability(codes, p, range(5), bins=15).count.tolist()) == {26, 27}
+
+
+def test_ece_by_hand() -> None:
+    rows = [[0.2, 0.8]] * 10
+    truth = [1] * 6 + [0] * 4
+    assert metrics.ece(truth, rows, [0, 1], debiased=False) == pytest.approx(0.2, rel=1e-12)
+    assert metrics.ece(truth, rows, [0, 1]) == pytest.approx(math.sqrt(0.04 - 0.24 / 9), rel=1e-12)
+    assert metrics.classwise_ece(truth, rows, [0, 1]) == pytest.approx(math.sqrt(0.04 - 0.24 / 9), rel=1e-12)
+    assert math.isnan(metrics.ece([1], [[0.2, 0.8]], [0, 1]))
+
+
+@pytest.mark.parametrize("chosen", [metrics.ece, metrics.classwise_ece])
+def test_the_debiased_error_of_calibrated_forecasts_is_near_zero(chosen: Any) -> None:
+    plain, debiased, tilted = [], [], []
+    for seed in range(60):
+        codes, p = problem(5, 100 + seed)
+        plain.append(chosen(codes, p, range(5), debiased=False))
+        debiased.append(chosen(codes, p, range(5)))
+        tilted.append(chosen(codes, 0.5 * p + 0.1, range(5)))
+    # Chance alone gives the plain error about sqrt(o (1 - o) bins / n) = 0.07; the debiased one has half its mass at 0.
+    assert np.median(debiased) < 0.02 < 0.05 < np.median(plain), "the plain error is the fault that this must see"
+    assert np.median(tilted) > 0.05
+
+
+def test_the_order_of_the_rows_changes_no_bit_of_ranks_and_bins() -> None:
+    codes, p = problem(5, 8, 1)
+    order = np.random.default_rng(2).permutation(len(codes))
+    for metric in (metrics.roc_auc, metrics.average_precision, metrics.ece, metrics.classwise_ece, metrics.brier_split):
+        assert np.array_equal(metric(codes, p, range(5)), metric(codes[order], p[order], range(5))), metric
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda y, p: metrics.top_k_accuracy(y, p, [0, 1, 2], 0), "k is 0: give a whole number of at least 1"),
+        (lambda y, p: metrics.top_k_accuracy(y, p, [0, 1, 2], 4), "k is 4, but there are 3 classes"),
+        (lambda y, p: metrics.roc_curve(y, p, [0, 1, 2], 3), "class_ 3 is not among the 3 classes"),
+        (lambda y, p: metrics.roc_curve(y, p, [0, 1, 2], True), "class_ True is not among the 3 classes"),
+        (lambda y, p: metrics.roc_curve(y, p, [0, 1, 2], 2), "class 2 has 0 of 2 rows"),
+        (lambda y, p: metrics.precision_recall_curve(y, p, [0, 1, 2], 2), "class 2 has no row"),
+        (lambda y, p: metrics.ece(y, p, [0, 1, 2], bins=0), "bins is 0: give a whole number of at least 1"),
+        (lambda y, p: metrics.reliability(y, p, [0, 1, 2], level=0), "level is 0: give a number between 0 and 1"),
+        (lambda y, p: metrics.difference(y, p, p[:, :2], [0, 1, 2]), "probabilities have the shape (2, 2)"),
+    ],
+)
+def test_bad_arguments_of_ranks_and_bins_are_refused(call: Any, said: str) -> None:
+    with pytest.raises(InputError) as error:
+        call([0, 1], np.full((2, 3), 1 / 3))
+    assert said in one_line(error)
+
+
 # --- labels ------------------------------------------------------------------
 
 

@@ -35,8 +35,9 @@ BOYD = "logit, binomial standard error (Boyd et al.)"
 MATCHED = "matched shares (Agresti-Min)"
 
 _SETTLED = 1e-15  # a factor of the continued fraction this near to 1 changes nothing
-_TERMS = 100_000  # of the continued fraction; about the square root of a + b are needed
-_STEPS = 200  # of the search for a quantile; Newton's method needs about 8
+_TERMS = 100_000  # of the continued fraction; near the mean about the square root of a + b are needed
+_STEPS = 100  # of the search for a quantile; Newton's method needs about 8
+_NEAR = 1e-12  # a relative step of Newton's method after which what is left is rounding
 _TINY = 1e-300  # Lentz's stand-in for a zero below the line
 _CELLS = 2_000_000  # counts that a block of bootstrap draws may hold
 _HALF_LOG_TAU = 0.5 * math.log(2.0 * math.pi)
@@ -100,7 +101,7 @@ def beta_quantile(q: float, a: Floats, b: Floats) -> Floats:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             step = x - miss * x * (1.0 - x) / _beta_power(x, a, b)
         after = np.where((step >= low) & (step <= high), step, 0.5 * (low + high))  # false for NaN as well
-        still = bool((np.abs(after - x) <= 4e-16 * x).all())
+        still = bool((np.abs(after - x) <= _NEAR * x).all())
         x = after
         if still:
             break
@@ -112,9 +113,14 @@ def _beta_power(x: Floats, a: Floats, b: Floats) -> Floats:
     total = a + b
     off = x * total - a
     with np.errstate(divide="ignore"):  # ln 0 = -inf is right at both ends
-        exponent = a * np.log1p(np.maximum(off / a, -1.0)) + b * np.log1p(np.maximum(-off / b, -1.0))
+        exponent = a * _log_ratio(x * total, a, off) + b * _log_ratio((1.0 - x) * total, b, -off)
     exponent += _stirling_error(total) - _stirling_error(a) - _stirling_error(b)
     return np.asarray(np.sqrt(a * b / (2.0 * math.pi * total)) * np.exp(exponent))
+
+
+def _log_ratio(above: Floats, below: Floats, off: Floats) -> Floats:
+    # ln(above / below), where off = above - below is known more exactly when the two are near
+    return np.where(off < -0.5 * below, np.log(above / below), np.log1p(np.maximum(off / below, -0.5)))
 
 
 def _stirling_error(z: Floats) -> Floats:
@@ -158,7 +164,8 @@ def exact_ends(hits: NDArray[Any], rows: NDArray[Any], level: float = 0.95) -> t
     """
     tail = (1.0 - checked_level(level)) / 2.0
     good, whole = np.asarray(hits, dtype=np.float64), np.asarray(rows, dtype=np.float64)
-    return _lower_end(tail, good, whole), 1.0 - _lower_end(tail, whole - good, whole)
+    ends = _lower_end(tail, np.concatenate([good, whole - good]), np.concatenate([whole, whole]))
+    return ends[: len(good)], 1.0 - ends[len(good) :]
 
 
 def _lower_end(tail: float, hits: Floats, rows: Floats) -> Floats:
