@@ -426,7 +426,7 @@ def test_the_demo_gives_three_results_in_ten_seconds(luce: Run) -> None:
     started = time.monotonic()
     out = good(luce("demo")).out
     assert time.monotonic() - started < 10
-    accuracies = [float(share) for share in re.findall(r"accuracy (\d+\.\d) %", out)]
+    accuracies = [float(share) for share in re.findall(r"accuracy (\d+\.\d) % \(", out)]
     assert len(accuracies) == 2
     assert min(accuracies) > 90  # both are easy; a majority guess has 63 % and 10 %
     assert "answer: 판다 (panda) at 66.4" in out

@@ -25,7 +25,7 @@ REL = 1e-12  # sums of n <= 2,000 terms of one sign: n * 2^-53 = 2.2e-13 relativ
 
 JSON_KEYS = {
     "rows", "classes", "accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "log_loss",
-    "per_class", "confusion", "baseline", "precision_weighted", "recall_weighted",
+    "per_class", "confusion", "baseline", "precision_weighted", "recall_weighted", "intervals",
 }  # fmt: skip
 
 
@@ -140,7 +140,10 @@ def test_json_holds_the_agreed_keys_and_the_same_numbers() -> None:
     made = to_json(report)
     assert set(made) == JSON_KEYS
     assert json.loads(json.dumps(made, allow_nan=False)) == made
-    for key in JSON_KEYS - {"classes", "per_class", "confusion", "baseline"}:
+    for name, interval in made["intervals"].items():
+        assert interval["low"] <= interval["value"] <= interval["high"]
+        assert interval["value"] == made.get(name, interval["value"])
+    for key in JSON_KEYS - {"classes", "per_class", "confusion", "baseline", "intervals"}:
         assert made[key] == getattr(report, key)
     assert made["classes"] == ["no", "yes"] and made["confusion"] == [list(row) for row in report.confusion]
     first = report.per_class[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from luce import metrics
 from luce.errors import InputError
+from luce.intervals import Interval
 from luce.metrics import Averages, Classes, ClassScores, Label
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Report:
     per_class: tuple[ClassRow, ...]
     confusion: tuple[tuple[int, ...], ...]
     baseline: Baseline
+    intervals: Mapping[str, Interval]  # of 95 %, by the names of luce.metrics.measure
 
 
 def evaluate(
@@ -102,6 +104,7 @@ def evaluate(
         per_class=_class_rows(scores),
         confusion=tuple(map(tuple, metrics.confusion(y_true, predicted, classes).tolist())),
         baseline=_baseline(scores, class_shares),
+        intervals=metrics.measure(y_true, probabilities, classes, predicted=predicted),
     )
 
 
@@ -134,7 +137,13 @@ def to_json(report: Report) -> dict[str, Any]:
             "accuracy": report.baseline.accuracy,
             "log_loss": _finite(report.baseline.log_loss),
         },
+        "intervals": {name: _interval_json(interval) for name, interval in report.intervals.items()},
     }
+
+
+def _interval_json(interval: Interval) -> dict[str, Any]:
+    numbers = {name: _finite(getattr(interval, name)) for name in ("value", "low", "high")}
+    return numbers | {"how": interval.how}
 
 
 def render(report: Report, console: Console, rows: str = "held out") -> None:
@@ -144,6 +153,7 @@ def render(report: Report, console: Console, rows: str = "held out") -> None:
     """
     for line in _headline(report, console, rows):
         console.print(line)
+    console.print(_intervals(report), style="dim", markup=False, highlight=False)
     if math.isinf(report.log_loss):
         console.print(INFINITE, style="bold red", markup=False, highlight=False)
     hidden = _print_classes(report, console)
@@ -275,6 +285,12 @@ def _headline(report: Report, console: Console, rows: str) -> list[Text]:
         else:
             lines.append(part)
     return lines
+
+
+def _intervals(report: Report) -> str:
+    accuracy, loss = report.intervals["accuracy"], report.intervals["log_loss"]
+    said = f"95 % intervals: accuracy {_percent(accuracy.low)} to {_percent(accuracy.high)}"
+    return said + (f", log loss {_nats(loss.low)} to {_nats(loss.high)}" if math.isfinite(loss.high) else "")
 
 
 def _notes(report: Report, hidden: list[str]) -> list[str]:
