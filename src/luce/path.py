@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from luce import _core
 from luce.features import Array, Features
 from luce.objective import Objective
-from luce.solver import Method, Solution, Start, approach, minimise
+from luce.solver import Ended, Method, Solution, Start, approach, ended, minimise
 from luce.splits import kfold_of_groups
 
 FOLDS = 5
-FOLD_SHARE = 1e-4  # how near the fits in the folds come (see approach): far below the noise of a held-out loss;
-MUCH_WORK = 1e7  # multiplications in a pass; where it takes fewer, nearer in proportion: it costs little, and the
-# losses of few rows hang on single logits
+FOLD_SHARE = 1e-4  # how near the fits in the folds come (see approach): far below the noise of a held-out loss
+MUCH_WORK = 1e7  # multiplications in a pass; with fewer they come nearer, as losses of few rows hang on single logits
 COMMON_SHARE = 1e-3  # of the fits that some of them start at
 STEP = 10.0**0.5  # from one strength to the next
 BEGIN = 6  # the first strength: a thousandth of the data's curvature, in factors of STEP
@@ -42,11 +41,11 @@ class Path:
     strengths: l2 from strong to weak; scores: mean log loss of the held-out rows, in nats; errors: standard error of
     each score; difference_errors: that of its difference from the best, row by row; folds: how many of the folds were
     scored: fewer where those made clear that it is not the best, and then the score is that of the best plus the
-    difference on the rows of these folds; chosen: the index of the strength
-    taken: the best score, or by the one-standard-error rule the strongest penalty whose score exceeds the best by at
-    most one standard error of the difference. held_out: the logits of every row from the fit that did not see it, at
-    the chosen strength, (rows, outputs); scored: the rows that count, (rows,); left_out: how many with weight were not
-    scored, as their class had none outside their fold. Standard errors count equal rows as one.
+    difference on the rows of these folds; chosen: the index of the strength taken: the best score, or by the
+    one-standard-error rule the strongest penalty whose score exceeds the best by at most one standard error of the
+    difference. held_out: the logits of every row from the fit that did not see it, at the chosen strength, (rows,
+    outputs); scored: the rows that count, (rows,); left_out: how many with weight were not scored, as their class had
+    none outside their fold. Standard errors count equal rows as one.
     """
 
     strengths: Array
@@ -147,7 +146,7 @@ class Fold:
     scored: NDArray[np.bool_]
     rest: Problem
     left: NDArray[np.int64]
-    last: Method | None = None
+    last: Ended | None = None
 
 
 class _Search:
@@ -178,7 +177,7 @@ class _Search:
         self.logits: dict[int, Array] = {}  # at the places that still count
         self.done: dict[int, int] = {}  # how many folds are scored
         self.best = 0
-        self.common: dict[tuple[int, int], tuple[Method | None, NDArray[np.int64]]] = {}
+        self.common: dict[tuple[int, int], tuple[Ended | None, NDArray[np.int64]]] = {}
 
     def _without(self, rows: NDArray[np.int64]) -> Array:
         rest = self.weights.copy()
@@ -191,7 +190,7 @@ class _Search:
     def start(self) -> Start | None:
         """Where a fit of all rows may start: the last one to rows of all classes."""
         whole = (fold.last for fold in self.folds if len(fold.left) == self.problem.classes)
-        return next((method.resume() for method in whole if method is not None), None)
+        return next((last.start for last in whole if last is not None), None)
 
     def score(self, place: int) -> bool:
         """One fold more. False if time ran out, or the penalty is so weak that the fit finds no end."""
@@ -204,22 +203,21 @@ class _Search:
         method, stopped = self._fit(fold.rest, place, share, fold.last or self._common(f, place))
         if stopped:
             return False
-        fold.last = method
+        fold.last = ended(method)
         z = with_absent(np.ascontiguousarray(method.logits[:, rows].T), p.classes, fold.left, ABSENT)
         self.logits[place][rows] = z
         self.losses[place][rows] = np.where(fold.scored, row_losses(z, p.codes[rows]), np.nan)
         self.done[place] = f + 1
         return True
 
-    def _fit(self, rest: Problem, place: int, share: float, near: Method | None) -> tuple[Method, str]:
+    def _fit(self, rest: Problem, place: int, share: float, near: Ended | None) -> tuple[Method, str]:
         left = None if self.end is None else max(self.end - time.monotonic(), 1e-9)
-        start = None if near is None else near.resume()
-        method, stopped = approach(rest.objective(self.strength(place)), share, start, left, near)
+        method, stopped = approach(rest.objective(self.strength(place)), share, near, left)
         if stopped == "interrupted":
             raise KeyboardInterrupt
         return method, stopped
 
-    def _common(self, f: int, place: int) -> Method | None:
+    def _common(self, f: int, place: int) -> Ended | None:
         """A rough fit to two folds, from which the folds start that hold none of their rows out; None if there is none
         with the classes of the fold."""
         pair = next((pair for pair in ((0, 1), (2, 3)) if f not in pair and pair[1] < len(self.folds)), None)
@@ -229,9 +227,9 @@ class _Search:
             others = np.concatenate([fold.rows for i, fold in enumerate(self.folds) if i not in pair])
             rest, left = replace(self.problem, weights=self._without(others)).present()
             fitted = len(left) > 1 and self._fit(rest, place, COMMON_SHARE, None)
-            self.common[pair] = (fitted[0] if fitted and not fitted[1] else None), left
-        method, left = self.common[pair]
-        return method if np.array_equal(left, self.folds[f].left) else None
+            self.common[pair] = (ended(fitted[0]) if fitted and not fitted[1] else None), left
+        last, left = self.common[pair]
+        return last if np.array_equal(left, self.folds[f].left) else None
 
     def score_all(self, place: int) -> bool:
         """The folds that are still open; all of them, where the logits are gone."""

@@ -114,6 +114,14 @@ class ColumnPoint:
 Start: TypeAlias = Array | RowPoint | ColumnPoint
 
 
+@dataclass(frozen=True)
+class Ended:
+    """Where a fit has ended, and the curvature that it had taken last, if it takes any."""
+
+    start: Start
+    metric: Metric | None = None
+
+
 class Method(Protocol):
     """A way to the minimum. value: P where it is; logits there; passes: how often X was read."""
 
@@ -155,7 +163,7 @@ def minimise(
     Ctrl-C and time_limit (seconds) end it at the best point so far, which the certificate marks.
     """
     began = time.monotonic()
-    method, stopped = _begun(objective, start, time_limit)
+    method, stopped = _begun(objective, None if start is None else Ended(start), time_limit)
     proven: Gap | None = None
 
     def near(rough: float) -> bool:
@@ -176,27 +184,31 @@ def minimise(
 def approach(
     objective: Objective,
     share: float,
-    start: Start | None = None,
+    near: Ended | None = None,
     time_limit: float | None = None,
-    beside: Method | None = None,
 ) -> tuple[Method, str]:
     """Goes until the gap is about `share` of what is lost when nothing is known but the shares of the classes, without
     a proof; also why it stopped early, or "".
 
-    beside: where a fit to a near objective, of the same features and classes, has ended: its curvature is taken over.
+    near: where a fit to a near objective, of the same features and classes, has ended: it goes on from there.
     """
     end = None if time_limit is None else time.monotonic() + time_limit
-    method, stopped = _begun(objective, start, time_limit, beside)
+    method, stopped = _begun(objective, near, time_limit)
     enough = share * objective.known_loss
 
-    def near(rough: float) -> bool:
+    def close(rough: float) -> bool:
         if not rough <= enough or not objective.intercept:
             return rough <= enough
         slope = method.intercept_slope()
         correction = objective.intercept_correction(method.logits, slope)
         return correction is not None and rough + float(np.sum(correction * slope)) <= enough
 
-    return method, stopped or _go(method, near, end)
+    return method, stopped or _go(method, close, end)
+
+
+def ended(method: Method) -> Ended:
+    """What a near fit may go on from; what else the method holds may go."""
+    return Ended(method.resume(), method.metric if isinstance(method, QuasiNewton) else None)
 
 
 def _go(method: Method, near: Callable[[float], bool], end: float | None, progress: Progress | None = None) -> str:
@@ -217,14 +229,12 @@ def _go(method: Method, near: Callable[[float], bool], end: float | None, progre
     return "no further step"
 
 
-def _begun(
-    objective: Objective, start: Start | None, time_limit: float | None, beside: Method | None = None
-) -> tuple[Method, str]:
+def _begun(objective: Objective, near: Ended | None, time_limit: float | None) -> tuple[Method, str]:
     """The method at its start; and whether a fit to some rows was stopped on the way there, which ends the whole."""
-    stopped = ""
+    stopped, start, metric = "", None if near is None else near.start, None if near is None else near.metric
     if start is None:
         start, stopped = _start_of_some_rows(objective, time_limit)
-    method = _method(objective, start, beside)
+    method = _method(objective, start, metric)
     if stopped:  # it may not have come far
         method = min(method, _method(objective, None), key=lambda m: m.value)
     return method, stopped
@@ -243,14 +253,14 @@ def _start_of_some_rows(o: Objective, time_limit: float | None) -> tuple[Start |
     return (None if early else part.point()), ""
 
 
-def _method(o: Objective, start: Start | None, beside: Method | None = None) -> Method:
+def _method(o: Objective, start: Start | None, metric: Metric | None = None) -> Method:
     if o.l1 and o.features.dense is None and (o.features.columns + 1) * o.outputs > ProximalNewton.MATRIX:
         return WorkingColumns(o, start)
     if o.l1:
         return ProximalNewton(o, start)
     if o.features.wide and o.prior is None:
         return RowSteps(o, start)
-    return QuasiNewton(o, start, beside.metric if isinstance(beside, QuasiNewton) else None)
+    return QuasiNewton(o, start, metric)
 
 
 def _certificate(o: Objective, final: Gap, passes: int, seconds: float, stopped: str) -> Certificate:
