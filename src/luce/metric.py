@@ -141,7 +141,7 @@ class Metric:
             return
         basis, weights = _class_directions(z, scale, o.classes, o.threads)
         blocks = weights if self.parts and self._affordable(len(rows)) else weights.max(axis=0, keepdims=True)
-        factors = np.empty((len(blocks), size, size))
+        factors = np.zeros((len(blocks), size, size))  # lower triangles; the rest is not written
         _core.curvature_factors(x, size, blocks, ridge, factors, o.threads)
         diagonal = np.empty((o.outputs, 0))
         if len(self.rest):
@@ -151,7 +151,7 @@ class Metric:
 
     def _take_coupled(self, x: NDArray[np.float32], logits: Array, scale: Array, ridge: Array) -> None:
         o, m = self.objective, self.objective.outputs - 1
-        factor = np.empty((m * len(self.columns),) * 2)
+        factor = np.zeros((m * len(self.columns),) * 2)
         _core.coupled_factor(x, len(self.columns), softmax(logits, axis=0), scale, ridge, factor, o.threads)
         basis = np.eye(o.outputs)
         basis[-1] = -1.0
