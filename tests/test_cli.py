@@ -113,7 +113,8 @@ def test_costs_and_a_wanted_recall_change_the_answers_and_sets_are_a_column(luce
     data = written(orders(400), "csv", "orders")
     answers = {}
     for name, options in {"plain": [], "dear": ["--cost", "gone=20"], "found": ["--recall", "gone=0.9"]}.items():
-        good(luce("train", data, "--label", "label", "--out", f"{name}.luce", *options))
+        told = good(luce("train", data, "--label", "label", "--out", f"{name}.luce", *options)).out
+        assert ("least expected cost" in told) == bool(options)
         rows = list(csv.DictReader(good(luce("predict", f"{name}.luce", data, "--coverage", 0.9)).out.splitlines()))
         answers[name] = [row["prediction"] for row in rows]
         assert all(max(classes_of(row), key=lambda c: float(row[f"p:{c}"])) in row["set"].split("|") for row in rows)

@@ -15,9 +15,9 @@ import luce
 
 # From the foundations to the door; `_core` is the compiled extension, `__init__` what `import luce` says.
 LINE = [
-    "_core", "errors", "atomic_file", "container", "arrays", "functional", "features", "splits", "intervals", "metrics",
-    "objective", "metric", "solver", "path", "inputs", "calibration", "conformal", "decision", "inference", "linear",
-    "audit", "text_source", "delimited", "json_lines", "columnar", "reader", "cells", "table", "labels", "encoder",
+    "_core", "errors", "atomic_file", "container", "arrays", "functional", "features", "splits", "intervals", "scored",
+    "metrics", "objective", "metric", "solver", "path", "inputs", "calibration", "conformal", "decision", "inference",
+    "linear", "audit", "text_source", "delimited", "json_lines", "columnar", "reader", "cells", "table", "labels", "encoder",
     "fitted", "explain", "model_file", "report", "classifier", "__init__", "cli", "__main__",
 ]  # fmt: skip
 

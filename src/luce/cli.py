@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from luce.solver import Progress
     from luce.table import Schema, Table
 
+BY_COSTS = "\nanswers are those of least expected cost, so accuracy may fall; probabilities are as without costs"
 SHOWN_COLUMNS = 12  # of each kind, on the terminal
 
 
@@ -120,6 +121,8 @@ def train(
     if trained.report is not None:
         click.echo()
         render(trained.report, _console())
+        if fitted.costs is not None:
+            click.echo(BY_COSTS)
     click.echo(f"\nfitted on all {fitted.facts['rows']:,} rows: {fitted.facts['certificate']}")
     if fitted.calibration.kind != "none":
         click.echo(f"calibrated by {fitted.calibration.sentence()}")
@@ -297,6 +300,8 @@ def evaluate(
         click.echo(_json(to_json(report)))
     else:
         render(report, _console(), rows="evaluated")
+        if classifier.fitted.costs is not None:
+            click.echo(BY_COSTS)
 
 
 @cli.command()

@@ -7,9 +7,8 @@ so the order of the rows cannot change a metric.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,17 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from luce import intervals
 from luce.errors import InputError
 from luce.intervals import Interval
+from luce.scored import Classes, Label, paired_codes, place, quoted, sample, scored_rows
 
-Label: TypeAlias = str | int | bool
-Classes: TypeAlias = Sequence[Label] | NDArray[Any]
-
-SUM_TOLERANCE = 1e-5  # a row of float32 probabilities may miss 1 by about 1e-6
-
-_KINDS: dict[type, str] = {str: "text", int: "integers", bool: "booleans"}
 _BINS = 15  # of equal mass, for measures of calibration
 _BINOMIAL = "normal for the squared error, binomial errors of the bins"
-_LISTED = 5  # how many unknown labels an error line names
-_LABEL_SHOWN = 60  # characters of a label that an error line repeats
 
 
 @dataclass(frozen=True)
@@ -130,7 +122,7 @@ def confusion(y_true: ArrayLike, y_pred: ArrayLike, classes: Classes | None = No
     by default the sorted union of both. Returns int64 (K, K). Raises InputError for unequal lengths, no rows, labels
     that are missing, of mixed types or not in `classes`.
     """
-    truth, predicted, known = _paired_codes(y_true, y_pred, classes)
+    truth, predicted, known = paired_codes(y_true, y_pred, classes)
     size = len(known)
     counts = np.bincount(truth * size + predicted, minlength=size * size)
     return counts.reshape(size, size).astype(np.int64, copy=False)
@@ -141,7 +133,7 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
     y_true, y_pred: labels (n,). Raises InputError as `confusion` does.
     """
-    truth, predicted, _ = _paired_codes(y_true, y_pred, None)
+    truth, predicted, _ = paired_codes(y_true, y_pred, None)
     return int(np.count_nonzero(truth == predicted)) / len(truth)
 
 
@@ -163,7 +155,7 @@ def precision_recall_f1(y_true: ArrayLike, y_pred: ArrayLike, classes: Classes |
     y_true, y_pred, classes and errors as in `confusion`. Returns ClassScores; its `macro()` and `weighted()` average.
     Source: van Rijsbergen, "Information Retrieval", 2nd edition, 1979, chapter 7.
     """
-    truth, predicted, known = _paired_codes(y_true, y_pred, classes)
+    truth, predicted, known = paired_codes(y_true, y_pred, classes)
     size = len(known)
     support = np.bincount(truth, minlength=size).astype(np.int64, copy=False)
     chosen = np.bincount(predicted, minlength=size)
@@ -199,7 +191,7 @@ def top_k_accuracy(y_true: ArrayLike, probabilities: ArrayLike, classes: Classes
     Ties count against the row: a class as probable as the true one takes its place.
     k: a whole number from 1 to K. Other arguments and errors as in `log_loss`.
     """
-    codes, rows = _scored_rows(y_true, probabilities, classes)
+    codes, rows = scored_rows(y_true, probabilities, classes)
     if intervals.checked_whole(k, "k", 1) > rows.shape[1]:
         raise InputError(f"k is {k}, but there are {rows.shape[1]} classes; give a whole number up to that")
     own = rows[np.arange(len(codes)), codes]
@@ -218,7 +210,7 @@ def log_loss(y_true: ArrayLike, probabilities: ArrayLike, classes: Classes) -> f
     summing to 1 within 1e-5. Raises InputError naming the row, and for labels that are not in `classes`.
     Source: Good, "Rational decisions", JRSS B 14, 1952.
     """
-    return _mean(_log_losses(*_scored_rows(y_true, probabilities, classes)))
+    return _mean(_log_losses(*scored_rows(y_true, probabilities, classes)))
 
 
 def brier(y_true: ArrayLike, probabilities: ArrayLike, classes: Classes) -> float:
@@ -228,7 +220,7 @@ def brier(y_true: ArrayLike, probabilities: ArrayLike, classes: Classes) -> floa
 
     Arguments and errors as in `log_loss`. Source: Brier, Monthly Weather Review 78, 1950.
     """
-    return _mean(_distances(*_scored_rows(y_true, probabilities, classes)))
+    return _mean(_distances(*scored_rows(y_true, probabilities, classes)))
 
 
 def roc_curve(y_true: ArrayLike, probabilities: ArrayLike, classes: Classes, class_: Label) -> RocCurve:
@@ -242,9 +234,7 @@ def roc_curve(y_true: ArrayLike, probabilities: ArrayLike, classes: Classes, cla
     known, scores, positives, negatives = _one_class(y_true, probabilities, classes, class_)
     own, other = int(positives.sum()), int(negatives.sum())
     if not own or not other:
-        raise InputError(
-            f"class {_quoted(known)} has {own} of {own + other} rows; a ROC curve needs rows on both sides"
-        )
+        raise InputError(f"class {quoted(known)} has {own} of {own + other} rows; a ROC curve needs rows on both sides")
     return RocCurve(
         class_=known,
         thresholds=np.concatenate([[math.inf], scores[::-1]]),
@@ -265,7 +255,7 @@ def precision_recall_curve(
     """
     known, scores, positives, negatives = _one_class(y_true, probabilities, classes, class_)
     if not positives.any():
-        raise InputError(f"class {_quoted(known)} has no row; a precision-recall curve needs at least one")
+        raise InputError(f"class {quoted(known)} has no row; a precision-recall curve needs at least one")
     hits, called = (np.cumsum(part[::-1])[::-1] for part in (positives, positives + negatives))
     return PrecisionRecallCurve(known, scores, np.append(hits / called, 1.0), np.append(hits / hits[0], 0.0))
 
@@ -277,7 +267,7 @@ def roc_auc(y_true: ArrayLike, probabilities: ArrayLike, classes: Classes) -> ND
     Arguments and errors as in `log_loss`. Returns float64 (K,), NaN where a class has no row or every row.
     Source: Hanley and McNeil, Radiology 143, 1982.
     """
-    codes, rows = _scored_rows(y_true, probabilities, classes)
+    codes, rows = scored_rows(y_true, probabilities, classes)
     return np.array([intervals.area(*_tally(rows[:, k], codes == k)[1:]) for k in range(rows.shape[1])])
 
 
@@ -289,7 +279,7 @@ def average_precision(y_true: ArrayLike, probabilities: ArrayLike, classes: Clas
     Arguments and errors as in `log_loss`. Returns float64 (K,), NaN where a class has no row.
     Source: Boyd, Eng and Page, ECML PKDD 2013, section 2.
     """
-    codes, rows = _scored_rows(y_true, probabilities, classes)
+    codes, rows = scored_rows(y_true, probabilities, classes)
     return np.array([_average_precision(*_tally(rows[:, k], codes == k)[1:]) for k in range(rows.shape[1])])
 
 
@@ -308,7 +298,7 @@ def brier_split(y_true: ArrayLike, probabilities: ArrayLike, classes: Classes, *
     Source: Murphy, Journal of Applied Meteorology 12, 1973; Stephenson, Coelho and Jolliffe, Weather and Forecasting
     23, 2008, for the part within bins.
     """
-    codes, rows = _scored_rows(y_true, probabilities, classes)
+    codes, rows = scored_rows(y_true, probabilities, classes)
     calibration, refinement = [], []
     for k in range(rows.shape[1]):
         b = _bins(rows[:, k], codes == k, bins)
@@ -331,7 +321,7 @@ def ece(
     Other arguments and errors as in `log_loss`; InputError also for bins below 1.
     Source: Kumar, Liang and Ma, Verified uncertainty calibration, NeurIPS 2019, section 4.
     """
-    codes, rows = _scored_rows(y_true, probabilities, classes)
+    codes, rows = scored_rows(y_true, probabilities, classes)
     return _root(_squared_error(_top_bins(codes, rows, bins), debiased)[0])
 
 
@@ -344,7 +334,7 @@ def classwise_ece(
 
     Arguments and errors as in `ece`. Source: Kumar, Liang and Ma, NeurIPS 2019, definition 2.3 (marginal calibration).
     """
-    codes, rows = _scored_rows(y_true, probabilities, classes)
+    codes, rows = scored_rows(y_true, probabilities, classes)
     return _root(_mean(np.array([_squared_error(b, debiased)[0] for b in _class_bins(codes, rows, bins)])))
 
 
@@ -363,11 +353,11 @@ def reliability(
     observed share. Other arguments and errors as in `log_loss`; InputError also for class_ that is no class, bins
     below 1 and level outside (0, 1). Source: Murphy and Winkler, JRSS C 26, 1977.
     """
-    codes, rows = _scored_rows(y_true, probabilities, classes)
+    codes, rows = scored_rows(y_true, probabilities, classes)
     if class_ is None:
         known, b = None, _top_bins(codes, rows, bins)
     else:
-        known, k = _place(class_, classes)
+        known, k = place(class_, classes)
         b = _bins(rows[:, k], codes == k, bins)
     low, high = intervals.exact_ends(b.hits, b.count, level)
     return Reliability(known, b.mean, b.share, b.count, low, high, b.least, b.most)
@@ -394,7 +384,7 @@ def measure(
     predicted: labels (n,), by default the most probable class, the first of equals. seed: of the drawn matrices.
     Other arguments and errors as in `log_loss`; InputError also for a level outside (0, 1) and a negative seed.
     """
-    codes, rows, guess, known = _sample(y_true, probabilities, classes, predicted)
+    codes, rows, guess, known = sample(y_true, probabilities, classes, predicted)
     counts = _counted(codes, guess, len(known))
     hits = np.array([np.trace(counts)])
     out = {"accuracy": intervals.shares(hits, np.array([len(codes)]), level)[0]}
@@ -429,7 +419,7 @@ def measure_classes(
     precision, recall: exact; f1: percentiles of drawn confusion matrices; roc_auc: DeLong's standard error on the
     logit scale; average_precision: Boyd's logit interval. Arguments and errors as in `measure`.
     """
-    codes, rows, guess, known = _sample(y_true, probabilities, classes, predicted)
+    codes, rows, guess, known = sample(y_true, probabilities, classes, predicted)
     counts = _counted(codes, guess, len(known))
     hits, support, chosen = _margins(counts)
     ratios = intervals.shares(np.concatenate([hits, hits]), np.concatenate([chosen, support]), level)
@@ -460,8 +450,8 @@ def difference(
     first, second: probabilities (n, K). Other arguments and errors as in `log_loss`; InputError also for a level
     outside (0, 1).
     """
-    codes, one = _scored_rows(y_true, first, classes)
-    _, two = _scored_rows(y_true, second, classes)
+    codes, one = scored_rows(y_true, first, classes)
+    _, two = scored_rows(y_true, second, classes)
     with np.errstate(invalid="ignore"):  # inf - inf is NaN, and the interval says so
         losses = _log_losses(codes, one) - _log_losses(codes, two)
     right, other = one.argmax(axis=1) == codes, two.argmax(axis=1) == codes
@@ -541,8 +531,8 @@ def _tally(
 def _one_class(
     y_true: ArrayLike, probabilities: ArrayLike, classes: Classes, class_: Label
 ) -> tuple[Label, NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    codes, rows = _scored_rows(y_true, probabilities, classes)
-    known, k = _place(class_, classes)
+    codes, rows = scored_rows(y_true, probabilities, classes)
+    known, k = place(class_, classes)
     return known, *_tally(rows[:, k], codes == k)
 
 
@@ -632,7 +622,7 @@ def _distances(codes: NDArray[np.int64], rows: NDArray[np.float64]) -> NDArray[n
     return np.asarray(np.square(distance).sum(axis=1))
 
 
-# --- checks ------------------------------------------------------------------
+# --- means and ratios ------------------------------------------------------------------
 
 
 def _mean(values: NDArray[np.float64]) -> float:
@@ -643,168 +633,3 @@ def _ratio(above: NDArray[Any], below: NDArray[Any]) -> NDArray[np.float64]:
     ratio: NDArray[np.float64] = np.zeros(np.shape(below), dtype=np.float64)
     np.divide(above, below, out=ratio, where=below > 0)
     return ratio
-
-
-def _sample(
-    y_true: ArrayLike, probabilities: ArrayLike, classes: Classes, predicted: ArrayLike | None
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], tuple[Label, ...]]:
-    codes, rows = _scored_rows(y_true, probabilities, classes)
-    known = _known_classes(classes)
-    if predicted is None:
-        return codes, rows, rows.argmax(axis=1), known
-    labels = _labels(predicted, "predicted")
-    if len(labels) != len(codes):
-        raise InputError(f"y_true has {len(codes)} rows but predicted has {len(labels)}; pass one label a row in each")
-    return codes, rows, _codes(labels, "predicted", known), known
-
-
-def _place(class_: Label, classes: Classes) -> tuple[Label, int]:
-    known, label = _known_classes(classes), _plain(class_)
-    for k, each in enumerate(known):
-        if type(each) is type(label) and each == label:
-            return each, k
-    raise InputError(f"class_ {_quoted(label)} is not among the {len(known)} classes; name one of them")
-
-
-def _paired_codes(
-    y_true: ArrayLike, y_pred: ArrayLike, classes: Classes | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[Label, ...]]:
-    truth, predicted = _labels(y_true, "y_true"), _labels(y_pred, "y_pred")
-    if len(truth) != len(predicted):
-        raise InputError(f"y_true has {len(truth)} rows but y_pred has {len(predicted)}; pass one label a row in each")
-    if classes is None:
-        _same_kind(predicted, "y_pred", truth, "y_true")
-        known = tuple(sorted({*truth, *predicted}))
-    else:
-        known = _known_classes(classes)
-    return _codes(truth, "y_true", known), _codes(predicted, "y_pred", known), known
-
-
-def _scored_rows(
-    y_true: ArrayLike, probabilities: ArrayLike, classes: Classes
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    known = _known_classes(classes)
-    codes = _codes(_labels(y_true, "y_true"), "y_true", known)
-    try:
-        rows = np.asarray(probabilities)
-    except ValueError as error:  # NumPy's word for rows of unequal length
-        raise InputError(f"probabilities must be a rectangle of {len(known)} numbers a row") from error
-    if rows.dtype.kind not in "fiub":
-        raise InputError(f"probabilities must be real numbers, not {rows.dtype}")
-    if rows.shape != (len(codes), len(known)):
-        raise InputError(
-            f"probabilities have the shape {rows.shape}; {len(codes)} rows of y_true and {len(known)} classes"
-            f" need {(len(codes), len(known))}"
-        )
-    rows = rows.astype(np.float64, copy=False)
-    _check_probabilities(rows, known)
-    return codes, rows
-
-
-def _check_probabilities(rows: NDArray[np.float64], known: tuple[Label, ...]) -> None:
-    inside = (rows >= 0.0) & (rows <= 1.0)  # false for NaN as well
-    if not inside.all():
-        row, column = divmod(int(np.argmin(inside)), len(known))
-        raise InputError(
-            f"row {row} of probabilities (counting from 0) has {rows[row, column]:.6g} for class"
-            f" {_quoted(known[column])}; each must lie in [0, 1]: pass probabilities, not logits or scores"
-        )
-    sums = rows.sum(axis=1)
-    near = np.abs(sums - 1.0) <= SUM_TOLERANCE
-    if not near.all():
-        row = int(np.argmin(near))
-        raise InputError(
-            f"row {row} of probabilities (counting from 0) sums to {sums[row]:.8g}, not 1;"
-            " pass the probabilities of every class"
-        )
-
-
-def _known_classes(classes: Classes) -> tuple[Label, ...]:
-    known = _labels(classes, "classes")
-    seen: set[Label] = set()
-    for label in known:
-        if label in seen:
-            raise InputError(f"classes holds {_quoted(label)} twice; name each class once")
-        seen.add(label)
-    return tuple(known)
-
-
-def _codes(labels: list[Label], name: str, known: tuple[Label, ...]) -> NDArray[np.int64]:
-    _same_kind(labels, name, known, "classes")
-    index = {label: code for code, label in enumerate(known)}
-    codes = np.array([index.get(label, -1) for label in labels], dtype=np.int64)
-    if codes.min() < 0:
-        raise InputError(_unknown(labels, name, index))
-    return codes
-
-
-def _unknown(labels: list[Label], name: str, index: dict[Label, int]) -> str:
-    strangers = list(dict.fromkeys(label for label in labels if label not in index))
-    listed = ", ".join(map(_quoted, strangers[:_LISTED]))
-    if len(strangers) > _LISTED:
-        listed += f" and {len(strangers) - _LISTED} more"
-    noun = "a label" if len(strangers) == 1 else f"{len(strangers)} labels"
-    verb = "is" if len(strangers) == 1 else "are"
-    return (
-        f"{name} holds {noun} that {verb} not among the {len(index)} classes: {listed}; the first stands in row"
-        f" {labels.index(strangers[0])} (counting from 0); leave these rows out or name the class"
-    )
-
-
-def _same_kind(labels: Sequence[Label], name: str, others: Sequence[Label], other_name: str) -> None:
-    # Without this True would pass for 1, and the text "1" would be reported as merely unknown.
-    kind, other = type(labels[0]), type(others[0])
-    if kind is not other:
-        raise InputError(
-            f"{name} holds {_KINDS[kind]} but {other_name} holds {_KINDS[other]}; convert one to the other's type"
-        )
-
-
-def _labels(values: ArrayLike, name: str) -> list[Label]:
-    """The labels as Python values of one kind; lists keep NumPy from turning 1 into "1" or cutting a final NUL."""
-    found = [_plain(value) for value in _listed(values, name)]
-    if not found:
-        raise InputError(f"{name} is empty; pass at least one label")
-    kinds = list(dict.fromkeys(map(type, found)))
-    for kind in kinds:
-        if kind not in _KINDS:
-            row = next(row for row, value in enumerate(found) if type(value) is kind)
-            raise InputError(
-                f"row {row} of {name} (counting from 0) is {_quoted(found[row])};"
-                " a label is text, an integer or a boolean, and none may be missing"
-            )
-    if len(kinds) > 1:
-        row = next(row for row, value in enumerate(found) if type(value) is kinds[1])
-        raise InputError(
-            f"{name} mixes {_KINDS[kinds[0]]} and {_KINDS[kinds[1]]} (row {row}, counting from 0);"
-            " make all labels one type"
-        )
-    return found
-
-
-def _listed(values: ArrayLike, name: str) -> list[Any]:
-    if isinstance(values, list | tuple):
-        return list(values)
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise InputError(f"{name} must be one-dimensional, one label a row, not of shape {array.shape}")
-    # tolist() would turn dates in nanoseconds into integers.
-    return list(array) if array.dtype.kind in "mM" else array.tolist()
-
-
-def _plain(value: Any) -> Any:
-    if type(value) in _KINDS:
-        return value
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, int | np.integer) and not isinstance(value, np.timedelta64):
-        return int(value)
-    return str.__str__(value) if isinstance(value, str) else value
-
-
-def _quoted(value: Any) -> str:
-    # repr() keeps line ends and terminal escapes in labels from reaching the terminal.
-    text = repr(value[:_LABEL_SHOWN]) if isinstance(value, str) else repr(value)
-    cut = isinstance(value, str) and len(value) > _LABEL_SHOWN
-    text = " ".join(text.split())[: 4 * _LABEL_SHOWN]
-    return text + "…" if cut else text

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from luce import metrics
 from luce.errors import InputError
 from luce.intervals import Interval
-from luce.metrics import Averages, Classes, ClassScores, Label
+from luce.metrics import Averages, ClassScores
+from luce.scored import SUM_TOLERANCE, Classes, Label
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -196,7 +197,7 @@ def _checked_shares(class_shares: ArrayLike, size: int) -> NDArray[np.float64]:
         raise InputError(f"class_shares must be {size} numbers") from error
     if shares.shape != (size,):
         raise InputError(f"class_shares have the shape {shares.shape}; {size} classes need {(size,)}")
-    if not ((shares >= 0.0) & (shares <= 1.0)).all() or abs(shares.sum() - 1.0) > metrics.SUM_TOLERANCE:
+    if not ((shares >= 0.0) & (shares <= 1.0)).all() or abs(shares.sum() - 1.0) > SUM_TOLERANCE:
         raise InputError("class_shares must lie in [0, 1] and sum to 1; divide the class counts by their sum")
     return shares
 
