@@ -17,8 +17,8 @@ import luce
 LINE = [
     "_core", "errors", "atomic_file", "container", "arrays", "functional", "features", "splits", "intervals", "scored",
     "metrics", "objective", "metric", "solver", "path", "inputs", "calibration", "conformal", "decision", "inference",
-    "linear", "audit", "text_source", "delimited", "json_lines", "columnar", "reader", "cells", "table", "labels", "encoder",
-    "fitted", "explain", "model_file", "report", "classifier", "__init__", "cli", "__main__",
+    "linear", "audit", "text_source", "delimited", "json_lines", "columnar", "reader", "cells", "table", "labels",
+    "encoder", "fitted", "explain", "model_file", "report", "classifier", "__init__", "cli", "__main__",
 ]  # fmt: skip
 
 # Installed for files, frames, the terminal and the tests; a plain `import luce` must not wait for any of them.
