@@ -17,7 +17,7 @@ from luce.decision import cheapest, costs_for_recall, costs_of, estimated_shares
 from luce.encoder import Encoder
 from luce.errors import InputError, NotFittedError, warn
 from luce.explain import Explanation, explain
-from luce.fitted import Fitted, Label
+from luce.fitted import Fitted, HeldOut, Label
 from luce.functional import available_threads
 from luce.labels import Labels, encode_labels, labels, labels_of
 from luce.linear import fit_linear, probabilities_of, warn_of
@@ -63,6 +63,7 @@ class Classifier:
         self.costs = costs
         self.recall = recall
         self._fitted: Fitted | None = None
+        self._held_out: HeldOut | None = None
 
     def __repr__(self) -> str:
         if self._fitted is None:
@@ -82,6 +83,12 @@ class Classifier:
         return self.fitted.calibration
 
     @property
+    def held_out(self) -> HeldOut | None:
+        """The probabilities of the training rows by fits that did not see them, as long as the object that was fitted
+        lives; None after `load`, and where no row could be held out."""
+        return self._held_out
+
+    @property
     def classes_(self) -> NDArray[Any]:
         """The labels, in the order of the columns of predict_proba."""
         return _array_of(self.fitted.classes)
@@ -96,7 +103,7 @@ class Classifier:
         """
         table, name, target = _rows_and_labels(data, label)
         schema = _schema(table, name, self.kinds)
-        self._fitted = _fit(table, name, target, schema, self, progress)
+        self._fitted, self._held_out = _fit(table, name, target, schema, self, progress)
         return self
 
     def predict_proba(self, data: object) -> NDArray[np.float64]:
@@ -280,10 +287,10 @@ def train(
     report = None
     if held_out:
         report = _measure(table, name, target, schema, model, held_out, seed, progress)
-    fitted = _fit(table, name, target, schema, model, progress)
+    fitted, rows_held_out = _fit(table, name, target, schema, model, progress)
     if report is not None:
         fitted = replace(fitted, facts={**fitted.facts, "held_out": _held_out_facts(report, held_out, seed)})
-    model._fitted = fitted
+    model._fitted, model._held_out = fitted, rows_held_out
     return Trained(model, report)
 
 
@@ -294,7 +301,7 @@ def _measure(
     rows, rest = holdout(target.codes, share, seed)
     part = Classifier(model.l2, model.kinds, model.threads, costs=model.costs, recall=model.recall)
     of_rows = replace(target, codes=target.codes[rows])
-    part._fitted = _fit(take(table, rows), name, of_rows, schema, model, progress)
+    part._fitted, part._held_out = _fit(take(table, rows), name, of_rows, schema, model, progress)
     truth = _array_of(target.classes)[target.codes[rest]].tolist()
     return part._report(take(table, rest), truth)
 
@@ -316,7 +323,7 @@ def _fit(
     schema: Schema,
     model: Classifier,
     progress: Progress | None,
-) -> Fitted:
+) -> tuple[Fitted, HeldOut | None]:
     l2, threads = model.l2, available_threads(model.threads)
     if model.costs is not None and model.recall is not None:
         raise InputError("costs and recall both settle the answer: give one of them")
@@ -348,28 +355,28 @@ def _fit(
     }
     problem = Problem(features, codes, len(target.classes), None, threads=threads)
     path = fit.path if fit.path is not None else hold_out(problem, strength)
-    calibration, p, truth = _on_held_out(path, codes, problem)
-    conformal = None if p is None else Conformal.of(p, truth)
-    if model.recall is not None:
-        if p is None:
-            raise InputError("recall needs rows held out of each class: give costs instead, or more rows")
-        costs = costs_for_recall(model.recall, p, truth, target.classes)
+    calibration, held_out = _on_held_out(path, codes, problem)
+    conformal = None
+    if held_out is not None:
+        p, truth = held_out.probabilities[held_out.scored], codes[held_out.scored]
+        conformal = Conformal.of(p, truth)
+        if model.recall is not None:
+            costs = costs_for_recall(model.recall, p, truth, target.classes)
+    elif model.recall is not None:
+        raise InputError("recall needs rows held out of each class: give costs instead, or more rows")
     coef = np.ascontiguousarray(point[:-1].T)
     parts = (schema, encoder, coef, point[-1].copy(), features.means(), calibration, conformal, costs)
-    return Fitted(*parts, tuple(target.classes), name, facts)
+    return Fitted(*parts, tuple(target.classes), name, facts), held_out
 
 
-def _on_held_out(
-    path: Path | None, codes: NDArray[np.int32], problem: Problem
-) -> tuple[Calibration, NDArray[np.float64] | None, NDArray[np.int32]]:
-    """The calibration that the logits of held-out rows ask for, their probabilities by it, and their codes; none where
-    no row of some class is scored."""
+def _on_held_out(path: Path | None, codes: NDArray[np.int32], problem: Problem) -> tuple[Calibration, HeldOut | None]:
+    """The calibration that the logits of held-out rows ask for, and their probabilities by it; none where no row of
+    some class is scored."""
     if path is None or len(np.unique(codes[path.scored])) < problem.classes:
-        return no_calibration(problem.outputs), None, codes[:0]
+        return no_calibration(problem.outputs), None
     keys, scored = problem.features.hashes(0, problem.threads), path.scored
-    logits, truth = path.held_out[scored], codes[scored]
-    calibration = choose(logits, truth, problem.classes, None, keys[scored], problem.threads)
-    return calibration, calibration.probabilities(logits, problem.threads), truth
+    calibration = choose(path.held_out[scored], codes[scored], problem.classes, None, keys[scored], problem.threads)
+    return calibration, HeldOut(calibration.probabilities(path.held_out, problem.threads), codes, scored)
 
 
 def _schema(table: Table, label: str, kinds: Mapping[str, str] | None) -> Schema:

@@ -59,3 +59,17 @@ class Fitted:
             return np.asarray(self.facts["shares"], dtype=np.float64)
         counts = np.asarray(self.facts["class_counts"], dtype=np.float64)
         return np.asarray(counts / counts.sum())
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What the fits that choose the strength say of rows they did not see: the model's own cross-validation.
+
+    probabilities: (n, K) float64, calibrated, of each training row from a fit on other rows; codes: (n,) int32, the
+    place of its label among the classes; scored: (n,) bool, False for the few rows that were not held out (the only
+    ones of their class).
+    """
+
+    probabilities: NDArray[np.float64]
+    codes: NDArray[np.int32]
+    scored: NDArray[np.bool_]
