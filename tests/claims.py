@@ -25,8 +25,10 @@ import polars as pl
 import luce
 from luce.calibration import no_calibration
 from luce.classifier import Classifier
+from luce.explain import dense_row
 from luce.linear import LinearFit, SoftmaxRegression
 from luce.objective import Objective
+from luce.table import Table
 
 Array = np.ndarray
 Model = Any
@@ -367,11 +369,13 @@ def unseen_levels_use_their_own_slot(case: Case) -> None:
     known = one_row(case, {"town": "Oslo"})
     p = [model.predict_proba(row) for row in (rare, new, known)]
     assert same_bits(p[0], p[1]), "an unseen level differs from a rare one"
-    slot = model.fitted.encoder.names.index("town: rare or unseen")
-    effect = parts(model).coef[:, slot]
-    oslo = parts(model).coef[:, model.fitted.encoder.names.index("town = Oslo")]
+    names, coef = model.fitted.encoder.names, parts(model).coef
+    x = [dense_row(model.fitted.features(Table.of(row))) for row in (new, known)]
+    moved = dict(zip(names, x[1] - x[0], strict=True))
+    assert (moved["town: rare or unseen"], moved["town = Oslo"]) == (-1, 1)
+    effect = coef @ (x[1] - x[0])
     z = [np.log(q[0, 1:]) - np.log(q[0, :1]) for q in p]
-    wanted = oslo - effect if len(oslo) == 1 else (oslo - effect)[1:] - (oslo - effect)[:1]
+    wanted = effect if len(coef) == 1 else effect[1:] - effect[:1]
     assert np.abs((z[2] - z[1]) - wanted).max() <= 1e-9  # logits of two rows, back from their probabilities
 
 

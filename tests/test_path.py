@@ -14,7 +14,7 @@ import luce.path
 from luce.errors import InputError
 from luce.features import Features
 from luce.linear import SoftmaxRegression
-from luce.path import FOLDS, Path, Problem, _Search
+from luce.path import FOLDS, Path, Problem, Race
 from luce.splits import kfold_of_groups
 
 Array = np.ndarray
@@ -119,7 +119,7 @@ def test_at_the_usual_tolerance_scores_are_right_far_within_their_noise(classes:
 def test_scores_of_rows_that_the_fits_saw_are_found_out(tight: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hand-made fault: no row is held out."""
     scores_are_those_of_plain_cross_validation(3)
-    monkeypatch.setattr(_Search, "_without", lambda self, rows: self.weights.copy())
+    monkeypatch.setattr(Race, "_without", lambda self, rows: self.weights.copy())
     with pytest.raises(AssertionError):
         scores_are_those_of_plain_cross_validation(3)
 
@@ -217,13 +217,13 @@ def test_noise_chooses_a_strong_penalty_and_a_clear_signal_a_weak_one() -> None:
 # --- rows held out -------------------------------------------------------------------------------------------------
 
 
-def search_of(x: Array, y: Array, weights: Array | None = None) -> _Search:
+def search_of(x: Array, y: Array, weights: Array | None = None) -> Race:
     classes, codes = np.unique(y, return_inverse=True)
     features = Features(len(x), dense=np.ascontiguousarray(x))
-    return _Search(Problem(features, codes.astype(np.int32), len(classes), weights), 0)
+    return Race(Problem(features, codes.astype(np.int32), len(classes), weights), 0)
 
 
-def held_out_logits(search: _Search) -> Array:
+def held_out_logits(search: Race) -> Array:
     """At the third of three strengths, each fit started where the one before has ended; the grid is held fixed."""
     search.first = 1.0
     for search.best in (2, 6, 4):
@@ -248,12 +248,12 @@ def test_the_logits_of_a_row_come_from_a_fit_that_did_not_see_its_label(monkeypa
 
 
 def test_a_fit_that_saw_one_held_out_row_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    true = _Search._without
+    true = Race._without
 
-    def leaky(self: _Search, rows: Array) -> Array:
+    def leaky(self: Race, rows: Array) -> Array:
         return true(self, rows[1:])
 
-    monkeypatch.setattr(_Search, "_without", leaky)
+    monkeypatch.setattr(Race, "_without", leaky)
     with pytest.raises(AssertionError):
         labels_of_held_out_rows_change_none_of_their_logits(monkeypatch)
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from luce.calibration import Calibration, choose, no_calibration
+from luce.choice import choose_effects
 from luce.conformal import Conformal
 from luce.decision import cheapest, costs_for_recall, costs_of, estimated_shares, shares_of, shifts
+from luce.effects import centred_weights, known_spread, spread_of
+from luce.effects import overview as overview_of
 from luce.encoder import Encoder
 from luce.errors import InputError, NotFittedError, warn
 from luce.explain import Explanation, explain
@@ -22,7 +25,7 @@ from luce.functional import available_threads
 from luce.labels import Labels, encode_labels, labels, labels_of
 from luce.linear import fit_linear, probabilities_of, warn_of
 from luce.model_file import load_fitted, save_fitted
-from luce.path import Path, Problem, hold_out
+from luce.path import Path, Problem
 from luce.report import Report, evaluate
 from luce.solver import Progress
 from luce.splits import holdout
@@ -36,13 +39,15 @@ class Classifier:
     """A softmax classifier for tables: columns are recognised, encoded and weighed; probabilities come out.
 
     Logits are linear in the encoded columns (numbers standardised, categories one-hot, each with a slot for missing
-    cells) and minimise  mean cross-entropy + l2/2 |W|^2  to a proven distance from the optimum (`certificate`). Then
-    they are calibrated on the logits of rows held out in the choice of l2, if that lowers the log loss beyond its noise
-    (`calibration`).
+    cells; where it pays, with functions that let a number bend and two columns act together) and minimise
+    mean cross-entropy + l2/2 |W|^2  to a proven distance from the optimum (`certificate`). Then they are calibrated on
+    the logits of rows held out in the choice of l2, if that lowers the log loss beyond its noise (`calibration`).
 
     l2: strength of the penalty; "auto" chooses it by cross-validated log loss, None is 1/n. kinds: what a column is, by
     name, where it is not what it seems: "number", "boolean", "date", "category" or "ignore". threads: None for all
     processors; the model has the same bits for every number of threads.
+    effects: "linear", "curves" (numbers may bend), "pairs" (and pairs of columns act together), or "auto": the one
+    that lowers the log loss of rows held out.
     costs: what mistakes cost, {class: cost of missing it}, {true class: {answer: cost}}, or numbers (K, K); by default
     all mistakes cost 1. recall: {class: share of its rows to be found}, by costs that held-out rows settle. Both change
     `predict` alone; probabilities stay true.
@@ -54,12 +59,14 @@ class Classifier:
         kinds: Mapping[str, str] | None = None,
         threads: int | None = None,
         *,
+        effects: str = "auto",
         costs: Mapping[Any, Any] | Sequence[Any] | NDArray[Any] | None = None,
         recall: Mapping[Any, float] | None = None,
     ) -> None:
         self.l2 = l2
         self.kinds = kinds
         self.threads = threads
+        self.effects = effects
         self.costs = costs
         self.recall = recall
         self._fitted: Fitted | None = None
@@ -164,7 +171,9 @@ class Classifier:
         new = shares_of(shares, fitted.classes)
         moved = fitted.calibration.shifted(shifts(fitted.class_shares, new))
         facts = {**fitted.facts, "shares": new.tolist()}
-        other = Classifier(self.l2, self.kinds, self.threads, costs=self.costs, recall=self.recall)
+        other = Classifier(
+            self.l2, self.kinds, self.threads, effects=self.effects, costs=self.costs, recall=self.recall
+        )
         other._fitted = replace(fitted, calibration=moved, conformal=None, facts=facts)
         return other
 
@@ -229,20 +238,24 @@ class Classifier:
         save_fitted(self.fitted, path)
 
     def strongest(self, count: int = 5) -> dict[Label, list[tuple[str, float]]]:
-        """For each class the features with the largest weights, by size: (feature, weight on the logit).
+        """For each class the columns, and the pairs of columns, that move its logit most: (column, how far).
 
-        A weight is the change of the class's logit when a number grows by one standard deviation, or when a category
-        takes that level, against the mean over the classes.
+        How far is the standard deviation, over the training rows, of what the column adds to the logit, against the
+        mean over the classes; `overview` tells which way.
         """
         fitted = self.fitted
-        names, coef = fitted.encoder.names, fitted.coef
-        if len(coef) == 1:
-            coef = np.concatenate([-coef / 2, coef / 2])
+        names, spread = fitted.encoder.sources, known_spread(fitted)
         out: dict[Label, list[tuple[str, float]]] = {}
-        for label, row in zip(fitted.classes, coef, strict=True):
-            order = np.argsort(-np.abs(row), kind="stable")[:count]
-            out[label] = [(names[j], float(row[j])) for j in order if row[j] != 0]
+        for k, label in enumerate(fitted.classes):
+            row = spread[min(k, len(spread) - 1)]
+            order = np.argsort(-row, kind="stable")[:count]
+            out[label] = [(names[i], float(row[i])) for i in order if row[i] > 0]
         return out
+
+    def overview(self) -> list[dict[str, Any]]:
+        """What the model makes of each column and pair, the strongest first: its share of all that moves the classes,
+        and what its values add to each logit (docs/effects.md)."""
+        return overview_of(self.fitted)
 
 
 def load(path: str | os.PathLike[str]) -> Classifier:
@@ -299,7 +312,9 @@ def _measure(
     progress: Progress | None,
 ) -> Report:  # fmt: skip
     rows, rest = holdout(target.codes, share, seed)
-    part = Classifier(model.l2, model.kinds, model.threads, costs=model.costs, recall=model.recall)
+    part = Classifier(
+        model.l2, model.kinds, model.threads, effects=model.effects, costs=model.costs, recall=model.recall
+    )
     of_rows = replace(target, codes=target.codes[rows])
     part._fitted, part._held_out = _fit(take(table, rows), name, of_rows, schema, model, progress)
     truth = _array_of(target.classes)[target.codes[rest]].tolist()
@@ -337,8 +352,11 @@ def _fit(
     encoder = Encoder.fit(schema, parsed)
     codes = target.codes.astype(np.int32)
     counts = np.bincount(codes, minlength=len(target.classes))
-    features = encoder.transform(parsed)
-    fit = fit_linear(features, codes, len(target.classes), l2, threads=threads, progress=progress)
+    choice = choose_effects(encoder, parsed, codes, len(target.classes), effects=model.effects, l2=l2, threads=threads)
+    encoder, problem = choice.encoder, choice.problem
+    fit = fit_linear(
+        problem.features, codes, problem.classes, choice.l2, threads=threads, start=choice.start, progress=progress
+    )
     if fit.certificate.stopped == "interrupted":
         raise KeyboardInterrupt  # the earlier fit, and the file, stay as they are
     warn_of(fit, l2, list(target.classes))
@@ -351,11 +369,10 @@ def _fit(
         "gap": certificate.gap if np.isfinite(certificate.gap) else None,
         "passes": certificate.passes,
         "certificate": certificate.sentence(),
+        "effects": [asdict(tried) for tried in choice.tried],
         "notes": list(dict.fromkeys([*table.notes, *target.notes, *schema.notes, *_few(counts, target)])),
     }
-    problem = Problem(features, codes, len(target.classes), None, threads=threads)
-    path = fit.path if fit.path is not None else hold_out(problem, strength)
-    calibration, held_out = _on_held_out(path, codes, problem)
+    calibration, held_out = _on_held_out(choice.path, codes, problem)
     conformal = None
     if held_out is not None:
         p, truth = held_out.probabilities[held_out.scored], codes[held_out.scored]
@@ -365,8 +382,10 @@ def _fit(
     elif model.recall is not None:
         raise InputError("recall needs rows held out of each class: give costs instead, or more rows")
     coef = np.ascontiguousarray(point[:-1].T)
-    parts = (schema, encoder, coef, point[-1].copy(), features.means(), calibration, conformal, costs)
-    return Fitted(*parts, tuple(target.classes), name, facts), held_out
+    parts = (schema, encoder, coef, point[-1].copy(), problem.features.means(), None, calibration, conformal, costs)
+    fitted = Fitted(*parts, tuple(target.classes), name, facts)
+    spread = spread_of(encoder, problem.features, centred_weights(fitted)[0])
+    return replace(fitted, spread=spread), held_out
 
 
 def _on_held_out(path: Path | None, codes: NDArray[np.int32], problem: Problem) -> tuple[Calibration, HeldOut | None]:
@@ -374,7 +393,8 @@ def _on_held_out(path: Path | None, codes: NDArray[np.int32], problem: Problem) 
     some class is scored."""
     if path is None or len(np.unique(codes[path.scored])) < problem.classes:
         return no_calibration(problem.outputs), None
-    keys, scored = problem.features.hashes(0, problem.threads), path.scored
+    assert problem.keys is not None
+    keys, scored = problem.keys, path.scored
     calibration = choose(path.held_out[scored], codes[scored], problem.classes, None, keys[scored], problem.threads)
     return calibration, HeldOut(calibration.probabilities(path.held_out, problem.threads), codes, scored)
 

@@ -9,22 +9,26 @@ A date becomes the standardised year and time of day, and the month and the week
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from luce.curves import FUNCTIONS, IN_A_PAIR, Basis, LevelBasis, NumberBasis, curve_sizes, pair_sizes
 from luce.errors import ModelFileError
-from luce.features import Features
+from luce.features import Array, Features
 from luce.table import Schema
 
 if TYPE_CHECKING:
     import polars as pl
 
 T = TypeVar("T", float, str)
+
+TIMES = " × "  # between the names of a pair
 
 LINEAR_TO = 1.5  # standard deviations; farther out a number counts by its logarithm
 LEAST_COUNT = 2  # a level seen less often is rare: it shares the column of unseen levels
@@ -182,12 +186,19 @@ def _year_and_hours(cells: pl.Series) -> tuple[NDArray[np.float64], NDArray[np.f
 
 @dataclass(frozen=True)
 class Encoder:
-    """The fitted plan; `Encoder.fit(schema, parsed)`, then `transform(parsed)` for any rows of the same schema."""
+    """The fitted plan; `Encoder.fit(schema, parsed)`, then `transform(parsed)` for any rows of the same schema.
+
+    bases: the functions of every column that has some; curves: the numbers whose functions are features; pairs: the
+    columns whose products are.
+    """
 
     numbers: tuple[NumberPlan, ...]
     values: tuple[ValuesPlan, ...]
     dates: tuple[DatePlan, ...]
     categories: tuple[CategoryPlan, ...]
+    bases: tuple[Basis, ...] = ()
+    curves: tuple[str, ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
 
     @staticmethod
     def fit(schema: Schema, parsed: Mapping[str, Any]) -> Encoder:
@@ -199,24 +210,70 @@ class Encoder:
             tuple(v for v in values if v is not None and v.values),
             tuple(DatePlan.fit(n, parsed[n]) for n in kind if kind[n] == "date"),
             tuple(CategoryPlan.fit(n, parsed[n]) for n in kind if kind[n] == "category"),
+            tuple(b for n in kind if (b := _basis(n, kind[n], parsed)) is not None),
+        )
+
+    @property
+    def can_bend(self) -> tuple[str, ...]:
+        """The numbers that a curve would tell more of than their columns do: those of many values."""
+        few = {v.name for v in self.values}
+        return tuple(b.name for b in self.bases if isinstance(b, NumberBasis) and b.count > 2 and b.name not in few)
+
+    def part(self, column: str) -> Encoder:
+        """What it makes of one column, or of a pair named "a × b", alone; its features are those whose `columns` say
+        so, in order."""
+        bases = tuple(b for b in self.bases if b.name in column.split(TIMES) or b.name == column)
+        return Encoder(
+            tuple(p for p in self.numbers if p.name == column),
+            tuple(v for v in self.values if v.name == column),
+            tuple(d for d in self.dates if d.name == column),
+            tuple(c for c in self.categories if c.name == column),
+            bases,
+            tuple(name for name in self.curves if name == column),
+            tuple(pair for pair in self.pairs if TIMES.join(pair) == column),
         )
 
     @property
     def names(self) -> list[str]:
         """What each column of the features is, in order."""
         dense = [name for p in self._dense_plans() for name in p.names]
+        dense += [f"{name}: bend {j}" for name in self.curves for j in range(1, self._basis(name).count + 1)]
+        dense += [f"{TIMES.join(pair)}: {k + 1}" for pair in self.pairs for k in range(self._width(pair))]
         values = [name for v in self.values for name in v.names]
         dates = [name for d in self.dates for name in d.names]
         return dense + values + dates + [name for c in self.categories for name in c.names]
 
     @property
+    def width(self) -> int:
+        """How many features there are."""
+        return len(self.columns)
+
+    @cached_property
+    def sources(self) -> list[str]:
+        """Each column, and each pair, that features come from, once."""
+        return list(dict.fromkeys(self.columns))
+
+    @property
     def columns(self) -> list[str]:
-        """The column of the table that each column of the features comes from, in order."""
+        """The column of the table, or the pair "a × b", that each column of the features comes from, in order."""
         parts = [(p.name, p.names) for p in self.numbers]
         parts += [(d.name, p.names) for d in self.dates for p in (d.year, d.time)]
+        parts += [(name, [""] * self._basis(name).count) for name in self.curves]
+        parts += [(TIMES.join(pair), [""] * self._width(pair)) for pair in self.pairs]
         parts += [(v.name, v.names) for v in self.values] + [(d.name, d.names) for d in self.dates]
         parts += [(c.name, c.names) for c in self.categories]
         return [column for column, names in parts for _ in names]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Basis]:
+        return {basis.name: basis for basis in self.bases}
+
+    def _basis(self, name: str) -> Basis:
+        return self._by_name[name]
+
+    def _width(self, pair: tuple[str, str]) -> int:
+        """How many products a pair has."""
+        return len(pair_sizes(*map(self._basis, pair))[2])
 
     def _dense_plans(self) -> list[NumberPlan]:
         return [*self.numbers, *(p for d in self.dates for p in (d.year, d.time))]
@@ -230,13 +287,28 @@ class Encoder:
         values = [(p, parsed[p.name]) for p in self.numbers]
         for d in self.dates:
             values += zip((d.year, d.time), _year_and_hours(parsed[d.name]), strict=True)
-        out = np.empty((rows, sum(len(p.names) for p, _ in values)), dtype=np.float32, order="F")
+        width = sum(len(p.names) for p, _ in values) + sum(self._basis(name).count for name in self.curves)
+        out = np.empty((rows, width + sum(map(self._width, self.pairs))), dtype=np.float32, order="F")
         at = 0
         for plan, x in values:
             width = len(plan.names)
             plan.fill(x, out[:, at : at + width])
             at += width
+        for row in self._bends(parsed):
+            out[:, at] = row
+            at += 1
         return out
+
+    def _bends(self, parsed: Mapping[str, Any]) -> Iterator[Array]:
+        """The columns of the curves, then of the pairs."""
+        for name in self.curves:
+            basis = self._basis(name)
+            yield from basis.functions(parsed[name], FUNCTIONS) * curve_sizes(basis)[:, np.newaxis]
+        names = {name for pair in self.pairs for name in pair}
+        found = {name: self._basis(name).functions(parsed[name], IN_A_PAIR) for name in names}
+        for first, second in self.pairs:
+            for i, j, size in zip(*pair_sizes(self._basis(first), self._basis(second)), strict=True):
+                yield found[first][i] * found[second][j] * size
 
     def _codes(self, parsed: Mapping[str, Any]) -> list[tuple[int, list[NDArray[np.int32]]]]:
         """Per block of sparse columns: its width, and the codes within it (each row has one of each)."""
@@ -278,12 +350,16 @@ class Encoder:
         return Features(rows, dense=have, starts=starts, indices=indices, values=values, sparse_columns=offset)
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        facts: dict[str, Any] = {
             "numbers": [p.to_json() for p in self.numbers],
             "values": [[v.name, list(v.values)] for v in self.values],
             "dates": [[d.name, d.year.to_json(), d.time.to_json()] for d in self.dates],
             "categories": [[c.name, list(c.levels)] for c in self.categories],
         }
+        if self.bases:
+            facts["bases"] = [b.to_json() for b in self.bases]
+            facts |= {"curves": list(self.curves), "pairs": [list(pair) for pair in self.pairs]}
+        return facts
 
     @staticmethod
     def from_json(facts: Mapping[str, Any], schema: Schema) -> Encoder:
@@ -293,6 +369,9 @@ class Encoder:
             tuple(ValuesPlan(_text(name), _ascending(values, _finite)) for name, values in facts["values"]),
             tuple(DatePlan(_text(name), _number(*year), _number(*time)) for name, year, time in facts["dates"]),
             tuple(CategoryPlan(_text(name), _ascending(levels, _text)) for name, levels in facts["categories"]),
+            tuple(_basis_of(*entry) for entry in facts.get("bases", [])),
+            tuple(map(_text, facts.get("curves", []))),
+            tuple((_text(a), _text(b)) for a, b in facts.get("pairs", [])),
         )
         kind = {c.name: c.kind for c in schema.columns}
         numbers = [n for n in kind if kind[n] in ("number", "boolean")]
@@ -303,6 +382,7 @@ class Encoder:
             and [c.name for c in encoder.categories] == [n for n in kind if kind[n] == "category"]
             and few == [n for n in numbers if n in few]
             and all(v.values for v in encoder.values)
+            and _bases_fit(encoder, kind)
         )
         if not fits:
             raise ModelFileError("its encoder does not belong to its columns")
@@ -313,6 +393,42 @@ def _number(name: Any, mean: Any, scale: Any, missing: Any) -> NumberPlan:
     if not isinstance(missing, bool) or (scale is not None and not _finite(scale) > 0):
         raise ModelFileError("the scale of a number is broken")
     return NumberPlan(_text(name), _finite(mean), np.inf if scale is None else float(scale), missing)
+
+
+def _basis(name: str, kind: str, parsed: Mapping[str, Any]) -> Basis | None:
+    if kind in ("number", "boolean"):
+        return NumberBasis.fit(name, parsed[name])
+    return LevelBasis.fit(name, parsed[name]) if kind == "category" else None
+
+
+def _basis_of(name: Any, ends: Any, shares: Any) -> Basis:
+    """The basis that its `to_json` wrote."""
+    if not ends or not isinstance(shares, list) or len(ends) != len(shares):
+        raise ModelFileError("the functions of a column are broken")
+    if isinstance(ends[0], str):
+        levels, found = tuple(map(_text, ends)), tuple(map(_finite, shares))
+        if len(set(levels)) != len(levels) or not all(0 <= share <= 1 for share in found):
+            raise ModelFileError("the levels of a column are broken")
+        return LevelBasis(_text(name), levels, found)
+    knots, places = _ascending(ends, _finite), _ascending(shares, _finite)
+    if len(knots) < 2 or places[0] != 0 or places[-1] != 1 or not np.isfinite(knots[-1] - knots[0]):
+        raise ModelFileError("the knots of a column are broken")
+    return NumberBasis(_text(name), knots, places)
+
+
+def _bases_fit(encoder: Encoder, kind: Mapping[str, str]) -> bool:
+    """Whether the functions belong to columns of their kind, and curves and pairs to functions."""
+    of_kind = {NumberBasis: ("number", "boolean"), LevelBasis: ("category",)}
+    names = [b.name for b in encoder.bases]
+    numbers = {b.name for b in encoder.bases if isinstance(b, NumberBasis)}
+    return (
+        len(set(names)) == len(names)
+        and all(kind.get(b.name) in of_kind[type(b)] for b in encoder.bases)
+        and set(encoder.curves) <= numbers
+        and len(set(encoder.curves)) == len(encoder.curves)
+        and all(a != b and {a, b} <= set(names) for a, b in encoder.pairs)
+        and len(set(encoder.pairs)) == len(encoder.pairs)
+    )
 
 
 def _text(value: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from luce.encoder import TIMES
 from luce.errors import InputError
 from luce.features import Array, Features
 from luce.fitted import Fitted, Label
@@ -70,6 +71,7 @@ def explain(
         amounts[column] = amounts.get(column, 0.0) + part
     base = float(np.sum(weights * fitted.means) + bias)
     cells = table.frame.row(0, named=True)
+    cells |= {TIMES.join(pair): TIMES.join(str(cells[name]) for name in pair) for pair in fitted.encoder.pairs}
     found = [Contribution(column, cells.get(column), amount) for column, amount in amounts.items()]
     found.sort(key=lambda c: -abs(c.amount))
     return Explanation(

@@ -28,6 +28,7 @@ class Fitted:
     coef: NDArray[np.float64]  # (outputs, features); two classes have one output
     intercept: NDArray[np.float64]
     means: NDArray[np.float64]  # (features,), of the training rows
+    spread: NDArray[np.float64] | None  # (outputs, sources): how far each column moves each logit; None: not known
     calibration: Calibration
     conformal: Conformal | None  # None where no row could be held out
     costs: NDArray[np.float64] | None  # (K, K), true class x answer; None where all mistakes cost the same

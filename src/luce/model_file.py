@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from luce import calibration
+from luce.choice import EFFECTS
 from luce.conformal import arrays_of, from_arrays
 from luce.container import read_container, write_container
 from luce.encoder import Encoder
@@ -20,6 +21,7 @@ from luce.table import Schema
 KIND = "linear classifier"
 TRAINING = {
     "rows", "class_counts", "l2", "objective", "gap", "passes", "certificate", "notes", "held_out", "shares",
+    "effects",
 }  # fmt: skip
 
 
@@ -44,6 +46,8 @@ def save_fitted(fitted: Fitted, path: str | os.PathLike[str]) -> None:
     arrays: dict[str, Any] = {"coef": fitted.coef, "intercept": fitted.intercept}
     if fitted.means.any():
         arrays["means"] = fitted.means
+    if fitted.spread is not None:
+        arrays["spread"] = fitted.spread
     if fitted.calibration.kind != "none":
         arrays |= {"calibration": fitted.calibration.matrix, "calibration_bias": fitted.calibration.bias}
     if fitted.conformal is not None:
@@ -93,7 +97,11 @@ def _fitted(arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Fitted:
     means = arrays.get("means", np.zeros(len(encoder.names)))
     if means.dtype != np.float64 or means.shape != (len(encoder.names),):
         raise ModelFileError("its means do not belong to its columns")
-    return Fitted(schema, encoder, coef, intercept, means, maps, sets, costs, classes, facts["label"], training)
+    spread = arrays.get("spread")
+    if spread is not None and (spread.dtype != np.float64 or spread.shape != (outputs, len(encoder.sources))):
+        raise ModelFileError("its spread does not belong to its columns")
+    parts = (schema, encoder, coef, intercept, means, spread, maps, sets, costs)
+    return Fitted(*parts, classes, facts["label"], training)
 
 
 def _training(facts: Any, classes: tuple[Label, ...]) -> dict[str, Any]:
@@ -110,6 +118,10 @@ def _training(facts: Any, classes: tuple[Label, ...]) -> dict[str, Any]:
         shares = facts["shares"]
         if len(shares) != len(classes) or not all(_is_number(s) and s > 0 for s in shares):
             raise ModelFileError("its shares do not belong to its classes")
+    for tried in facts.get("effects", []):
+        numbers += [tried[name] for name in ("features", "log_loss", "gain", "error")]
+        if len(tried) != 5 or tried["effects"] not in EFFECTS:
+            raise ModelFileError("its effects are broken")
     texts = [facts["certificate"], *facts["notes"]]
     if not all(_is_number(n) for n in numbers) or not all(isinstance(t, str) and t.isprintable() for t in texts):
         raise ModelFileError("its training facts are broken")

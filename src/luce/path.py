@@ -9,8 +9,9 @@ given twice.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ MOST_STRENGTHS = 20  # each way
 CLEAR = 3.0  # standard errors of a difference that is no chance
 LITTLE = 1e-3  # of the loss, or of 0.05 nats: less does not count, nor does a quarter of the loss's standard error
 NO_LOSS = 1e-3  # nats: below it there is nothing left to find
+FeaturesOf: TypeAlias = Callable[[NDArray[np.int64]], Features]
 RULES = ("auto", "one-standard-error")
 
 
@@ -65,7 +67,10 @@ class Path:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is fitted, but for the strengths: features, class codes, number of classes, weights of mean 1, settings."""
+    """What is fitted, but for the strengths: features, class codes, number of classes, weights of mean 1, settings.
+
+    keys: (rows,) rows of one class and one key share a fold; None: hashes of the rows' numbers.
+    """
 
     features: Features
     codes: NDArray[np.int32]
@@ -74,6 +79,7 @@ class Problem:
     l1: float = 0.0
     intercept: bool = True
     threads: int = 1
+    keys: NDArray[np.uint64] | None = None
 
     @property
     def outputs(self) -> int:
@@ -149,34 +155,42 @@ class Fold:
     last: Ended | None = None
 
 
-class _Search:
+class Race:
     """The folds, where their last fits ended, and the losses at the strengths tried: places on a grid, from strong to
     weak by factors of STEP.
 
     A strength is scored fold by fold, and no further once it is clear whether it is better than the best so far.
+    features_without: what the features are for a fold whose rows are these, where they too are chosen by labels.
     """
 
-    def __init__(self, problem: Problem, seed: int, time_limit: float | None = None) -> None:
+    limit: int  # how many folds are scored
+
+    def __init__(
+        self, problem: Problem, seed: int, time_limit: float | None = None, features_without: FeaturesOf | None = None
+    ) -> None:
         self.problem = p = problem
         self.first = _scale(problem)
         self.end = None if time_limit is None else time.monotonic() + time_limit
         self.weights = np.ones(p.features.rows) if p.weights is None else p.weights
-        keys = p.features.hashes(seed, p.threads)
+        keys = p.features.hashes(seed, p.threads) if p.keys is None else p.keys
         counted = self.weights > 0
         fold_of_row = np.full(p.features.rows, -1)
         fold_of_row[counted] = kfold_of_groups(p.codes[counted], keys[counted], FOLDS)
         self.folds = []
         for f in range(FOLDS):
             rows = np.flatnonzero(fold_of_row == f)
-            rest, left = replace(p, weights=self._without(rows)).present()
+            own = p.features if features_without is None else features_without(rows)
+            rest, left = replace(p, weights=self._without(rows), features=own).present()
             scored = np.isin(p.codes[rows], left) & (len(left) > 1)
             if scored.any():
                 self.folds.append(Fold(rows, scored, rest, left))
+        self.limit = len(self.folds)
         _, self.group = np.unique(keys ^ p.codes.astype(np.uint64), return_inverse=True)
         self.losses: dict[int, Array] = {}  # of every row at each place, NaN where it is not scored
         self.logits: dict[int, Array] = {}  # at the places that still count
         self.done: dict[int, int] = {}  # how many folds are scored
         self.best = 0
+        self.alike = features_without is None
         self.common: dict[tuple[int, int], tuple[Ended | None, NDArray[np.int64]]] = {}
 
     def _without(self, rows: NDArray[np.int64]) -> Array:
@@ -189,6 +203,8 @@ class _Search:
 
     def start(self) -> Start | None:
         """Where a fit of all rows may start: the last one to rows of all classes."""
+        if not self.alike:
+            return None
         whole = (fold.last for fold in self.folds if len(fold.left) == self.problem.classes)
         return next((last.start for last in whole if last is not None), None)
 
@@ -221,7 +237,7 @@ class _Search:
         """A rough fit to two folds, from which the folds start that hold none of their rows out; None if there is none
         with the classes of the fold."""
         pair = next((pair for pair in ((0, 1), (2, 3)) if f not in pair and pair[1] < len(self.folds)), None)
-        if pair is None:
+        if pair is None or not self.alike:
             return None
         if pair not in self.common:
             others = np.concatenate([fold.rows for i, fold in enumerate(self.folds) if i not in pair])
@@ -235,7 +251,7 @@ class _Search:
         """The folds that are still open; all of them, where the logits are gone."""
         if place not in self.logits:
             self.forget(place)
-        while self.done.get(place, 0) < len(self.folds):
+        while self.done.get(place, 0) < self.limit:
             if not self.score(place):
                 return False
         return True
@@ -263,12 +279,12 @@ class _Search:
     def decided(self, place: int) -> bool:
         """Whether it needs no further fold to be told from the best, or has none left."""
         done = self.done.get(place, 0)
-        return done > 0 and (done == len(self.folds) or self.difference(place).clear)
+        return done > 0 and (done == self.limit or self.difference(place).clear)
 
     def difference(self, place: int) -> Difference:
         """From the best so far, on the folds that both have been scored on."""
         losses, beyond = self.losses[place], self.losses[place] - self.losses[self.best]
-        noise = 0.25 * self.error(losses) * (self.done[place] / len(self.folds)) ** 0.5  # with all folds scored
+        noise = 0.25 * self.error(losses) * (self.done[place] / self.limit) ** 0.5  # with all folds scored
         little = max(noise, LITTLE * max(self.mean(losses), 0.05))
         return Difference(self.mean(beyond), self.error(beyond), little)
 
@@ -282,7 +298,7 @@ class _Search:
 
         def open_to_doubt(place: int) -> bool:
             found = self.difference(place)
-            return found.worse < 0 or not (found.clear or self.done[place] == len(self.folds))
+            return found.worse < 0 or not (found.clear or self.done[place] == self.limit)
 
         for _ in range(2 * len(self.losses)):  # scored anew a strength may change a little
             doubtful = next(filter(open_to_doubt, self.losses), None)
@@ -358,10 +374,11 @@ def choose_l2(
     weaker penalties until the loss has risen (twice in a row, or once by more than its standard error), until there is
     next to none left, or until it is level at a strength that holds back no column, however small its numbers. If the
     first is the best, or level with it, stronger ones are tried; then the strengths beside the best. A strength is
-    given up as soon as the folds so far show it to be worse. Also gives where the final fit may start. None if no class
-    has different rows in two folds, so that nothing can be held out, or if time ran out before one strength was scored.
+    given up as soon as the folds so far show it to be worse. Also gives where
+    the final fit may start. None if no class has different rows in two folds, so that nothing can be held out, or if
+    time ran out before one strength was scored.
     """
-    search = _Search(problem, seed, time_limit)
+    search = Race(problem, seed, time_limit)
     if not search.folds:
         return None
     floor = 0.01 * _least_spread(problem) ** 2
@@ -397,20 +414,49 @@ def choose_l2(
     chosen = search.best
     if rule == "one-standard-error":
         chosen = _simplest(search)
-    return _path(search, chosen), search.start()
+    return path_of(search, chosen), search.start()
 
 
-def hold_out(problem: Problem, l2: float, seed: int = 0) -> Path | None:
+def race_from(
+    problem: Problem, near: float, folds: int, features_without: FeaturesOf | None = None, seed: int = 0
+) -> Race | None:
+    """A race that begins at a strength that did well on other features of the same rows, and goes on to its neighbours
+    as long as they do better; on so many of the folds, until `finish`. None if nothing can be held out."""
+    race = Race(problem, seed, features_without=features_without)
+    race.limit, race.first, race.best = min(folds, len(race.folds)), near, 0
+    if not race.folds or not race.score(0):
+        return None
+    for way in (1, -1):
+        place = way
+        while race.best == place - way:
+            found = race.compare(place)
+            if found is None or found.level:
+                break
+            place += way
+        if race.best != 0:
+            break
+    race.settle()
+    return race
+
+
+def finish(race: Race) -> tuple[Path, Start | None]:
+    """The best of a race on all folds, and where a fit of all rows may start."""
+    race.limit = len(race.folds)
+    race.score_all(race.best)
+    return path_of(race, race.best), race.start()
+
+
+def hold_out(problem: Problem, l2: float, seed: int = 0, features_without: FeaturesOf | None = None) -> Path | None:
     """The path of one strength: its loss and its logits on rows held out. None if nothing can be held out, or a fit
     finds no end."""
-    search = _Search(problem, seed)
+    search = Race(problem, seed, features_without=features_without)
     search.first, search.best = l2, 0
     if not search.folds or not search.score_all(0):
         return None
-    return _path(search, 0)
+    return path_of(search, 0)
 
 
-def _simplest(search: _Search) -> int:
+def _simplest(search: Race) -> int:
     """The strongest penalty whose score exceeds the best by at most a standard error of the difference."""
     simplest, best = search.best, None
     while search.best != best:  # one that is tried on the way may be better
@@ -422,7 +468,8 @@ def _simplest(search: _Search) -> int:
     return simplest
 
 
-def _path(search: _Search, chosen: int) -> Path:
+def path_of(search: Race, chosen: int) -> Path:
+    """What has been tried so far."""
     places = sorted(search.losses)
     losses = [search.losses[place] for place in places]
     found = [search.difference(place) for place in places]

@@ -1,0 +1,218 @@
+"""How the columns enter the logits: as they are, with curves, with pairs; settled by the log loss of rows held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luce.encoder import Encoder
+from luce.errors import InputError
+from luce.features import Array, Features
+from luce.functional import sigmoid, softmax
+from luce.interactions import strongest_pairs
+from luce.linear import chosen_l2
+from luce.path import (
+    FOLDS,
+    LITTLE,
+    NO_LOSS,
+    FeaturesOf,
+    Path,
+    Problem,
+    Race,
+    finish,
+    hold_out,
+    path_of,
+    race_from,
+    row_losses,
+)
+from luce.solver import Start
+from luce.splits import holdout, row_keys
+
+EFFECTS = ("linear", "curves", "pairs")
+PAIRS = 25  # at most
+SAMPLE = 10_000  # rows: on so many it is settled which columns bend and act together
+MOST_RESIDUALS = 400_000  # that are looked at for pairs: rows x classes
+MOST_NUMBERS = 5e7  # of the features with pairs, which are kept for each fold
+MOST_WORK = 3e8  # multiplications in a pass over all rows: a model of more is not tried
+MANY_ROWS = 2_000  # with more, SOME_FOLDS are enough to settle it
+SOME_FOLDS = 2
+CLEAR = 0.5  # standard errors by which more effects must lower the log loss
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One way for the columns to enter: its name, how many features it makes, and how it did on rows held out, in nats:
+    log loss, how much less than the way before it, and the standard error of that."""
+
+    effects: str
+    features: int
+    log_loss: float
+    gain: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was settled on: the encoder and the problem with its features, the strength, how it did on rows held out
+    (None where nothing can be held out), where a fit may start, and what was tried."""
+
+    encoder: Encoder
+    problem: Problem
+    l2: float
+    path: Path | None
+    start: Start | None
+    tried: tuple[Tried, ...] = ()
+    race: Race | None = None  # that can be finished
+
+    def finished(self) -> Choice:
+        """The same, scored on all rows."""
+        if self.race is None:
+            return self
+        path, start = finish(self.race)
+        return replace(self, path=path, start=start, race=None)
+
+    @property
+    def losses(self) -> Array:
+        """Of each row when it was held out, in nats; NaN where it was not."""
+        assert self.path is not None
+        found = row_losses(self.path.held_out, self.problem.codes)
+        return np.where(self.path.scored, found, np.nan)
+
+
+def choose_effects(
+    encoder: Encoder, parsed: Mapping[str, Any], codes: NDArray[np.int32], classes: int, *, effects: str,
+    l2: float | str | None, threads: int,
+) -> Choice:  # fmt: skip
+    """Linear effects, then curves of the numbers, then the pairs that act together, each kept if it lowers the log loss
+    of rows held out by half a standard error. A row that is held out is held out of the search for pairs too.
+
+    effects: "auto", or the one of the three that is wanted. With more than 10,000 rows curves and pairs are settled on
+    a sample of them, and the strength then on all. Raises InputError for an unknown name.
+    """
+    if effects not in ("auto", *EFFECTS):
+        raise InputError(f"effects is {effects!r}: give one of auto, {', '.join(EFFECTS)}")
+    features = encoder.transform(parsed)
+    problem = Problem(features, codes, classes, None, threads=threads, keys=features.hashes(0, threads))
+    rows = np.arange(len(codes)) if len(codes) <= SAMPLE else holdout(codes, SAMPLE / len(codes), 0)[1]
+    cells = parsed if len(rows) == len(codes) else {name: column[rows] for name, column in parsed.items()}
+    part = problem if cells is parsed else _sample(problem, rows)
+    best = first = _plain(encoder, part, l2)
+    tried = [Tried("linear", features.columns, _mean(first), 0.0, 0.0)] if first.path is not None else []
+    for name in EFFECTS[1:] if tried and effects != "linear" and not _nothing_left(first, effects) else ():
+        best = best.finished()
+        wider = _wider(best, name, cells, len(codes))
+        if wider is not None:
+            folds = _pairs_by_fold(best, cells, len(wider.pairs)) if name == "pairs" else None
+            found = _bent(wider, replace(part, features=wider.transform(cells)), l2, best.l2, folds)
+            if found is not None:
+                tried.append(_compared(name, found, best))
+                if effects != "auto" or _better(tried[-1]):
+                    best = found
+        if name == effects:
+            break
+    if cells is not parsed:
+        whole = replace(problem, features=best.encoder.transform(parsed))
+        best = _plain(encoder, problem, l2) if best is first else _bent(best.encoder, whole, l2, best.l2) or best
+    return replace(best.finished(), tried=tuple(tried))
+
+
+def _sample(problem: Problem, rows: NDArray[np.int64]) -> Problem:
+    """Some rows, with the classes that they have."""
+    assert problem.keys is not None
+    present, codes = np.unique(problem.codes[rows], return_inverse=True)
+    taken = problem.features.take(rows)
+    return replace(problem, features=taken, codes=codes.astype(np.int32), classes=len(present), keys=problem.keys[rows])
+
+
+def _plain(encoder: Encoder, problem: Problem, l2: float | str | None) -> Choice:
+    """Linear effects, with the strength that is wanted or the best one."""
+    strength, path, start = chosen_l2(problem, l2, 0.0, 0)
+    return Choice(encoder, problem, strength, hold_out(problem, strength) if path is None else path, start)
+
+
+def _bent(
+    encoder: Encoder, problem: Problem, l2: float | str | None, near: float, folds: FeaturesOf | None = None
+) -> Choice | None:
+    """More effects, with the strength that is wanted, or the best one near this; many rows are scored in part."""
+    if not isinstance(l2, str):
+        path = hold_out(problem, near, features_without=folds)
+        return None if path is None else Choice(encoder, problem, near, path, None)
+    race = race_from(problem, near, SOME_FOLDS if len(problem.codes) >= MANY_ROWS else FOLDS, folds)
+    if race is None:
+        return None
+    path = path_of(race, race.best)
+    return Choice(encoder, problem, path.l2, path, None, race=race)
+
+
+def _wider(best: Choice, name: str, cells: Mapping[str, Any], rows: int) -> Encoder | None:
+    """The encoder with curves, or with pairs beside; None if there are none, or they are too much work."""
+    encoder = best.encoder
+    if name == "curves":
+        wider = replace(encoder, curves=encoder.can_bend)
+        return wider if wider.curves and _affordable(wider, best.problem, rows) else None
+    pairs = tuple(_pairs(best, cells, PAIRS))
+    while pairs and not _affordable(replace(encoder, pairs=pairs), best.problem, rows):
+        pairs = pairs[: len(pairs) - 1]
+    return replace(encoder, pairs=pairs) if pairs else None
+
+
+def _affordable(encoder: Encoder, problem: Problem, rows: int) -> bool:
+    numbers = float(rows) * encoder.width
+    return numbers * problem.outputs <= MOST_WORK and (not encoder.pairs or numbers <= MOST_NUMBERS)
+
+
+def _pairs(
+    best: Choice, cells: Mapping[str, Any], count: int, left_out: NDArray[np.int64] | None = None
+) -> list[tuple[str, str]]:
+    """The pairs of columns that act together, by what the best so far leaves unexplained of rows held out; left_out:
+    rows that are not looked at."""
+    path, keys, codes = best.path, best.problem.keys, best.problem.codes
+    assert path is not None and keys is not None
+    seen = path.scored.copy()
+    if left_out is not None:
+        seen[left_out] = False
+    rows = np.flatnonzero(seen)
+    rows = rows[np.argsort(row_keys(len(rows), 1), kind="stable")[: max(MOST_RESIDUALS // best.problem.outputs, 1)]]
+    z = path.held_out[rows]
+    two = z.shape[1] == 1
+    p = sigmoid(z) if two else softmax(z)
+    residual = (codes[rows, np.newaxis] == np.arange(1 if two else 0, best.problem.classes)) - p
+    half = (keys[rows] >> np.uint64(40)) & np.uint64(1) == 1
+    cells = {name: column[rows] for name, column in cells.items()}
+    return strongest_pairs(best.encoder.bases, cells, residual, p * (1.0 - p), half, count)
+
+
+def _pairs_by_fold(best: Choice, cells: Mapping[str, Any], count: int) -> FeaturesOf:
+    """The features for a fit that leaves a fold out: with the pairs that the other rows name."""
+
+    def without(rows: NDArray[np.int64]) -> Features:
+        return replace(best.encoder, pairs=tuple(_pairs(best, cells, count, rows))).transform(cells)
+
+    return without
+
+
+def _mean(choice: Choice) -> float:
+    return float(np.nanmean(choice.losses))
+
+
+def _nothing_left(first: Choice, effects: str) -> bool:
+    """Whether the held-out rows lose so little that they say of no more effects whether they help."""
+    return effects == "auto" and _mean(first) < max(NO_LOSS, 1.0 / len(first.problem.codes))
+
+
+def _compared(name: str, wider: Choice, best: Choice) -> Tried:
+    gain = best.losses - wider.losses
+    has = np.isfinite(gain)
+    assert best.problem.keys is not None
+    _, group = np.unique(best.problem.keys[has], return_inverse=True)
+    off = np.bincount(group, weights=gain[has] - gain[has].mean())
+    error = float(np.sqrt(np.sum(off**2)) / has.sum())
+    return Tried(name, wider.problem.features.columns, _mean(wider), float(gain[has].mean()), error)
+
+
+def _better(tried: Tried) -> bool:
+    return tried.gain > max(CLEAR * tried.error, LITTLE * tried.log_loss)

@@ -1,0 +1,158 @@
+"""What a fitted model makes of each column: how far it moves each class; its curve, its bars, or the map of a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luce.curves import LevelBasis, NumberBasis
+from luce.encoder import TIMES, Encoder
+from luce.features import Array, Features
+from luce.fitted import Fitted
+from luce.linear import linear_logits
+
+ROWS = 4_096  # of the training rows, on which it is measured how far columns move the classes
+POINTS = 60  # of a curve
+SIDE = 10  # cells of a map along a number
+MOST_LEVELS = 40  # of a category that are shown: those of the largest effects
+
+
+def spread_of(encoder: Encoder, features: Features, weights: Array) -> Array:
+    """How far each column moves each logit: the standard deviation, over the training rows (4,096 of them where there
+    are more), of what it adds. (outputs, columns), in the order of `encoder.sources`."""
+    rows = np.unique(np.linspace(0, features.rows - 1, ROWS).astype(np.int64))
+    part = features.take(rows)
+    place = {column: i for i, column in enumerate(encoder.sources)}
+    owner = np.array([place[column] for column in encoder.columns], dtype=np.int64)
+    out = np.zeros((len(weights), len(place)))
+    both: dict[int, NDArray[Any]] = {}  # numbers of few values have a dense and sparse columns
+    p = part.dense_columns
+    if part.dense is not None:
+        for i in np.unique(owner[:p]).tolist():
+            own = np.flatnonzero(owner[:p] == i)
+            both[i] = part.dense[:, own].astype(np.float64) @ weights[:, own].T
+    if part.indices is not None and part.starts is not None:
+        _add_sparse(both, part, owner[p:], weights[:, p:])
+    for i, added in both.items():
+        out[:, i] = added.std(axis=0)
+    return out
+
+
+def _add_sparse(both: dict[int, NDArray[Any]], part: Features, owner: NDArray[np.int64], weights: Array) -> None:
+    """To what each column adds for every row, (rows, outputs) by column, what its sparse features do."""
+    assert part.indices is not None and part.starts is not None
+    row = np.repeat(np.arange(part.rows), np.diff(part.starts))
+    values = np.ones(len(row)) if part.values is None else part.values.astype(np.float64)
+    of = owner[part.indices]
+    for i in np.unique(of).tolist():
+        mine = of == i
+        added = weights[:, part.indices[mine]] * values[mine]
+        sums = np.stack([np.bincount(row[mine], weights=line, minlength=part.rows) for line in added], axis=1)
+        both[i] = both[i] + sums if i in both else sums
+
+
+def centred_weights(fitted: Fitted) -> tuple[Array, Array]:
+    """Weights (outputs, features) and intercepts of the calibrated logits, of more than two classes with mean 0."""
+    coef, intercept = fitted.calibrated_weights()
+    if len(coef) > 1:
+        coef, intercept = coef - coef.mean(axis=0), intercept - intercept.mean()
+    return coef, intercept
+
+
+def added_by(fitted: Fitted, column: str, cells: Mapping[str, Any]) -> Array:
+    """What a column, or a pair "a × b", adds to the logits of rows with these cells, (n, outputs), less its mean over
+    the training rows. cells: of each column concerned, as `parse` gives them."""
+    own = np.array([name == column for name in fitted.encoder.columns])
+    weights = np.ascontiguousarray(centred_weights(fitted)[0][:, own])
+    features = fitted.encoder.part(column).transform(cells)
+    return linear_logits(features, weights, -weights @ fitted.means[own], 1)
+
+
+def known_spread(fitted: Fitted) -> Array:
+    """`spread_of` the fit; for a model whose file does not tell, by the weights alone."""
+    if fitted.spread is not None:
+        return fitted.spread
+    coef, owner = centred_weights(fitted)[0], np.array(fitted.encoder.columns)
+    squares = [np.sum(coef[:, owner == name] ** 2, axis=1) for name in fitted.encoder.sources]
+    return np.asarray(np.sqrt(np.stack(squares, axis=1)))
+
+
+def overview(fitted: Fitted) -> list[dict[str, Any]]:
+    """Every column and pair that moves the classes, the strongest first, as plain lists.
+
+    Its kind, its share of all that is moved (`weight`), how far it moves each class (`by_class`), and what its values
+    add to the logits, less the mean over the training rows: `curve` of a number, `levels` of a category, `heat` of a
+    pair.
+
+    Two classes have one logit, that of the second.
+    """
+    names, spread = fitted.encoder.sources, known_spread(fitted)
+    size = np.sqrt(np.sum(spread**2, axis=0))
+    total = float(size.sum()) or 1.0
+    kinds = {column.name: column.kind for column in fitted.schema.columns}
+    classes = fitted.classes[1:] if len(spread) == 1 else fitted.classes
+    out = []
+    for i in np.argsort(-size, kind="stable").tolist():
+        if size[i] == 0:
+            break
+        by_class = [{"class": c, "weight": float(w)} for c, w in zip(classes, spread[:, i], strict=True)]
+        kind = kinds.get(names[i], "pair")
+        found = {"column": names[i], "kind": kind, "weight": float(size[i]) / total, "by_class": by_class}
+        out.append(found | _shape(fitted, names[i], kind))
+    return out
+
+
+def _shape(fitted: Fitted, name: str, kind: str) -> dict[str, Any]:
+    if kind == "pair":
+        return _map(fitted, name)
+    basis = next((b for b in fitted.encoder.bases if b.name == name), None)
+    if kind == "category":
+        return _levels(fitted, name)
+    if not isinstance(basis, NumberBasis):
+        return {}  # dates, and models whose files have no bases
+    if kind == "boolean" or len(basis.knots) == 2:
+        x = np.array([basis.knots[0], basis.knots[-1], np.nan])
+        missing = any(p.missing for p in fitted.encoder.numbers if p.name == name)
+        y = added_by(fitted, name, {name: x})
+        texts = ["false", "true"] if kind == "boolean" else [f"{value:g}" for value in x[:2]]
+        levels = [(texts[0], y[0]), (texts[1], y[1])] + ([("missing", y[2])] if missing else [])
+        return {"levels": [{"level": text, "y": row.tolist(), "rows": None} for text, row in levels]}
+    x = basis.at(np.linspace(0.0, 1.0, POINTS))
+    y = added_by(fitted, name, {name: x})
+    return {"curve": {"x": x.tolist(), "y": y.tolist(), "low": basis.knots[0], "high": basis.knots[-1]}}
+
+
+def _levels(fitted: Fitted, name: str) -> dict[str, Any]:
+    import polars as pl
+
+    plan = next(c for c in fitted.encoder.categories if c.name == name)
+    cells = pl.Series(name, [*plan.levels, None], dtype=pl.String)
+    y = added_by(fitted, name, {name: cells})
+    rows = [{"level": level, "y": line.tolist(), "rows": None} for level, line in zip(plan.levels, y, strict=False)]
+    rows.append({"level": "missing", "y": y[-1].tolist(), "rows": None})
+    strongest = np.argsort(-np.abs(y).max(axis=1), kind="stable")[:MOST_LEVELS]
+    return {"levels": [rows[i] for i in sorted(strongest.tolist())]}
+
+
+def _map(fitted: Fitted, name: str) -> dict[str, Any]:
+    """What a pair adds on a grid of values of both."""
+    pair = next(pair for pair in fitted.encoder.pairs if TIMES.join(pair) == name)
+    bases = [next(b for b in fitted.encoder.bases if b.name == column) for column in pair]
+    (first, x), (second, y) = (_ticks(basis) for basis in bases)
+    i, j = (grid.ravel() for grid in np.meshgrid(np.arange(len(x)), np.arange(len(y)), indexing="ij"))
+    z = added_by(fitted, name, {pair[0]: first[i], pair[1]: second[j]})
+    return {"columns": list(pair), "heat": {"x": x, "y": y, "z": z.reshape(len(x), len(y), -1).tolist()}}
+
+
+def _ticks(basis: NumberBasis | LevelBasis) -> tuple[Any, list[Any]]:
+    """Cells along one side of a map, and how they are shown."""
+    import polars as pl
+
+    if isinstance(basis, LevelBasis):
+        return pl.Series(basis.name, basis.levels, dtype=pl.String), list(basis.levels)
+    few = len(basis.knots) <= SIDE
+    x = np.asarray(basis.knots) if few else np.unique(basis.at((np.arange(SIDE) + 0.5) / SIDE))
+    return x, x.tolist()
