@@ -81,20 +81,25 @@ class Pipeline:
         x = x.astype(dict.fromkeys(self.others, object))
         self.train, self.test, self.y = x.iloc[train], x.iloc[test], y[train]
 
-    def fit(self) -> None:
+    def encoder(self, dense: bool = False):
         from sklearn.compose import ColumnTransformer
         from sklearn.impute import SimpleImputer
-        from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-        encode = ColumnTransformer(
+        return ColumnTransformer(
             [
                 ("numbers", make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), self.numbers),
-                ("others", OneHotEncoder(handle_unknown="ignore"), self.others),
-            ]
+                ("others", OneHotEncoder(handle_unknown="ignore", sparse_output=not dense), self.others),
+            ],
+            sparse_threshold=0.0 if dense else 0.3,
         )
-        self.model = make_pipeline(encode, LogisticRegression(max_iter=1000))
+
+    def fit(self) -> None:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+
+        self.model = make_pipeline(self.encoder(), LogisticRegression(max_iter=1000))
         self.model.fit(self.train, self.y)
 
     def probabilities(self) -> tuple[np.ndarray, list]:

@@ -168,7 +168,7 @@ def test_probabilities_are_probabilities_and_predict_is_their_best(classes: int)
 def test_two_classes_of_one_logit_are_the_sigmoid_of_either_sign() -> None:
     x, y = numbers(200, 2)
     model = fitted(x, y)
-    logits = model.fitted.logits(luce.classifier.Table.of(x), 1)[:, 0]
+    logits = model.fitted.logits(model.fitted.features(Table.of(x)), 1)[:, 0]
     shares = model.predict_proba(x)
     assert shares[:, 1].tobytes() == luce.sigmoid(logits).tobytes()
     assert shares[:, 0].tobytes() == luce.sigmoid(-logits).tobytes()

@@ -181,5 +181,5 @@ def test_a_rare_class_is_named(tmp_path: Any) -> None:
 
 def test_a_model_without_held_out_rows_says_so() -> None:
     model = luce.Classifier().fit({"x": [1.0, 2.0, 3.0], "y": ["a", "b", "c"]}, "y")
-    with pytest.raises(InputError, match="no row of some class could be held out"):
+    with pytest.raises(InputError, match="no row could be held out"):
         model.predict_set({"x": [1.0]})

@@ -255,3 +255,42 @@ def test_d06_many_columns_are_read(write):
 def test_d10_a_header_that_looks_like_data_is_told(write):
     assert "looks like data" in read_file(write("5.1,3\n4.9,2\n")).notes[0]
     assert read_file(write("x1,3\n4.9,2\n")).notes == ()
+
+
+# --- text that a spreadsheet would run
+
+RISKY = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx", "＝1", "＋1", "－1", "＠x", "=", "-"]
+PLAIN = ["a=b", " =1", "'=1", "1-2", "", "가", "=".join("ab"), "\u2212 1", None]
+
+
+def text_is_guarded_and_numbers_are_not(guard):
+    texts = RISKY + PLAIN
+    numbers = [-1.5, *([2.0] * (len(texts) - 1))]
+    frame = pl.DataFrame({"=name": texts, "number": numbers, "whole": [-3] * len(texts), "flag": [True] * len(texts)})
+    frame = frame.with_columns(pl.Series("level", RISKY[:4] + ["x"] * (len(texts) - 4), dtype=pl.Categorical))
+    found, count = guard(frame)
+    assert found["'=name"].to_list() == ["'" + text for text in RISKY] + PLAIN
+    assert found["level"].cast(pl.String).to_list() == ["'" + text for text in RISKY[:4]] + ["x"] * (len(texts) - 4)
+    for name in ("number", "whole", "flag"):
+        assert found[name].to_list() == frame[name].to_list()
+        assert found[name].dtype == frame[name].dtype
+    assert count == len(RISKY) + 4 + 1
+    assert frame["=name"].to_list() == texts
+
+
+def test_s18_text_is_guarded_and_numbers_are_not():
+    text_is_guarded_and_numbers_are_not(delimited.guarded)
+
+
+@pytest.mark.parametrize("pattern", ["^=", "[=+\\-@\t\r\n＝＋－＠]", "^[=+\\-@]", "^ *[=+\\-@\t\r\n＝＋－＠]"])
+def test_a_guard_that_misses_or_overdoes_is_noticed(pattern, monkeypatch):
+    monkeypatch.setattr(delimited, "_FORMULA", pattern)
+    with pytest.raises(AssertionError):
+        text_is_guarded_and_numbers_are_not(delimited.guarded)
+
+
+def test_a_frame_without_such_text_is_left_alone():
+    frame = pl.DataFrame({"a": PLAIN[:3], "b": [-1, 2, 3]})
+    assert delimited.guarded(frame)[0].equals(frame)
+    assert delimited.guarded(frame)[1] == 0
+    assert delimited.guarded(frame.select("b"))[1] == 0

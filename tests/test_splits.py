@@ -12,8 +12,19 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from luce import splits
 from luce.errors import InputError
-from luce.splits import Split, _quotas, holdout, kfold, row_keys
+from luce.splits import (
+    Split,
+    _quotas,
+    holdout,
+    holdout_by_time,
+    holdout_of_groups,
+    kfold,
+    kfold_of_groups,
+    row_keys,
+    strata_of_groups,
+)
 
 MAX_SEED = 2**64 - 1
 SMALL = np.array([0, 1, 0, 1, 0, 2, 0, 1, 0, 1, 0, 0])
@@ -329,3 +340,194 @@ def test_one_row_makes_no_folds_and_a_negative_number_of_rows_no_keys() -> None:
         kfold(np.array([0]), 2, 0)
     with pytest.raises(InputError, match="number of rows must be from 0"):
         row_keys(-1, 0)
+
+
+# --- whole groups
+
+
+def of_groups(rows: int = 600, groups: int = 60, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Class codes that lean on the group, and groups of unequal sizes."""
+    rng = np.random.default_rng(seed)
+    group = np.minimum(rng.geometric(3.0 / groups, rows), groups)
+    return (group % 3 + (rng.random(rows) < 0.2)).astype(np.int64), group
+
+
+def groups_are_whole_and_classes_stay(codes: NDArray[np.int64], group: NDArray[np.int64], fraction: float) -> None:
+    """No group on both sides, each row once, each class in training, and per stratum no farther from its share than
+    half its largest group (a group is taken while that brings the count nearer), where no class had to be returned."""
+    train, held = splits.holdout_of_groups(codes, group, fraction, 5)
+    assert train.dtype == held.dtype == np.int64
+    assert np.all(np.diff(train) > 0) and np.all(np.diff(held) > 0)
+    assert np.array_equal(np.sort(np.concatenate((train, held))), np.arange(codes.size))
+    assert len(train) and len(held)
+    assert not set(group[train].tolist()) & set(group[held].tolist())
+    assert set(codes[train].tolist()) == set(codes.tolist())
+    by_group = {g: codes[group == g].tolist() for g in set(group.tolist())}
+    stratum = {g: max(sorted(set(its)), key=its.count) for g, its in by_group.items()}
+    taken = set(group[held].tolist())
+    for k in set(stratum.values()):
+        sizes = {g: len(by_group[g]) for g in by_group if stratum[g] == k}
+        wanted, got = fraction * sum(sizes.values()), sum(sizes[g] for g in sizes if g in taken)
+        assert got <= wanted + max(sizes.values()) / 2 + 1e-6
+        left = [size for g, size in sizes.items() if g not in taken]
+        assert not left or got + min(left) / 2 > wanted - max(sizes.values()) or len(sizes) < 4
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.2, 0.5, 0.9])
+@pytest.mark.parametrize("seed", range(3))
+def test_t09_groups_are_whole_and_classes_stay(fraction: float, seed: int) -> None:
+    groups_are_whole_and_classes_stay(*of_groups(seed=seed), fraction)
+
+
+GROUP_FAULTS = {
+    "a random split": lambda codes, group, fraction, seed: holdout(codes, fraction, seed),
+    "the groups alone, whatever the class": lambda codes, group, fraction, seed: tuple(
+        np.flatnonzero((group == codes.argmin()) ^ side) for side in (True, False)
+    ),
+    "the last class is held out": lambda codes, group, fraction, seed: tuple(
+        np.flatnonzero(np.isin(group, group[codes == codes.max()]) ^ side) for side in (True, False)
+    ),
+    "hardly a row": lambda codes, group, fraction, seed: tuple(
+        np.flatnonzero((group == group.max()) ^ side) for side in (True, False)
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", GROUP_FAULTS)
+def test_a_split_of_groups_that_is_none_is_noticed(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splits, "holdout_of_groups", GROUP_FAULTS[fault])
+    with pytest.raises(AssertionError):
+        groups_are_whole_and_classes_stay(*of_groups(), 0.5)
+
+
+@given(code_arrays, st.data(), st.integers(1, 99).map(lambda k: k / 100), seeds)
+def test_groups_of_any_shape_stay_whole(
+    codes: NDArray[np.int64], data: st.DataObject, fraction: float, seed: int
+) -> None:
+    group = np.array(data.draw(st.lists(st.integers(0, 5), min_size=codes.size, max_size=codes.size)))
+    owners = [set(group[codes == k].tolist()) for k in set(codes.tolist())]
+    try:
+        train, held = holdout_of_groups(codes, group, fraction, seed)
+    except InputError:  # one group, or each holds all rows of some class
+        assert len(set(group.tolist())) == 1 or set(group.tolist()) <= {next(iter(o)) for o in owners if len(o) == 1}
+        return
+    assert len(train) and len(held) and len(train) + len(held) == codes.size
+    assert not set(group[train].tolist()) & set(group[held].tolist())
+    assert set(codes[train].tolist()) == set(codes.tolist())
+
+
+def test_the_names_of_the_groups_do_not_matter_and_the_seed_does() -> None:
+    codes, group = of_groups()
+    plain = holdout_of_groups(codes, group, 0.2, 7)
+    assert same(plain, holdout_of_groups(codes, np.array([f"site {-g}" for g in group]), 0.2, 7))
+    assert same(plain, holdout_of_groups(codes, -group * 0.5, 0.2, 7))
+    assert not same(plain, holdout_of_groups(codes, group, 0.2, 8))
+
+
+def test_holdout_of_groups_pinned() -> None:
+    codes, group = SMALL, np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5])
+    assert holdout_of_groups(codes, group, 0.3, 7)[1].tolist() == [0, 1, 10, 11]
+
+
+def test_strata_are_the_commonest_class_and_make_folds_of_whole_groups() -> None:
+    codes, group = of_groups()
+    strata, keys = strata_of_groups(codes, group, 3)
+    row = row_keys(codes.size, 3)
+    for g in set(group.tolist()):
+        its = codes[group == g].tolist()
+        assert set(strata[group == g].tolist()) == {max(sorted(set(its)), key=its.count)}
+        assert set(keys[group == g].tolist()) == {row[group == g].min()}
+    folds = kfold_of_groups(strata, keys, 4)
+    assert all(len(set(folds[group == g].tolist())) == 1 for g in set(group.tolist()))
+    # By class and key alone a group would be dealt to several folds: that is why the stratum is needed.
+    assert any(len(set(kfold_of_groups(codes, keys, 4)[group == g].tolist())) > 1 for g in set(group.tolist()))
+
+
+@pytest.mark.parametrize(
+    ("group", "words"),
+    [
+        (np.zeros(12), "all rows are of one group"),
+        (np.arange(11), "there are 11 groups for 12 rows"),
+        (np.zeros((12, 2)), "2 dimensions"),
+        (np.array([None, *"abcdefghijk"], dtype=object), "cannot be compared"),
+        (np.where(SMALL == 0, 0, np.where(SMALL == 1, 1, 2)), "each holds all rows of some class"),
+    ],
+)
+def test_groups_that_cannot_be_split_are_refused(group: NDArray[np.generic], words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        holdout_of_groups(SMALL, group, 0.3, 0)
+    assert "\n" not in str(caught.value)
+
+
+# --- time
+
+
+def the_latest_rows_are_held_out(values: NDArray[np.generic], fraction: float) -> None:
+    """By trying every cut between two times in plain Python: the nearest count, of two as near the smaller one."""
+    train, held = splits.holdout_by_time(values, fraction)
+    assert train.dtype == held.dtype == np.int64
+    assert np.array_equal(np.sort(np.concatenate((train, held))), np.arange(values.size))
+    assert np.all(np.diff(train) > 0) and np.all(np.diff(held) > 0)
+    known = [row for row in range(values.size) if values[row] == values[row]]
+    cuts = sorted({values[row] for row in known})[1:]
+    counts = [sum(bool(values[row] >= cut) for row in known) for cut in cuts]
+    wanted = Fraction(str(fraction)) * values.size
+    count = min(counts, key=lambda c: (abs(c - wanted), c))
+    cut = cuts[counts.index(count)]
+    assert held.tolist() == [row for row in known if values[row] >= cut]
+
+
+times = st.lists(st.one_of(st.integers(0, 12), st.just(None)), min_size=2, max_size=60)
+
+
+@given(times, st.integers(1, 99).map(lambda k: k / 100))
+def test_the_latest_rows_are_held_out(drawn: list[int | None], fraction: float) -> None:
+    assume(len(set(drawn) - {None}) > 1)
+    the_latest_rows_are_held_out(np.array([np.nan if t is None else t for t in drawn]), fraction)
+    days = [np.datetime64("NaT") if t is None else np.datetime64("2024-02-25") + t for t in drawn]
+    the_latest_rows_are_held_out(np.array(days, dtype="datetime64[us]"), fraction)
+
+
+TIME_FAULTS = {
+    "the last rows of the file": lambda v, f: (
+        np.arange(len(v) - round(f * len(v))),
+        np.arange(len(v))[-round(f * len(v)) :],
+    ),
+    "the earliest rows": lambda v, f: holdout_by_time(-v, f),
+    "ties on both sides": lambda v, f: (
+        np.sort(np.argsort(v)[: -round(f * len(v))]),
+        np.sort(np.argsort(v)[-round(f * len(v)) :]),
+    ),
+    "missing times are the latest": lambda v, f: holdout_by_time(np.nan_to_num(v, nan=1e9), f),
+}
+
+
+@pytest.mark.parametrize("fault", TIME_FAULTS)
+def test_a_split_that_is_none_by_time_is_noticed(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.array([3.0, 1, 2, np.nan, 3, 3, 1, 0, 4, 4, 4, 2, np.nan])
+    the_latest_rows_are_held_out(values, 0.3)
+    monkeypatch.setattr(splits, "holdout_by_time", TIME_FAULTS[fault])
+    with pytest.raises(AssertionError):
+        the_latest_rows_are_held_out(values, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.zeros(5), "1 different times"),
+        (np.full(5, np.nan), "0 different times"),
+        (np.array(["2024", "2025"]), "numbers or dates"),
+        (np.zeros((2, 2)), "one-dimensional"),
+    ],
+)
+def test_times_that_put_rows_in_no_order_are_refused(values: NDArray[np.generic], words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        holdout_by_time(values, 0.5)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, math.nan, True, "0.2", None])
+def test_splits_by_groups_and_time_refuse_the_fractions_that_holdout_does(fraction: float) -> None:
+    for split in (lambda: holdout_of_groups(SMALL, SMALL, fraction, 0), lambda: holdout_by_time(SMALL, fraction)):
+        with pytest.raises(InputError, match=r"fraction must be .* above 0 and below 1"):
+            split()

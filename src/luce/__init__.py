@@ -4,6 +4,7 @@ from luce import metrics
 from luce.audit import audit
 from luce.calibration import Calibration, calibrate
 from luce.classifier import Classifier, load, train
+from luce.doctor import Findings, examine
 from luce.errors import FileError, InputError, LimitError, LuceError, LuceWarning, ModelFileError, NotFittedError
 from luce.functional import (
     cross_entropy,
@@ -20,6 +21,7 @@ from luce.functional import (
     top_k,
 )
 from luce.linear import SoftmaxRegression
+from luce.page import write_report
 from luce.reader import read_file
 
 __version__ = "0.1.0"
@@ -28,6 +30,7 @@ __all__ = [
     "Calibration",
     "Classifier",
     "FileError",
+    "Findings",
     "InputError",
     "LimitError",
     "LuceError",
@@ -39,6 +42,7 @@ __all__ = [
     "calibrate",
     "cross_entropy",
     "cross_entropy_with_gradient",
+    "examine",
     "load",
     "log_sigmoid",
     "log_softmax",
@@ -53,4 +57,5 @@ __all__ = [
     "softmax_vjp",
     "top_k",
     "train",
+    "write_report",
 ]

@@ -153,8 +153,11 @@ def choose(
     outputs = len(rows.z)
     kept, losses = no_calibration(outputs), rows.losses(no_calibration(outputs))
     before, error = rows.mean(losses), 0.0
+    all_present = len(np.unique(codes[rows.weights > 0])) == classes  # nothing is known of the others' own numbers
     for kind in KINDS[1:]:
         if outputs > MOST_CLASSES.get(kind, outputs) or (kind == "matrix" and (outputs == 1 or kept.kind != "vector")):
+            continue
+        if kind != "temperature" and not all_present:
             continue
         held_out = np.empty(len(codes))
         for f in range(FOLDS):

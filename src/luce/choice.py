@@ -30,7 +30,7 @@ from luce.path import (
     row_losses,
 )
 from luce.solver import Start
-from luce.splits import holdout, row_keys
+from luce.splits import holdout, row_keys, strata_of_groups
 
 EFFECTS = ("linear", "curves", "pairs")
 PAIRS = 25  # at most
@@ -53,6 +53,14 @@ class Tried:
     log_loss: float
     gain: float
     error: float
+
+
+def in_words(encoder: Encoder) -> str:
+    """What the columns may do, for a person."""
+    parts = [f"{len(encoder.curves)} number{'s' * (len(encoder.curves) > 1)} may bend"] if encoder.curves else []
+    if encoder.pairs:
+        parts.append(f"{len(encoder.pairs)} pair{'s' * (len(encoder.pairs) > 1)} of columns act together")
+    return ", ".join(parts) or "each column adds its part, straight"
 
 
 @dataclass(frozen=True)
@@ -85,18 +93,20 @@ class Choice:
 
 def choose_effects(
     encoder: Encoder, parsed: Mapping[str, Any], codes: NDArray[np.int32], classes: int, *, effects: str,
-    l2: float | str | None, threads: int,
+    l2: float | str | None, threads: int, groups: NDArray[np.int64] | None = None,
 ) -> Choice:  # fmt: skip
     """Linear effects, then curves of the numbers, then the pairs that act together, each kept if it lowers the log loss
     of rows held out by half a standard error. A row that is held out is held out of the search for pairs too.
 
     effects: "auto", or the one of the three that is wanted. With more than 10,000 rows curves and pairs are settled on
-    a sample of them, and the strength then on all. Raises InputError for an unknown name.
+    a sample of them, and the strength then on all. groups: (n,) rows of equal ones are held out together. Raises
+    InputError for an unknown name.
     """
     if effects not in ("auto", *EFFECTS):
         raise InputError(f"effects is {effects!r}: give one of auto, {', '.join(EFFECTS)}")
     features = encoder.transform(parsed)
-    problem = Problem(features, codes, classes, None, threads=threads, keys=features.hashes(0, threads))
+    strata, keys = (None, features.hashes(0, threads)) if groups is None else strata_of_groups(codes, groups, 0)
+    problem = Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
     rows = np.arange(len(codes)) if len(codes) <= SAMPLE else holdout(codes, SAMPLE / len(codes), 0)[1]
     cells = parsed if len(rows) == len(codes) else {name: column[rows] for name, column in parsed.items()}
     part = problem if cells is parsed else _sample(problem, rows)

@@ -13,22 +13,25 @@ from numpy.typing import NDArray
 
 from luce.calibration import Calibration, choose, no_calibration
 from luce.choice import choose_effects
-from luce.conformal import Conformal
-from luce.decision import cheapest, costs_for_recall, costs_of, estimated_shares, shares_of, shifts
+from luce.conformal import Conformal, with_shares
+from luce.counterfactual import Counterfactual, counterfactual
+from luce.decision import best_of, costs_for_recall, costs_of, estimated_shares, shares_of, shifts
 from luce.effects import centred_weights, known_spread, spread_of
 from luce.effects import overview as overview_of
 from luce.encoder import Encoder
-from luce.errors import InputError, NotFittedError, warn
+from luce.errors import InputError, NotFittedError, inert, warn
 from luce.explain import Explanation, explain
+from luce.features import Features
 from luce.fitted import Fitted, HeldOut, Label
 from luce.functional import available_threads
+from luce.grouping import groups_of, split_of, times_of
 from luce.labels import Labels, encode_labels, labels, labels_of
 from luce.linear import fit_linear, probabilities_of, warn_of
 from luce.model_file import load_fitted, save_fitted
 from luce.path import Path, Problem
 from luce.report import Report, evaluate
 from luce.solver import Progress
-from luce.splits import holdout
+from luce.splits import Split
 from luce.table import Schema, Table, infer_schema, parse
 
 if TYPE_CHECKING:
@@ -100,17 +103,27 @@ class Classifier:
         """The labels, in the order of the columns of predict_proba."""
         return _array_of(self.fitted.classes)
 
-    def fit(self, data: object, label: str | Sequence[Any] | NDArray[Any], *, progress: Progress | None = None) -> Self:
+    def fit(
+        self,
+        data: object,
+        label: str | Sequence[Any] | NDArray[Any],
+        *,
+        group: str | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
         """Fits to a table and its labels.
 
         data: a pandas, polars or pyarrow frame, a dict of columns, a list of records, or a 2-D array of numbers.
         label: the name of the label column, or one label for each row. Labels are strings, whole numbers or bools.
+        group: a column whose equal values mark rows that belong together (a patient, a site): cross-validation keeps
+        them on one side, and it is no feature.
         progress: called with (passes over the data, proven relative distance from the optimum so far).
         Raises InputError for data that cannot be used; a failed fit leaves an earlier one as it was.
         """
         table, name, target = _rows_and_labels(data, label)
-        schema = _schema(table, name, self.kinds)
-        self._fitted, self._held_out = _fit(table, name, target, schema, self, progress)
+        schema = _schema(table, name, self.kinds, group)
+        groups = None if group is None else groups_of(table, group)
+        self._fitted, self._held_out = _fit(table, name, target, schema, self, progress, groups)
         return self
 
     def predict_proba(self, data: object) -> NDArray[np.float64]:
@@ -120,8 +133,7 @@ class Classifier:
         that does not fit its column.
         """
         fitted = self.fitted
-        logits = fitted.logits(Table.of(data), available_threads(self.threads))
-        return probabilities_of(logits[:, 0] if logits.shape[1] == 1 else logits)
+        return self._probabilities(fitted.features(Table.of(data)))
 
     def predict(self, data: object, *, abstain: float | None = None) -> NDArray[Any]:
         """The most probable class of each row, (n,), or where mistakes have costs the one of least expected cost.
@@ -138,9 +150,7 @@ class Classifier:
 
     def decide(self, probabilities: NDArray[np.float64]) -> NDArray[Any]:
         """The answer for each row of probabilities (n, K), (n,): what `predict` does after `predict_proba`."""
-        costs = self.fitted.costs
-        best = probabilities.argmax(axis=1) if costs is None else cheapest(probabilities, costs)
-        return np.asarray(self.classes_[best])
+        return np.asarray(self.classes_[best_of(probabilities, self.fitted.costs)])
 
     def explain(self, data: object, row: int = 0, against: Label | None = None) -> Explanation:
         """Why the answer for a row (counted from 0) is this class and not another: what each column adds to the
@@ -149,16 +159,51 @@ class Classifier:
         against: the class to compare with, by default the most probable of the others. The parts of a category, of a
         date, and of a missing cell are summed under their column. Raises InputError for a row that is not there.
         """
-        table, fitted = Table.of(data), self.fitted
-        if not 0 <= row < table.rows:
-            raise InputError(f"there is no row {row}: {table.source} has {table.rows:,}, counted from 0")
-        one = take(table, np.array([row]))
+        fitted, one = self.fitted, self._row_of(data, row)
         p = self.predict_proba(one)
         answer = fitted.classes.index(self.decide(p).tolist()[0])
         if against is not None and against not in fitted.classes:
             raise InputError(f"{against!r} is no class; there are {', '.join(map(repr, fitted.classes[:5]))}")
         other = None if against is None else fitted.classes.index(against)
         return explain(fitted, one, fitted.features(one), p, answer, other)
+
+    def counterfactual(
+        self, data: object, row: int = 0, to: Label | None = None, keep: Sequence[str] = ()
+    ) -> Counterfactual | None:
+        """The smallest realistic change of one or two columns of a row (counted from 0) that changes its answer.
+
+        to: the answer that is wanted, by default any other. keep: columns that cannot change. Numbers move within the
+        middle 98 % of the training rows, categories to one of their eight most frequent levels; dates and missing
+        numbers stay. Of the changes that do it, that of one column goes first, then the one that passes the fewest
+        training rows. It tells of the model, not of causes. None if there is no such change.
+        """
+        fitted, table = self.fitted, self._row_of(data, row)
+        if to is not None and to not in fitted.classes:
+            raise InputError(f"{to!r} is no class; there are {', '.join(map(repr, fitted.classes[:5]))}")
+        for name in keep:
+            table.column(name)
+        parsed = fitted.parsed(table)
+        own = self.decide(self._probabilities(fitted.encoder.transform(parsed))).tolist()[0]
+        if to == own:
+            raise InputError(f"the answer is {own!r} already: name another class")
+
+        def answer(cells: Mapping[str, Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+            p = self._probabilities(fitted.encoder.transform(cells))
+            return best_of(p, fitted.costs), p
+
+        wanted = None if to is None else fitted.classes.index(to)
+        given = table.frame.row(0, named=True)
+        return counterfactual(fitted.encoder, parsed, given, answer, wanted, keep, fitted.classes)
+
+    def _row_of(self, data: object, row: int) -> Table:
+        table = Table.of(data)
+        if not 0 <= row < table.rows:
+            raise InputError(f"there is no row {row}: {table.source} has {table.rows:,}, counted from 0")
+        return take(table, np.array([row]))
+
+    def _probabilities(self, features: Features) -> NDArray[np.float64]:
+        logits = self.fitted.logits(features, available_threads(self.threads))
+        return probabilities_of(logits[:, 0] if logits.shape[1] == 1 else logits)
 
     def adjust_prior(self, shares: Mapping[Any, float] | Sequence[float] | NDArray[Any]) -> Classifier:
         """The same model for a population with other shares of the classes: p'_k in proportion to p_k s'_k / s_k.
@@ -199,7 +244,7 @@ class Classifier:
         """The set of each row of probabilities (n, K): what `predict_set` does after `predict_proba`."""
         conformal = self.fitted.conformal
         if conformal is None:
-            raise InputError("this model has no sets: at its fit no row of some class could be held out")
+            raise InputError("this model has no sets: at its fit no row could be held out")
         sets = conformal.sets(p, coverage, method)
         if len(few := conformal.too_few(coverage)):
             shown = ", ".join(f"{self.fitted.classes[k]!r} ({conformal.counts[k]})" for k in few[:5])
@@ -283,41 +328,61 @@ def train(
     classifier: Classifier | None = None,
     held_out: float = 0.2,
     seed: int = 0,
+    group: str | None = None,
+    time: str | None = None,
     progress: Progress | None = None,
     on_schema: Callable[[Schema], None] | None = None,
 ) -> Trained:
     """Fits on a part of the rows, measures on the rest, then fits on all rows: the work of `luce train`.
 
     held_out: share of the rows of each class to measure on, 0 for none. seed: which rows these are.
+    group: a column whose equal values mark rows that belong together: whole groups are held out, there and in the
+    cross-validation, and the column is no feature. time: a column of dates or numbers: the latest rows are held out.
     on_schema: called once with what the columns are, before the first fit.
     What a column is (its type) is read off all rows; means, scales and levels off the rows fitted on alone.
     """
+    if group is not None and time is not None:
+        raise InputError("group and time both settle which rows are held out: give one of them")
     model = classifier if classifier is not None else Classifier()
     table, name, target = _rows_and_labels(data, label)
-    schema = _schema(table, name, model.kinds)
+    schema = _schema(table, name, model.kinds, group)
+    groups = None if group is None else groups_of(table, group)
+    times = None if time is None else times_of(table, time)
     if on_schema is not None:
         on_schema(schema)
     report = None
     if held_out:
-        report = _measure(table, name, target, schema, model, held_out, seed, progress)
-    fitted, rows_held_out = _fit(table, name, target, schema, model, progress)
+        split = split_of(target.codes, held_out, seed, groups, times)
+        report = _measure(table, name, target, schema, model, split, progress, groups)
+    fitted, rows_held_out = _fit(table, name, target, schema, model, progress, groups)
     if report is not None:
-        fitted = replace(fitted, facts={**fitted.facts, "held_out": _held_out_facts(report, held_out, seed)})
+        facts = _held_out_facts(report, held_out, seed)
+        if group is not None or time is not None:
+            facts |= {"by": "time" if group is None else "group", "column": inert(str(time if group is None else group))}
+        fitted = replace(fitted, facts={**fitted.facts, "held_out": facts})
     model._fitted, model._held_out = fitted, rows_held_out
     return Trained(model, report)
 
 
 def _measure(
-    table: Table, name: str, target: Labels, schema: Schema, model: Classifier, share: float, seed: int,
-    progress: Progress | None,
+    table: Table, name: str, target: Labels, schema: Schema, model: Classifier, split: Split,
+    progress: Progress | None, groups: NDArray[np.int64] | None,
 ) -> Report:  # fmt: skip
-    rows, rest = holdout(target.codes, share, seed)
+    rows, rest = split
+    known, codes = np.unique(target.codes[rows], return_inverse=True)
+    if len(known) < 2:
+        raise InputError(f"the rows to learn from are all of class {target.classes[int(known[0])]!r}: split otherwise")
     part = Classifier(
         model.l2, model.kinds, model.threads, effects=model.effects, costs=model.costs, recall=model.recall
     )
-    of_rows = replace(target, codes=target.codes[rows])
-    part._fitted, part._held_out = _fit(take(table, rows), name, of_rows, schema, model, progress)
-    truth = _array_of(target.classes)[target.codes[rest]].tolist()
+    of_rows = replace(target, codes=codes, classes=tuple(target.classes[k] for k in known.tolist()))
+    own = None if groups is None else groups[rows]
+    part._fitted, part._held_out = _fit(take(table, rows), name, of_rows, schema, model, progress, own)
+    new = ~np.isin(target.codes[rest], known)
+    if new.any():
+        warn(f"{int(new.sum())} held-out row(s) of classes that the rows fitted on lack are not measured")
+    rest = rest[~new]
+    truth = _array_of(tuple(target.classes))[target.codes[rest]].tolist()
     return part._report(take(table, rest), truth)
 
 
@@ -338,6 +403,7 @@ def _fit(
     schema: Schema,
     model: Classifier,
     progress: Progress | None,
+    groups: NDArray[np.int64] | None = None,
 ) -> tuple[Fitted, HeldOut | None]:
     l2, threads = model.l2, available_threads(model.threads)
     if model.costs is not None and model.recall is not None:
@@ -352,7 +418,9 @@ def _fit(
     encoder = Encoder.fit(schema, parsed)
     codes = target.codes.astype(np.int32)
     counts = np.bincount(codes, minlength=len(target.classes))
-    choice = choose_effects(encoder, parsed, codes, len(target.classes), effects=model.effects, l2=l2, threads=threads)
+    choice = choose_effects(
+        encoder, parsed, codes, len(target.classes), effects=model.effects, l2=l2, threads=threads, groups=groups
+    )
     encoder, problem = choice.encoder, choice.problem
     fit = fit_linear(
         problem.features, codes, problem.classes, choice.l2, threads=threads, start=choice.start, progress=progress
@@ -376,8 +444,9 @@ def _fit(
     conformal = None
     if held_out is not None:
         p, truth = held_out.probabilities[held_out.scored], codes[held_out.scored]
-        conformal = Conformal.of(p, truth)
+        conformal = Conformal.of(with_shares(p, truth), truth)
         if model.recall is not None:
+            _check_held_out(model.recall, target, truth)
             costs = costs_for_recall(model.recall, p, truth, target.classes)
     elif model.recall is not None:
         raise InputError("recall needs rows held out of each class: give costs instead, or more rows")
@@ -389,9 +458,9 @@ def _fit(
 
 
 def _on_held_out(path: Path | None, codes: NDArray[np.int32], problem: Problem) -> tuple[Calibration, HeldOut | None]:
-    """The calibration that the logits of held-out rows ask for, and their probabilities by it; none where no row of
-    some class is scored."""
-    if path is None or len(np.unique(codes[path.scored])) < problem.classes:
+    """The calibration that the logits of held-out rows ask for, and their probabilities by it; none where no row could
+    be held out."""
+    if path is None:
         return no_calibration(problem.outputs), None
     assert problem.keys is not None
     keys, scored = problem.keys, path.scored
@@ -399,9 +468,20 @@ def _on_held_out(path: Path | None, codes: NDArray[np.int32], problem: Problem) 
     return calibration, HeldOut(calibration.probabilities(path.held_out, problem.threads), codes, scored)
 
 
-def _schema(table: Table, label: str, kinds: Mapping[str, str] | None) -> Schema:
+def _check_held_out(recall: Mapping[Any, float], target: Labels, truth: NDArray[np.int32]) -> None:
+    """Raises InputError if no row of a class that is to be found could be held out."""
+    known = [str(c) for k, c in enumerate(target.classes) if (truth == k).any()]
+    for name in recall:
+        if str(name) not in known and str(name) in map(str, target.classes):
+            raise InputError(f"recall of {name!r}: no row of this class could be held out; it needs two or more")
+
+
+def _schema(table: Table, label: str, kinds: Mapping[str, str] | None, group: str | None = None) -> Schema:
     if kinds and label in kinds:
         raise InputError(f"the kind of {label!r} cannot be settled: it is the label; name other columns")
+    if group is not None:
+        table.column(group)
+        kinds = {**(kinds or {}), group: "ignore"}
     return infer_schema(table, kinds)
 
 

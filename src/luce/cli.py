@@ -1,4 +1,4 @@
-"""The command line: train, predict, evaluate, explain, inspect, audit, softmax, demo; each calls one function."""
+"""The command line: train, predict, evaluate, explain, inspect, doctor, audit, softmax, demo."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
+    from luce.classifier import Classifier
+    from luce.counterfactual import Counterfactual
     from luce.explain import Explanation
     from luce.fitted import Fitted
+    from luce.report import Report
     from luce.solver import Progress
     from luce.table import Schema, Table
 
@@ -74,7 +77,13 @@ def cli() -> None:
 
 
 threads_option = click.option("--threads", type=click.IntRange(min=1), help="Threads to use (default: all processors).")
+raw_option = click.option("--raw", is_flag=True, help="Write text cells that begin with = + - @ as they are: a "
+                          "spreadsheet may run them.")  # fmt: skip
 encoding_option = click.option("--encoding", help="Character encoding of a text file (default: recognised).")
+report_option = click.option("--report", "page", metavar="FILE", help="One HTML page of pictures and figures.")
+lang_option = click.option(
+    "--lang", type=click.Choice(["ko", "en"]), help="Language of the page (default: the locale's)."
+)
 
 
 @cli.command()
@@ -90,43 +99,107 @@ encoding_option = click.option("--encoding", help="Character encoding of a text 
                    "repeated.")  # fmt: skip
 @click.option("--recall", "recalls", multiple=True, metavar="CLASS=SHARE",
               help="The share of a class's rows that must be found, such as ill=0.95. May be repeated.")  # fmt: skip
+@click.option("--group", metavar="COLUMN",
+              help="Rows with equal values (a patient, a site) are held out together.")  # fmt: skip
+@click.option("--time", metavar="COLUMN", help="When a row was made: the latest rows are held out.")
+@report_option
+@lang_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, all that the page shows, instead of tables.")
 @encoding_option
 @threads_option
 def train(
     data: str, label: str, out: str, holdout: float, seed: int, kinds: tuple[str, ...], costs: tuple[str, ...],
-    recalls: tuple[str, ...], encoding: str | None, threads: int | None,
+    recalls: tuple[str, ...], group: str | None, time: str | None, page: str | None, lang: str | None, as_json: bool,
+    encoding: str | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Train a classifier on DATA (CSV, TSV, JSON lines, Parquet, Arrow; - for standard input).
 
-    Example: luce train patients.csv --label diagnosis --out patients.luce
+    Example: luce train patients.csv --label diagnosis --out patients.luce --report patients.html
     """
     import luce
     from luce.report import render
 
     _check_share(holdout)
     _check_target(out, data)
+    _check_page(page, data, out)
     table = _read(data, encoding)
     model = luce.Classifier(
         kinds=_kinds(kinds), threads=threads, costs=_numbers("--cost", costs), recall=_numbers("--recall", recalls)
     )
     with _progress("fitting") as progress:
         trained = luce.train(
-            table, label, classifier=model, held_out=holdout, seed=seed, progress=progress,
+            table, label, classifier=model, held_out=holdout, seed=seed, group=group, time=time, progress=progress,
             on_schema=lambda schema: _show_schema(schema, table.rows, data),
         )  # fmt: skip
     model.save(out)  # before anything is printed: whoever reads our output may leave early
     fitted = model.fitted
     for note in fitted.facts["notes"]:
         _say(f"note: {note}")
+    found = {}
+    if as_json or page is not None:
+        found = _facts(model, trained.report, data, _findings(model, table, label))
+    if page is not None:
+        _write_page(page, found, lang)
+    if as_json:
+        click.echo(_json(found))
+        return
     if trained.report is not None:
         click.echo()
         render(trained.report, _console())
         if fitted.costs is not None:
             click.echo(BY_COSTS)
     click.echo(f"\nfitted on all {fitted.facts['rows']:,} rows: {fitted.facts['certificate']}")
+    if fitted.encoder.curves or fitted.encoder.pairs:
+        click.echo(_effects(fitted))
     if fitted.calibration.kind != "none":
         click.echo(f"calibrated by {fitted.calibration.sentence()}")
     click.echo(f"saved {out}")
+
+
+def _effects(fitted: Fitted) -> str:
+    """What the columns may do, and what it gained on rows held out."""
+    from luce.choice import in_words
+
+    first, *more = fitted.facts["effects"]
+    kept = [tried for tried in more if tried["effects"] != "pairs" or fitted.encoder.pairs]
+    gain = f"log loss of rows held out {first['log_loss']:.3g}, then {kept[-1]['log_loss']:.3g}" if kept else ""
+    return f"effects: {in_words(fitted.encoder)} ({gain})"
+
+
+def _check_page(page: str | None, *others: str) -> None:
+    """As `_check_target`, for --report; it is none of the other files, there or not."""
+    if page is None:
+        return
+    _check_target(page, *others, option="--report")
+    if any(os.path.realpath(page) == os.path.realpath(other) for other in others):
+        raise InputError(f"--report {page} is a file that is read or written; give another name")
+
+
+def _findings(model: Classifier, table: Table, label: str) -> dict[str, Any]:
+    """What the data doctor says of the rows that a model was just fitted on, without another fit."""
+    from luce.doctor import examine_fitted, to_json
+    from luce.labels import labels
+
+    rows, target = table.without(label), labels(table, label)
+    return to_json(examine_fitted(rows, target, model.fitted.schema, model.held_out, label=label))
+
+
+def _facts(
+    classifier: Classifier, report: Report | None, data: str, findings: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """All that a page shows."""
+    from luce.facts import facts
+
+    source = "standard input" if data == "-" else data
+    return facts(classifier.fitted, report, findings=findings, overview=classifier.overview(), source=source)
+
+
+def _write_page(path: str, found: dict[str, Any], lang: str | None) -> None:
+    from luce.page import page, save
+    from luce.words import language
+
+    save(path, page(found, language(lang)))
+    _say(f"saved {path}: open it in a browser")
 
 
 def _check_share(holdout: float) -> None:
@@ -134,19 +207,19 @@ def _check_share(holdout: float) -> None:
         raise InputError(f"--holdout is {holdout}: give a share from 0 up to (not including) 1, such as 0.2")
 
 
-def _check_target(out: str, *read: str) -> None:
+def _check_target(out: str, *read: str, option: str = "--out") -> None:
     """Before minutes of work: can the file be written there at all, and is it none of those that are read?"""
     if not out:
-        raise InputError("--out is empty: give the name of a file")
+        raise InputError(f"{option} is empty: give the name of a file")
     if os.path.exists(out) and any(os.path.exists(name) and os.path.samefile(out, name) for name in read):
-        raise InputError(f"--out {out} is a file that is being read; give another name")
+        raise InputError(f"{option} {out} is a file that is being read; give another name")
     folder = os.path.dirname(out) or "."
     if not os.path.isdir(folder):
-        raise InputError(f"--out {out}: the folder {folder} does not exist; make it first")
+        raise InputError(f"{option} {out}: the folder {folder} does not exist; make it first")
     if os.path.isdir(out):
-        raise InputError(f"--out {out} is a folder: give the name of a file in it")
+        raise InputError(f"{option} {out} is a folder: give the name of a file in it")
     if not os.access(folder, os.W_OK):
-        raise InputError(f"--out {out}: the folder {folder} cannot be written to")
+        raise InputError(f"{option} {out}: the folder {folder} cannot be written to")
 
 
 def _kinds(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -219,11 +292,13 @@ def _json(value: Any) -> str:
 @click.option("--coverage", type=float, metavar="SHARE",
               help="A column `set` beside: the classes that a row may have, joined by |; of the rows of each class "
                    "this share has its own among them.")  # fmt: skip
+@raw_option
 @encoding_option
 @threads_option
 def predict(
-    model: str, data: str, out: str | None, coverage: float | None, encoding: str | None, threads: int | None
-) -> None:
+    model: str, data: str, out: str | None, coverage: float | None, raw: bool, encoding: str | None,
+    threads: int | None,
+) -> None:  # fmt: skip
     """Predict the rows of DATA with MODEL: a column `prediction` and a column `p:<class>` for each class.
 
     Example: luce predict patients.luce new.csv --out answers.csv
@@ -244,19 +319,28 @@ def predict(
         sets = classifier.sets_of(probabilities, coverage)
         columns["set"] = ["|".join(names[k] for k in np.flatnonzero(row)) for row in sets]
     columns |= {f"p:{c}": probabilities[:, k] for k, c in enumerate(classifier.classes_.tolist())}
-    _write_frame(pl.DataFrame(columns), out)
+    _write_frame(pl.DataFrame(columns), out, raw)
     _say_unseen(classifier.fitted, table)
 
 
 def _say_unseen(fitted: Fitted, table: Any) -> None:
-    from luce.table import parse
-
-    ignore = {fitted.label} if fitted.label else set()
-    for column, count, example in fitted.encoder.unseen(parse(table, fitted.schema, ignore=ignore)):
+    for column, count, example in fitted.encoder.unseen(fitted.parsed(table)):
         _say(f"note: column {inert(column)}: {count:,} cell(s) rare or unseen in training, such as '{inert(example)}'")
 
 
-def _write_frame(frame: pl.DataFrame, out: str | None) -> None:
+def _write_frame(frame: pl.DataFrame, out: str | None, raw: bool) -> None:
+    """CSV on standard output, or a file by its suffix; text that a spreadsheet would run is guarded unless raw."""
+    suffix = ".csv" if out is None else os.path.splitext(out)[1].lower()
+    if suffix not in (".csv", ".tsv", ".parquet", ".pq"):
+        raise InputError(f"--out {out}: the suffix must be .csv, .tsv or .parquet")
+    if suffix in (".csv", ".tsv") and not raw:
+        from luce.delimited import guarded
+
+        frame, count = guarded(frame)
+        if count:
+            _say(
+                f"note: {count:,} cell(s) that a spreadsheet would run (= + - @) got an apostrophe; --raw leaves it out"
+            )
     if out is None:
         sys.stdout.buffer.write(frame.write_csv().encode())  # by Python, as polars hides why a write failed
         sys.stdout.flush()
@@ -265,13 +349,11 @@ def _write_frame(frame: pl.DataFrame, out: str | None) -> None:
 
     from luce.atomic_file import replace_file
 
-    suffix, buffer = os.path.splitext(out)[1].lower(), io.BytesIO()
-    if suffix in (".parquet", ".pq"):
-        frame.write_parquet(buffer)
-    elif suffix in (".csv", ".tsv"):
+    buffer = io.BytesIO()
+    if suffix in (".csv", ".tsv"):
         frame.write_csv(buffer, separator="\t" if suffix == ".tsv" else ",")
     else:
-        raise InputError(f"--out {out}: the suffix must be .csv, .tsv or .parquet")
+        frame.write_parquet(buffer)
     replace_file(out, [buffer.getbuffer()])
     _say(f"saved {out}: {frame.height:,} rows")
 
@@ -280,24 +362,31 @@ def _write_frame(frame: pl.DataFrame, out: str | None) -> None:
 @click.argument("model")
 @click.argument("data")
 @click.option("--label", metavar="COLUMN", help="The column with the true classes (default: the one trained on).")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
+@report_option
+@lang_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, all that the page shows, instead of tables.")
 @encoding_option
 @threads_option
 def evaluate(
-    model: str, data: str, label: str | None, as_json: bool, encoding: str | None, threads: int | None
-) -> None:
+    model: str, data: str, label: str | None, page: str | None, lang: str | None, as_json: bool, encoding: str | None,
+    threads: int | None,
+) -> None:  # fmt: skip
     """Measure MODEL on the labelled rows of DATA: accuracy, precision, recall, F1, log loss, confusion.
 
-    Example: luce evaluate patients.luce next-year.csv --json
+    Example: luce evaluate patients.luce next-year.csv --report next-year.html
     """
     import luce
-    from luce.report import render, to_json
+    from luce.report import render
 
+    _check_page(page, model, data)
     classifier = luce.load(model)
     classifier.threads = threads
     report = classifier.evaluate(_read(data, encoding), label)
+    found = _facts(classifier, report, data) if as_json or page is not None else {}
+    if page is not None:
+        _write_page(page, found, lang)
     if as_json:
-        click.echo(_json(to_json(report)))
+        click.echo(_json(found))
     else:
         render(report, _console(), rows="evaluated")
         if classifier.fitted.costs is not None:
@@ -311,12 +400,17 @@ def evaluate(
 @click.option(
     "--against", metavar="CLASS", help="The class to compare with (default: the most probable of the others)."
 )
+@click.option("--keep", "kept", multiple=True, metavar="COLUMN",
+              help="A column that cannot change, such as age. May be repeated.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 @encoding_option
-def explain(model: str, data: str, row: int, against: str | None, as_json: bool, encoding: str | None) -> None:
-    """Tell why MODEL gives a row of DATA its class and not another: what each column adds to the difference.
+def explain(
+    model: str, data: str, row: int, against: str | None, kept: tuple[str, ...], as_json: bool, encoding: str | None
+) -> None:
+    """Tell why MODEL gives a row of DATA its class and not another: what each column adds to the difference, and the
+    smallest change of one or two columns that would flip the answer.
 
-    Example: luce explain patients.luce new.csv --row 2
+    Example: luce explain patients.luce new.csv --row 2 --keep age
     """
     import luce
 
@@ -326,17 +420,25 @@ def explain(model: str, data: str, row: int, against: str | None, as_json: bool,
         raise InputError(f"--row {row}: {data} has {table.rows:,} rows")
     other = next((c for c in classifier.fitted.classes if str(c) == against), against)
     found = classifier.explain(table, row - 1, other)
+    flip = classifier.counterfactual(table, row - 1, other, kept)
     if as_json:
-        facts: dict[str, Any] = {
-            "answer": found.answer,
-            "other": found.other,
-            "probabilities": list(found.probabilities),
-        }
-        facts |= {"difference": found.difference, "base": found.base}
-        parts = [{"column": c.column, "value": c.value, "amount": c.amount} for c in found.contributions]
-        click.echo(_json(facts | {"contributions": json.loads(json.dumps(parts, default=str))}))
+        click.echo(_json(_explanation(found, flip)))
         return
     _show_explanation(found)
+    change = inert(flip.sentence()) if flip is not None else "no change of one or two columns flips the answer"
+    click.echo(f"\nnearest change: {change}")
+
+
+def _explanation(found: Explanation, flip: Counterfactual | None) -> dict[str, Any]:
+    facts: dict[str, Any] = {"answer": found.answer, "other": found.other, "probabilities": list(found.probabilities)}
+    facts |= {"difference": found.difference, "base": found.base}
+    parts = [{"column": c.column, "value": c.value, "amount": c.amount} for c in found.contributions]
+    change = None
+    if flip is not None:
+        moves = [{"column": m.column, "before": m.before, "after": m.after} for m in flip.moves]
+        change = {"answer": flip.answer, "moves": moves, "probabilities": list(flip.probabilities)}
+    shown: dict[str, Any] = json.loads(json.dumps(facts | {"contributions": parts, "change": change}, default=str))
+    return shown
 
 
 def _show_explanation(found: Explanation) -> None:
@@ -410,9 +512,9 @@ def inspect(model: str | None, cpu: bool, as_json: bool) -> None:
     click.echo("columns:")
     for column in fitted.schema.columns:
         click.echo(f"  {inert(column.name)}: {column.kind}" + (f" ({inert(column.why)})" if column.why else ""))
-    click.echo("strongest features (weight on the logit of the class):")
+    click.echo("strongest columns (how far each moves the logit of the class: standard deviation over the rows):")
     for c, pairs in list(strongest.items())[:SHOWN_COLUMNS]:
-        click.echo(f"  {inert(str(c))}: " + ", ".join(f"{inert(n)} {w:+.2f}" for n, w in pairs))
+        click.echo(f"  {inert(str(c))}: " + ", ".join(f"{inert(n)} {w:.2f}" for n, w in pairs))
 
 
 def _inspection(fitted: Fitted, strongest: dict[Any, list[tuple[str, float]]]) -> dict[str, Any]:
@@ -426,9 +528,50 @@ def _inspection(fitted: Fitted, strongest: dict[Any, list[tuple[str, float]]]) -
         "calibration": to_json(fitted.calibration),
         "features": len(fitted.encoder.names),
         "strongest": [
-            {"class": c, "features": [{"feature": n, "weight": w} for n, w in p]} for c, p in strongest.items()
+            {"class": c, "columns": [{"column": n, "spread": w} for n, w in p]} for c, p in strongest.items()
         ],
     }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# doctor
+
+
+@cli.command()
+@click.argument("data")
+@click.option("--label", required=True, metavar="COLUMN", help="The column to predict.")
+@click.option("--group", metavar="COLUMN", help="Rows that belong together (a patient, a site): compare a split that "
+              "keeps them together with a random one.")  # fmt: skip
+@click.option("--time", metavar="COLUMN", help="When a row was made: compare a split by time with a random one.")
+@click.option("--as", "kinds", multiple=True, metavar="COLUMN=KIND", help="Settle what a column is, as in train.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+@click.option("--out", metavar="FILE", help="All rows, the most suspect label first, as CSV, TSV or Parquet.")
+@raw_option
+@encoding_option
+@threads_option
+def doctor(
+    data: str, label: str, group: str | None, time: str | None, kinds: tuple[str, ...], as_json: bool, out: str | None,
+    raw: bool, encoding: str | None, threads: int | None,
+) -> None:  # fmt: skip
+    """Examine DATA before a model is trusted: wrong labels, columns that give the label away, twin rows, rare classes.
+
+    Example: luce doctor patients.csv --label diagnosis --out suspects.csv
+    """
+    import luce
+    from luce.doctor import render, to_json
+
+    if out is not None:
+        _check_target(out, data)
+    table = _read(data, encoding)
+    settings = luce.Classifier(kinds=_kinds(kinds), threads=threads)
+    with _progress("fitting") as progress:
+        found = luce.examine(table, label, group=group, time=time, classifier=settings, progress=progress)
+    if out is not None:
+        _write_frame(found.ranked(), out, raw)
+    if as_json:
+        click.echo(_json(to_json(found)))
+    else:
+        render(found, _console())
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from luce.errors import InputError, ModelFileError
 from luce.features import Array
 
 METHODS = ("lac", "aps")
+BALANCING = 50  # rounds at most; they come nearer by the overlap of the classes
 MOST = 1_000  # scores of a class that are kept: of more, so many evenly among them, and the next larger one counts
 
 
@@ -71,6 +72,27 @@ class Conformal:
     def too_few(self, coverage: float) -> NDArray[np.int64]:
         """The classes that have too few rows for this coverage."""
         return np.flatnonzero(np.isinf(self.thresholds(coverage)))
+
+
+def with_shares(p: Array, codes: NDArray[np.integer]) -> Array:
+    """Probabilities (n, K) of held-out rows, p_k exp(b_k) / sum_j p_j exp(b_j), with b such that each class has its
+    share in the mean.
+
+    So it is with those of the model on its own rows, by its intercepts; the fits of the folds saw the classes in other
+    shares. Where a class can hardly be told, its probabilities differ so little from row to row that this would move
+    all of them to one side of a threshold. Classes without a row keep b = 0.
+    """
+    wanted = np.bincount(codes, minlength=p.shape[1]) / max(len(codes), 1)
+    known = wanted > 0
+    out = p
+    for _ in range(BALANCING):
+        factor = np.ones(p.shape[1])
+        factor[known] = wanted[known] / np.maximum(out.mean(axis=0)[known], 1e-300)
+        out = out * factor
+        out /= out.sum(axis=1, keepdims=True)
+        if np.abs(factor - 1.0).max() < 1e-9:
+            break
+    return np.asarray(out)
 
 
 def _checked(coverage: float, method: str) -> float:

@@ -30,6 +30,11 @@ def cheapest(p: Array, costs: Array) -> NDArray[np.int64]:
     return np.asarray(expected.argmin(axis=1))
 
 
+def best_of(p: Array, costs: Array | None) -> NDArray[np.int64]:
+    """The most probable class of each row of probabilities (n, K), or by costs the cheapest."""
+    return np.asarray(p.argmax(axis=1)) if costs is None else cheapest(p, costs)
+
+
 def costs_of(given: Any, classes: Sequence[Any]) -> Array:
     """The matrix (K, K) that a user means: {class: cost of missing it}, {true: {answered: cost}}, or the matrix itself
     in the order of the classes. What is not named costs 1; a right answer costs 0 unless it is named."""

@@ -23,6 +23,7 @@ MAX_FIELD_BYTES = 16 << 20
 _SCAN_CHUNK = 1 << 18  # bytes for one step of the scan: small enough for the cache, and below MAX_FIELD_BYTES
 _BATCH_CELLS = 1 << 20  # cells of one batch in the exact reader
 _DELIMITERS = ",\t;|"
+_FORMULA = "^[=+\\-@\t\r\n＝＋－＠]"  # a spreadsheet runs cells that begin so
 
 
 def read_delimited(text: Text, delimiter: str | None) -> pl.DataFrame:
@@ -42,6 +43,27 @@ def read_delimited(text: Text, delimiter: str | None) -> pl.DataFrame:
         text.notes.append("the first line looks like data, not column names")
     frame = _read_quick(text, delimiter, names, body, stop)
     return _read_exact(text, delimiter, names, stop) if frame is None else frame
+
+
+def guarded(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """The frame for a file that a spreadsheet may open, and how many of its cells and names had to be guarded.
+
+    Text that begins with = + - @, a tab, a line end or a full-width twin of the signs gets an apostrophe before it, so
+    that it is shown and not run. Numbers stay as they are.
+    """
+    import polars as pl
+
+    texts = [name for name, dtype in frame.schema.items() if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum))]
+    risky = [pl.col(name).cast(pl.String).str.contains(_FORMULA).fill_null(False) for name in texts]
+    count = sum(frame.select(each.sum().alias(str(k)) for k, each in enumerate(risky)).row(0)) if texts else 0
+    if count:
+        cells = zip(texts, risky, strict=True)
+        frame = frame.with_columns(
+            pl.when(each).then("'" + pl.col(name).cast(pl.String)).otherwise(pl.col(name).cast(pl.String)).alias(name)
+            for name, each in cells
+        )
+    names = {name: f"'{name}" for name in frame.columns if re.match(_FORMULA, name)}
+    return frame.rename(names), int(count) + len(names)
 
 
 def _plain_line_ends(data: bytes) -> bytes:

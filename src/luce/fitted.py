@@ -36,13 +36,16 @@ class Fitted:
     label: str
     facts: Mapping[str, Any]
 
-    def logits(self, table: Table, threads: int) -> NDArray[np.float64]:
-        """Calibrated, (n, outputs), for rows that fit the schema; a column named as the label may be there and is not
-        read."""
-        return self.calibration.apply(linear_logits(self.features(table), self.coef, self.intercept, threads), threads)
+    def logits(self, features: Features, threads: int) -> NDArray[np.float64]:
+        """Calibrated, (n, outputs)."""
+        return self.calibration.apply(linear_logits(features, self.coef, self.intercept, threads), threads)
+
+    def parsed(self, table: Table) -> dict[str, Any]:
+        """The cells of rows that fit the schema; a column named as the label may be there and is not read."""
+        return parse(table, self.schema, ignore={self.label} if self.label else set())
 
     def features(self, table: Table) -> Features:
-        return self.encoder.transform(parse(table, self.schema, ignore={self.label} if self.label else set()))
+        return self.encoder.transform(self.parsed(table))
 
     def calibrated_weights(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Weights (outputs, features) and intercepts (outputs,) whose logits are the calibrated ones."""

@@ -122,7 +122,7 @@ def _training(facts: Any, classes: tuple[Label, ...]) -> dict[str, Any]:
         numbers += [tried[name] for name in ("features", "log_loss", "gain", "error")]
         if len(tried) != 5 or tried["effects"] not in EFFECTS:
             raise ModelFileError("its effects are broken")
-    texts = [facts["certificate"], *facts["notes"]]
+    texts = [facts["certificate"], *facts["notes"]] + [held_out[name] for name in ("by", "column") if name in held_out]
     if not all(_is_number(n) for n in numbers) or not all(isinstance(t, str) and t.isprintable() for t in texts):
         raise ModelFileError("its training facts are broken")
     if set(facts) - TRAINING or len(facts["certificate"]) > 1000:

@@ -23,7 +23,7 @@ from luce.solver import Ended, Method, Solution, Start, approach, ended, minimis
 from luce.splits import kfold_of_groups
 
 FOLDS = 5
-FOLD_SHARE = 1e-4  # how near the fits in the folds come (see approach): far below the noise of a held-out loss
+FOLD_SHARE = 5e-4  # how near the fits in the folds come (see approach): far below the noise of a held-out loss
 MUCH_WORK = 1e7  # multiplications in a pass; with fewer they come nearer, as losses of few rows hang on single logits
 COMMON_SHARE = 1e-3  # of the fits that some of them start at
 STEP = 10.0**0.5  # from one strength to the next
@@ -69,7 +69,8 @@ class Path:
 class Problem:
     """What is fitted, but for the strengths: features, class codes, number of classes, weights of mean 1, settings.
 
-    keys: (rows,) rows of one class and one key share a fold; None: hashes of the rows' numbers.
+    keys: (rows,) rows of one class and one key share a fold; None: hashes of the rows' numbers. strata: (rows,) what
+    counts as the class there, where rows of several classes belong together.
     """
 
     features: Features
@@ -80,6 +81,7 @@ class Problem:
     intercept: bool = True
     threads: int = 1
     keys: NDArray[np.uint64] | None = None
+    strata: NDArray[np.int64] | None = None
 
     @property
     def outputs(self) -> int:
@@ -175,7 +177,8 @@ class Race:
         keys = p.features.hashes(seed, p.threads) if p.keys is None else p.keys
         counted = self.weights > 0
         fold_of_row = np.full(p.features.rows, -1)
-        fold_of_row[counted] = kfold_of_groups(p.codes[counted], keys[counted], FOLDS)
+        strata = p.codes if p.strata is None else p.strata
+        fold_of_row[counted] = kfold_of_groups(strata[counted], keys[counted], FOLDS)
         self.folds = []
         for f in range(FOLDS):
             rows = np.flatnonzero(fold_of_row == f)
@@ -185,7 +188,7 @@ class Race:
             if scored.any():
                 self.folds.append(Fold(rows, scored, rest, left))
         self.limit = len(self.folds)
-        _, self.group = np.unique(keys ^ p.codes.astype(np.uint64), return_inverse=True)
+        _, self.group = np.unique(keys ^ strata.astype(np.uint64), return_inverse=True)
         self.losses: dict[int, Array] = {}  # of every row at each place, NaN where it is not scored
         self.logits: dict[int, Array] = {}  # at the places that still count
         self.done: dict[int, int] = {}  # how many folds are scored

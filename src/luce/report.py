@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from luce import metrics
 from luce.errors import InputError
 from luce.intervals import Interval
 from luce.metrics import Averages, ClassScores
-from luce.scored import SUM_TOLERANCE, Classes, Label
+from luce.scored import SUM_TOLERANCE, Classes, Label, scored_rows
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +52,11 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Report:
-    """The scores of one model on labelled rows; `confusion` has true classes as rows, predicted ones as columns."""
+    """The scores of one model on labelled rows; `confusion` has true classes as rows, predicted ones as columns.
+
+    codes (n,) int64, the place of each row's true class among the classes, and probabilities (n, K) float64 are the
+    rows that were scored: kept for the curves of a page, and no part of the JSON or of a comparison.
+    """
 
     rows: int
     classes: tuple[Label, ...]
@@ -68,6 +72,8 @@ class Report:
     confusion: tuple[tuple[int, ...], ...]
     baseline: Baseline
     intervals: Mapping[str, Interval]  # of 95 %, by the names of luce.metrics.measure
+    codes: NDArray[np.int64] = field(repr=False, compare=False)
+    probabilities: NDArray[np.float64] = field(repr=False, compare=False)
 
 
 def evaluate(
@@ -87,8 +93,9 @@ def evaluate(
     """
     loss = metrics.log_loss(y_true, probabilities, classes)  # first, because it checks every argument
     known = list(classes)
+    codes, rows = scored_rows(y_true, probabilities, classes)
     if predicted is None:
-        predicted = [known[code] for code in np.argmax(np.asarray(probabilities), axis=1).tolist()]
+        predicted = [known[code] for code in np.argmax(rows, axis=1).tolist()]
     scores = metrics.precision_recall_f1(y_true, predicted, classes)
     macro, weighted = scores.macro(), scores.weighted()
     return Report(
@@ -106,6 +113,8 @@ def evaluate(
         confusion=tuple(map(tuple, metrics.confusion(y_true, predicted, classes).tolist())),
         baseline=_baseline(scores, class_shares),
         intervals=metrics.measure(y_true, probabilities, classes, predicted=predicted),
+        codes=codes,
+        probabilities=rows,
     )
 
 
@@ -138,11 +147,12 @@ def to_json(report: Report) -> dict[str, Any]:
             "accuracy": report.baseline.accuracy,
             "log_loss": _finite(report.baseline.log_loss),
         },
-        "intervals": {name: _interval_json(interval) for name, interval in report.intervals.items()},
+        "intervals": {name: interval_json(interval) for name, interval in report.intervals.items()},
     }
 
 
-def _interval_json(interval: Interval) -> dict[str, Any]:
+def interval_json(interval: Interval) -> dict[str, Any]:
+    """An interval as a dictionary; what is not finite is None."""
     numbers = {name: _finite(getattr(interval, name)) for name in ("value", "low", "high")}
     return numbers | {"how": interval.how}
 
@@ -206,13 +216,13 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _worst(report: Report) -> list[int]:
+def worst(report: Report) -> list[int]:
     """Classes from the lowest F1; those without a row come last, as their 0 says nothing about the model."""
     rows = report.per_class
     return sorted(range(len(rows)), key=lambda k: (rows[k].support == 0, rows[k].f1, -rows[k].support))
 
 
-def _confusions(report: Report) -> list[tuple[int, int, int]]:
+def confusions(report: Report) -> list[tuple[int, int, int]]:
     """(rows, true class, predicted class) of every kind of mistake, the most frequent first."""
     counts = np.array(report.confusion)
     np.fill_diagonal(counts, 0)
@@ -224,14 +234,16 @@ def _confusions(report: Report) -> list[tuple[int, int, int]]:
 # --- words -------------------------------------------------------------------
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share in hundredths; what is not quite all, or not quite nothing, is never rounded to it."""
     text = f"{100.0 * share:.1f} %"
     if text == "100.0 %" and share < 1.0:
         return ">99.9 %"  # 100.0 % is said only where nothing is missing
     return "<0.1 %" if text == "0.0 %" and share > 0.0 else text
 
 
-def _nats(loss: float) -> str:
+def nats(loss: float) -> str:
+    """A loss to three digits."""
     if loss == 0.0 or math.isinf(loss):
         return "infinite" if loss else "0"
     return f"{loss:#.3g}".rstrip(".")
@@ -273,9 +285,9 @@ def _headline(report: Report, console: Console, rows: str) -> list[Text]:
     parts = [
         Text.assemble(f"{rows}: ", (_count(report.rows, "row", "rows"), "bold")),
         Text.assemble(
-            "accuracy ", (_percent(report.accuracy), "bold"), f" (majority class {majority}: {_percent(base.accuracy)})"
+            "accuracy ", (percent(report.accuracy), "bold"), f" (majority class {majority}: {percent(base.accuracy)})"
         ),
-        Text.assemble("log loss ", (_nats(report.log_loss), "bold"), f" (class shares alone: {_nats(base.log_loss)})"),
+        Text.assemble("log loss ", (nats(report.log_loss), "bold"), f" (class shares alone: {nats(base.log_loss)})"),
     ]
     dot = f" {_sign(console, '·', '|')} "
     lines = [parts[0]]
@@ -290,8 +302,8 @@ def _headline(report: Report, console: Console, rows: str) -> list[Text]:
 
 def _intervals(report: Report) -> str:
     accuracy, loss = report.intervals["accuracy"], report.intervals["log_loss"]
-    said = f"95 % intervals: accuracy {_percent(accuracy.low)} to {_percent(accuracy.high)}"
-    return said + (f", log loss {_nats(loss.low)} to {_nats(loss.high)}" if math.isfinite(loss.high) else "")
+    said = f"95 % intervals: accuracy {percent(accuracy.low)} to {percent(accuracy.high)}"
+    return said + (f", log loss {nats(loss.low)} to {nats(loss.high)}" if math.isfinite(loss.high) else "")
 
 
 def _notes(report: Report, hidden: list[str]) -> list[str]:
@@ -333,9 +345,9 @@ def _print_classes(report: Report, console: Console) -> list[str]:
     if every <= MATRIX_CLASSES:
         _print_block(console, "", _class_table(report, list(range(every)), console))
         return []
-    worst = _worst(report)[:WORST_CLASSES]
-    _print_block(console, f"the {len(worst)} worst of {every:,} classes by F1", _class_table(report, worst, console))
-    return [_count(every - len(worst), "class", "classes")]
+    shown = worst(report)[:WORST_CLASSES]
+    _print_block(console, f"the {len(shown)} worst of {every:,} classes by F1", _class_table(report, shown, console))
+    return [_count(every - len(shown), "class", "classes")]
 
 
 def _class_table(report: Report, shown: list[int], console: Console) -> Table:
@@ -357,7 +369,7 @@ def _class_table_at(report: Report, shown: list[int], console: Console, width: i
 
     def add(name: Text, scores: ClassRow | Averages, support: int, style: str = "") -> None:
         shares = (scores.f1,) if narrow else (scores.precision, scores.recall, scores.f1)
-        table.add_row(name, *(Text(_percent(share)) for share in shares), Text(f"{support:,}"), style=style)
+        table.add_row(name, *(Text(percent(share)) for share in shares), Text(f"{support:,}"), style=style)
 
     for k in shown:
         row = report.per_class[k]
@@ -407,7 +419,7 @@ def _print_confusions(report: Report, console: Console) -> list[str]:
     """Print the most frequent confusions; return what is left unsaid."""
     from rich.text import Text
 
-    found = _confusions(report)
+    found = confusions(report)
     if not found:
         _print_block(console, "no confusions: every row was given its true class")
         return []

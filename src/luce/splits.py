@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from numbers import Real
-from typing import SupportsIndex, TypeAlias
+from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,15 +56,14 @@ def holdout(codes: NDArray[np.integer], fraction: float, seed: int) -> Split:
     Raises InputError if fraction is not in (0, 1), seed is not a whole number in [0, 2^64), codes are no class codes,
     or no class has two rows.
     """
-    if not (isinstance(fraction, Real) and 0 < fraction < 1):
-        raise InputError("fraction must be a number above 0 and below 1; 0.25 holds out a quarter of the rows")
+    fraction = _fraction(fraction)
     order, counts, first_keys = _rows_by_class(codes, seed)
     if counts.max() == 1:
         raise InputError(
             "no row can be held out: no class has more than one row, and a class's only row stays in training; "
             "add rows, or hold out none (--holdout 0)"
         )
-    quotas = _quotas(counts, float(fraction), first_keys)
+    quotas = _quotas(counts, fraction, first_keys)
     held_out = np.empty(len(order), dtype=np.bool_)
     held_out[order] = _positions(counts) < np.repeat(quotas, counts)
     return _split(held_out)
@@ -109,6 +108,118 @@ def kfold_of_groups(codes: NDArray[np.integer], keys: NDArray[np.uint64], folds:
     return np.asarray((np.arange(len(groups)) % folds)[group_of_row.ravel()])
 
 
+def strata_of_groups(
+    codes: NDArray[np.integer], groups: NDArray[Any], seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """The stratum and the key of each row's group: its most frequent class, and the smallest `row_keys` of its rows.
+
+    `kfold_of_groups(strata, keys, folds)` then keeps whole groups together, whatever the classes of their rows.
+
+    codes: shape (n,), any integer dtype, from 0. groups: shape (n,), values that can be sorted; rows of one value are
+    one group, and only that matters: renaming the groups changes nothing. Returns int64 (n,) and uint64 (n,).
+
+    Raises InputError as `holdout_of_groups` does.
+    """
+    present, code = np.unique(_class_codes(codes), return_inverse=True)
+    group, counts = _groups(groups)
+    if len(group) != len(code):
+        raise InputError(f"there are {len(group)} groups for {len(code)} rows; give one for each row")
+    keys = row_keys(len(code), seed)
+    least = np.full(len(counts), _MAX_UINT64, dtype=np.uint64)
+    np.minimum.at(least, group, keys)
+    pair, rows = np.unique(group * len(present) + code, return_counts=True)
+    owner, class_ = pair // len(present), pair % len(present)
+    # Sorted by group, then by rows: the last pair of a group is its most frequent class, the first of equals.
+    last = np.cumsum(np.bincount(owner)) - 1
+    stratum = present[class_[np.lexsort((-class_, rows, owner))][last]].astype(np.int64)
+    return stratum[group], least[group]
+
+
+def holdout_of_groups(codes: NDArray[np.integer], groups: NDArray[Any], fraction: float, seed: int) -> Split:
+    """Split whole groups (patients, sites, series) into training and held-out rows, classes in near proportion.
+
+    Groups are put together by their most frequent class, and by the smallest `row_keys` of their rows within it. There
+    a group is held out if that brings the held-out rows nearer to fraction * (rows of these groups). A class keeps a
+    group in training: its only one, or if all would be held out, the smallest. At least one group is held out and one
+    stays. Renaming the groups leaves the split as it is.
+
+    codes: shape (n,), any integer dtype, from 0. groups: shape (n,), values that can be sorted. Returns (training
+    rows, held-out rows): ascending indices, int64.
+
+    Raises InputError for a fraction outside (0, 1), a seed that is not a whole number in [0, 2^64), codes that are no
+    class codes, another number of groups, fewer than two groups, or classes that leave none to hold out.
+    """
+    fraction = _fraction(fraction)
+    strata, keys = strata_of_groups(codes, groups, seed)
+    group, counts = _groups(groups)
+    present, code = np.unique(codes, return_inverse=True)
+    pair = np.unique(group * len(present) + code)
+    owner, class_ = pair // len(present), pair % len(present)
+    free = np.ones(len(counts), dtype=np.bool_)
+    free[owner[np.bincount(class_)[class_] == 1]] = False
+    if not free.any():
+        raise InputError(
+            "no group can be held out: each holds all rows of some class, which must stay in training; give more groups"
+        )
+    first = np.unique(group, return_index=True)[1]
+    held = _held_groups(strata[first], keys[first], counts, free, fraction)
+    by_size = np.lexsort((keys[first], counts))
+    for k in np.setdiff1d(class_[held[owner]], class_[~held[owner]]).tolist():
+        its = by_size[np.isin(by_size, owner[class_ == k])]
+        if held[its].all():
+            held[its[0]] = False
+    return _split(held[group])
+
+
+def _held_groups(
+    strata: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    counts: NDArray[np.int64],
+    free: NDArray[np.bool_],
+    fraction: float,
+) -> NDArray[np.bool_]:
+    """Which of the free groups to hold out: in each stratum, by key, those that bring it nearer to its share."""
+    held, wanted = np.zeros(len(counts), dtype=np.bool_), np.bincount(strata, weights=counts) * fraction
+    taken: dict[int, int] = {}
+    order = np.lexsort((keys, strata))
+    for place in order[free[order]].tolist():
+        stratum, rows = int(strata[place]), int(counts[place])
+        before = taken.get(stratum, 0)
+        # In whole millionths of a row, as in _quotas: nearer or as near with the group as without it.
+        if round((2 * before + rows) * 1e6) <= round(2e6 * float(wanted[stratum])):
+            held[place], taken[stratum] = True, before + rows
+    smallest = np.lexsort((keys, counts, ~free))[0]
+    if held.all() or not held.any():
+        held[smallest] = not held[smallest]
+    return held
+
+
+def holdout_by_time(values: NDArray[Any], fraction: float) -> Split:
+    """Hold out the latest rows: train on the past, measure on what came after.
+
+    With n rows the cut lies between two different times, where the number of rows after it is nearest to
+    fraction * n (of two as near the later one), so rows of one time stay on one side, and each side has a time.
+    Rows without a time (NaN, NaT) go to training.
+
+    values: shape (n,), numbers or datetime64. Returns (training rows, held-out rows): ascending indices, int64.
+
+    Raises InputError for a fraction outside (0, 1), values of another kind, or fewer than two different times.
+    """
+    fraction, values = _fraction(fraction), np.asarray(values)
+    if values.ndim != 1 or values.dtype.kind not in "iufM":
+        raise InputError(f"times must be a one-dimensional array of numbers or dates, and these are {values.dtype}")
+    known = ~(np.isnat(values) if values.dtype.kind == "M" else np.isnan(values))
+    times, counts = np.unique(values[known], return_counts=True)
+    if len(times) < 2:
+        raise InputError(f"there are {len(times)} different times; two or more are needed to hold out the latest rows")
+    after = np.cumsum(counts[::-1])[::-1][1:]  # rows from the second time on, from the third on, ...
+    off = np.rint(np.abs(after - fraction * len(values)) * 1e6)
+    cut = times[len(times) - 1 - int(np.argmin(off[::-1]))]
+    held = known.copy()
+    held[known] = values[known] >= cut
+    return _split(held)
+
+
 def _rows_by_class(
     codes: NDArray[np.integer], seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
@@ -149,6 +260,28 @@ def _positions(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """0, 1, ..., c - 1 for each class of c rows, one class after another."""
     ends = np.cumsum(counts)
     return np.arange(ends[-1], dtype=np.int64) - np.repeat(ends - counts, counts)
+
+
+def _groups(groups: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The number of each row's group, from 0, and the rows of each group."""
+    groups = np.asarray(groups)
+    if groups.ndim != 1:
+        raise InputError(
+            f"groups must be one-dimensional, one value for each row, and these have {groups.ndim} dimensions"
+        )
+    try:
+        _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    except TypeError:
+        raise InputError("groups hold values that cannot be compared; make them all text or all numbers") from None
+    if len(counts) < 2:
+        raise InputError("all rows are of one group; two groups or more are needed to hold some out")
+    return group.astype(np.int64), counts.astype(np.int64)
+
+
+def _fraction(fraction: float) -> float:
+    if not (isinstance(fraction, Real) and 0 < fraction < 1):
+        raise InputError("fraction must be a number above 0 and below 1; 0.25 holds out a quarter of the rows")
+    return float(fraction)
 
 
 def _split(held_out: NDArray[np.bool_]) -> Split:

@@ -1,0 +1,143 @@
+"""What would flip an answer: the smallest realistic change of one or two columns of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luce.curves import LevelBasis, NumberBasis
+from luce.encoder import Encoder
+from luce.features import Array
+
+STEPS = 40  # values of a number that are tried, from its 1st to its 99th part of a hundred
+FEW_STEPS = 12  # where two columns change
+PROMISING = 8  # columns of which all pairs are tried
+LEVEL_STEP = 0.5  # how far it is from one level of a category to another; a number goes from 0 to 1
+
+
+@dataclass(frozen=True)
+class Move:
+    """One column that changes: its cell as it was given, and the new one."""
+
+    column: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """The moves that change the answer, the new answer, its probabilities (K,), and how far the moves are together:
+    parts of the way through all training rows, a category counts as half."""
+
+    moves: tuple[Move, ...]
+    answer: Any
+    probabilities: tuple[float, ...]
+    distance: float
+
+    def sentence(self) -> str:
+        """In words."""
+        parts = [f"{move.column} were {_shown(move.after)} instead of {_shown(move.before)}" for move in self.moves]
+        return f"{self.answer} if " + " and ".join(parts)
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """New cells for one column, as `parse` gives them, and how far each is from the row's own."""
+
+    column: str
+    cells: Any
+    distances: Array
+
+    def few(self) -> _Candidates:
+        """Some of them, spread over all distances."""
+        order = np.argsort(self.distances, kind="stable")
+        kept = order[np.unique(np.linspace(0, len(order) - 1, FEW_STEPS).astype(np.int64))]
+        return _Candidates(self.column, self.cells[kept], self.distances[kept])
+
+
+Answer = Callable[[Mapping[str, Any]], tuple[NDArray[np.int64], Array]]
+
+
+def counterfactual(
+    encoder: Encoder, parsed: Mapping[str, Any], given: Mapping[str, Any], answer: Answer, to: int | None,
+    keep: Collection[str], classes: Sequence[Any],
+) -> Counterfactual | None:  # fmt: skip
+    """The nearest change of one column that makes the answer another one, or `to`; of two, if none of one does.
+
+    parsed: the row's cells, of one row; given: them as they were given; answer: codes and probabilities (n, K) of rows
+    of such cells. Numbers move within the middle 98 % of the training rows (a yes/no to the other), categories to their
+    more frequent levels. None where no such change does it.
+    """
+    own = int(answer(parsed)[0][0])
+    every = [c for b in encoder.bases if b.name not in keep and (c := _candidates(b, parsed[b.name])) is not None]
+    singles = [(c,) for c in every]
+    tried = [_best(parsed, group, answer, own, to) for group in singles]
+    found = [best for best, _ in tried if best is not None]
+    if not found:
+        order = np.argsort([-nearest for _, nearest in tried], kind="stable")[:PROMISING]
+        few = [every[i].few() for i in order.tolist()]
+        groups = [(few[i], few[j]) for i in range(len(few)) for j in range(i)]
+        found = [best for group in groups if (best := _best(parsed, group, answer, own, to)[0]) is not None]
+    if not found:
+        return None
+    distance, moved, code, p = min(found, key=lambda best: best[0])
+    moves = tuple(Move(name, given.get(name), cell) for name, cell in moved.items())
+    return Counterfactual(moves, classes[code], tuple(p.tolist()), distance)
+
+
+def _candidates(basis: NumberBasis | LevelBasis, cells: Any) -> _Candidates | None:
+    import polars as pl
+
+    if isinstance(basis, LevelBasis):
+        levels = [level for level in basis.levels if level != cells[0]]
+        return (
+            _Candidates(basis.name, pl.Series(basis.name, levels), np.full(len(levels), LEVEL_STEP)) if levels else None
+        )
+    if np.isnan(cells[0]):
+        return None  # what a cell that is not known would be is no change of it
+    few = len(basis.knots) <= STEPS
+    values = np.asarray(basis.knots) if few else np.unique(basis.at(np.linspace(0.01, 0.99, STEPS)))
+    if all(knot.is_integer() for knot in basis.knots):
+        values = np.unique(np.rint(values))
+    values = values[values != cells[0]]
+    distances = np.abs(basis.places_of(values) - basis.places_of(cells))
+    if len(basis.knots) == 2:
+        distances = np.full(len(values), LEVEL_STEP)
+    return _Candidates(basis.name, values, distances) if len(values) else None
+
+
+def _best(
+    parsed: Mapping[str, Any], group: tuple[_Candidates, ...], answer: Answer, own: int, to: int | None
+) -> tuple[tuple[float, dict[str, Any], int, Array] | None, float]:
+    """The nearest of all combinations that changes the answer; and how probable the other classes get at most."""
+    sizes = [len(c.distances) for c in group]
+    places = np.stack([grid.ravel() for grid in np.meshgrid(*map(np.arange, sizes), indexing="ij")])
+    rows = places.shape[1]
+    cells = {name: _repeated(column, rows) for name, column in parsed.items()}
+    cells |= {c.column: c.cells[place] for c, place in zip(group, places, strict=True)}
+    codes, p = answer(cells)
+    wanted = codes != own if to is None else codes == to
+    nearest = float((1.0 - p[:, own]).max() if to is None else p[:, to].max())
+    if not wanted.any():
+        return None, nearest
+    distances = np.sum([c.distances[place] for c, place in zip(group, places, strict=True)], axis=0)
+    i = int(np.argmin(np.where(wanted, distances, np.inf)))
+    moved = {c.column: c.cells[int(place[i])] for c, place in zip(group, places, strict=True)}
+    return (float(distances[i]), {name: _plain(cell) for name, cell in moved.items()}, int(codes[i]), p[i]), nearest
+
+
+def _repeated(column: Any, rows: int) -> Any:
+    return np.repeat(column, rows) if isinstance(column, np.ndarray) else column.new_from_index(0, rows)
+
+
+def _plain(cell: Any) -> Any:
+    cell = cell.item() if isinstance(cell, np.generic) else cell
+    return int(cell) if isinstance(cell, float) and cell.is_integer() else cell
+
+
+def _shown(cell: Any) -> str:
+    return "missing" if cell is None or cell == "" else f"{cell:.6g}" if isinstance(cell, float) else str(cell)

@@ -1,0 +1,66 @@
+"""Rows that belong together, and when they were made: columns that make a random split a lie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luce import cells
+from luce.errors import InputError
+from luce.features import Array
+from luce.splits import Split, holdout, holdout_by_time, holdout_of_groups
+from luce.table import Table, infer_schema, parse
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def groups_of(table: Table, name: str) -> NDArray[np.int64]:
+    """The number of each row's group by a column of text or numbers, (n,); a row without one is a group of its own.
+
+    Raises InputError for a column that is not there, or of another kind.
+    """
+    series = table.column(name)
+    if cells.family(series.dtype) == "other":
+        raise InputError(
+            f"{table.source}: column {cells.shown(name)} holds {series.dtype}, and groups are text or numbers"
+        )
+    ranks = cells.clean(cells.as_text(series)).rank("dense").fill_null(0).to_numpy().astype(np.int64)
+    alone = ranks == 0
+    ranks[alone] = int(ranks.max()) + 1 + np.arange(int(alone.sum()))
+    return ranks
+
+
+def times_of(table: Table, name: str) -> Array:
+    """The times of the rows by a column of dates, or of numbers of any unit, (n,) float64, NaN for missing.
+
+    Raises InputError for a column that is not there, or holds neither.
+    """
+    part = Table(table.column(name).to_frame(), table.source)
+    for kind in (None, "number", "date"):
+        try:
+            schema = infer_schema(part, None if kind is None else {name: kind})
+        except InputError:
+            continue
+        if schema.columns[0].kind in ("number", "date"):
+            return as_numbers(parse(part, schema)[schema.columns[0].name])
+    place = f"{table.source}: column {cells.shown(name)}"
+    raise InputError(f"{place} holds neither dates nor numbers, so it puts the rows in no order; name another column")
+
+
+def as_numbers(column: Array | pl.Series) -> Array:
+    """A number column, or dates as microseconds, float64 with NaN for missing."""
+    if isinstance(column, np.ndarray):
+        return column
+    return np.asarray(column.dt.epoch("us").cast(float).to_numpy())
+
+
+def split_of(
+    codes: NDArray[np.integer], share: float, seed: int, groups: NDArray[np.int64] | None, times: Array | None
+) -> Split:
+    """Training and held-out rows: whole groups, the latest rows, or, without either, rows of each class at random."""
+    if groups is not None:
+        return holdout_of_groups(codes, groups, share, seed)
+    return holdout(codes, share, seed) if times is None else holdout_by_time(times, share)

@@ -1,0 +1,207 @@
+"""Rows that occur twice: equal ones, equal ones with different labels, and ones that are nearly equal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luce.alone import as_numbers
+from luce.fitted import Label
+from luce.labels import Labels
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Keys = NDArray[np.uint64]
+
+LISTED_GROUPS = 1_000  # the largest
+LISTED_ROWS = 20  # of each group
+MOST_CELLS = 50_000_000  # in which near twins are looked for
+FINE = 1e-3  # standard deviations: numbers in one step of this size count as nearly equal
+EXPECTED = 0.01  # pairs that chance may bring about: with more, near twins mean nothing
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MULTIPLY_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MULTIPLY_2 = np.uint64(0x94D049BB133111EB)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that go together, counted from 1 (the first 20 of `count`), and their different labels. differs: the column
+    in which near twins differ, empty where several numbers differ a little."""
+
+    rows: tuple[int, ...]
+    count: int
+    labels: tuple[Label, ...]
+    differs: str = ""
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Groups of equal rows, the largest first (at most 1,000).
+
+    rows: how many rows have a twin; groups: how many groups they form; extra: rows beyond the first of each group;
+    contradictory_rows, contradictory_groups: of them those whose labels differ; lost: the rows among them that any
+    model must get wrong, as it gives equal rows one answer.
+    """
+
+    rows: int
+    groups: int
+    extra: int
+    contradictory_rows: int
+    contradictory_groups: int
+    lost: int
+    listed: tuple[Group, ...]
+
+
+@dataclass(frozen=True)
+class NearTwins:
+    """Rows that differ in one column only, or by less than a thousandth of a standard deviation in some numbers.
+
+    rows: how many rows have a near twin that is no equal row; searched: among how many rows was looked; skipped: the
+    columns in which a difference was not looked for, as chance brings about rows that agree in all others; everywhere:
+    whether these are all columns.
+    """
+
+    rows: int
+    searched: int
+    skipped: tuple[str, ...]
+    everywhere: bool
+    listed: tuple[Group, ...]
+
+
+def cell_keys(column: NDArray[np.float64] | pl.Series) -> Keys:
+    """A whole number for each cell, equal where cells are: the bits of a number, the rank of a level; (n,) uint64."""
+    if isinstance(column, np.ndarray) or column.dtype.is_temporal():
+        return _bits(as_numbers(column))
+    return column.rank("dense").fill_null(0).to_numpy().astype(np.uint64)
+
+
+def _bits(x: NDArray[np.float64]) -> Keys:
+    whole = np.where(np.isnan(x), np.nan, x + 0.0)  # one zero, one NaN
+    return np.ascontiguousarray(whole).view(np.uint64)
+
+
+def _mixed(keys: Keys, column: int) -> Keys:
+    """The keys of a column's cells spread over 64 bits, by the last steps of splitmix64 (see `row_keys`)."""
+    mixed = (keys + np.array([column + 1], dtype=np.uint64) * _GOLDEN) * _GOLDEN
+    mixed ^= mixed >> np.uint64(30)
+    mixed *= _MULTIPLY_1
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= _MULTIPLY_2
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
+
+
+def row_sums(columns: Mapping[str, Any]) -> Keys:
+    """A hash of each row, (n,) uint64: the sum of its cells' hashes, so that a column's part can be taken off again.
+
+    Of n rows two different ones share a hash with a chance of about n^2 / 2^65: 7e-9 for half a million rows.
+    """
+    parts = (_mixed(cell_keys(column), j) for j, column in enumerate(columns.values()))
+    return np.asarray(sum(parts, np.zeros(1, dtype=np.uint64)))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# equal rows
+
+
+def equal_rows(sums: Keys, target: Labels) -> Twins:
+    """Groups of rows with one hash; those with contradictory labels come first, then the larger ones."""
+    group, counts = np.unique(sums, return_inverse=True, return_counts=True)[1:]
+    classes = len(target.classes)
+    pairs, rows = np.unique(group * classes + target.codes, return_counts=True)
+    owner = pairs // classes
+    labels = np.bincount(owner)
+    most = np.zeros(len(counts), dtype=np.int64)
+    np.maximum.at(most, owner, rows)
+    several, torn = counts > 1, labels > 1
+    order = np.lexsort((-counts, ~torn))[: min(LISTED_GROUPS, int(several.sum()))]
+    return Twins(
+        rows=int(counts[several].sum()),
+        groups=int(several.sum()),
+        extra=int((counts[several] - 1).sum()),
+        contradictory_rows=int(counts[torn].sum()),
+        contradictory_groups=int(torn.sum()),
+        lost=int((counts - most).sum()),
+        listed=_listed(group, order, target),
+    )
+
+
+def _listed(
+    group: NDArray[np.int64], wanted: NDArray[np.int64], target: Labels, differs: str = ""
+) -> tuple[Group, ...]:
+    """The wanted groups with their rows and labels."""
+    order = np.argsort(group, kind="stable")
+    ends = np.cumsum(np.bincount(group))
+    found = []
+    for g in wanted.tolist():
+        rows = order[ends[g - 1] if g else 0 : ends[g]]
+        labels = tuple(target.classes[k] for k in np.unique(target.codes[rows]).tolist())
+        found.append(Group(tuple((rows[:LISTED_ROWS] + 1).tolist()), len(rows), labels, differs))
+    return tuple(found)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# near twins
+
+
+def near_rows(columns: Mapping[str, Any], sums: Keys, target: Labels) -> NearTwins:
+    """Rows that agree in all columns but one, or in all up to a thousandth of a standard deviation.
+
+    Each column in turn is taken off the hashes, and equal ones are found by sorting: columns * n ln n steps. A column
+    is skipped if rows that agree in all others are no surprise: if independent columns with the same values would bring
+    about more than 0.01 such pairs. Of equal rows the first is compared.
+    """
+    searched = min(len(sums), max(1, MOST_CELLS // max(len(columns), 1)))
+    first = np.sort(np.unique(sums[:searched], return_index=True)[1])
+    keys = {name: cell_keys(column)[:searched] for name, column in columns.items()}
+    chances = {name: _match(each) for name, each in keys.items()}
+    pairs, whole = 2 * math.log(searched) - math.log(2), sum(chances.values())
+    found: list[Group] = []
+    has = np.zeros(searched, dtype=np.bool_)
+    skipped = []
+    for j, (name, each) in enumerate(keys.items()):
+        if pairs + whole - chances[name] > math.log(EXPECTED):
+            skipped.append(name)
+            continue
+        _collect(sums[first] - _mixed(each[first], j), first, target, name, has, found)
+    fine = row_sums({name: _coarse(column)[first] for name, column in columns.items()})
+    if pairs + whole <= math.log(EXPECTED):
+        _collect(fine, first, target, "", has, found)
+    found.sort(key=lambda each: (-len(each.labels), each.rows))
+    return NearTwins(int(has.sum()), searched, tuple(skipped), len(skipped) == len(keys), tuple(found[:LISTED_GROUPS]))
+
+
+def _collect(
+    keys: Keys, first: NDArray[np.int64], target: Labels, differs: str, has: NDArray[np.bool_], found: list[Group]
+) -> None:
+    """Mark the rows whose key another row has, and note their groups."""
+    group, counts = np.unique(keys, return_inverse=True, return_counts=True)[1:]
+    several = np.flatnonzero(counts > 1)
+    if not len(several):
+        return
+    has[first[counts[group] > 1]] = True
+    part = Labels(target.codes[first], target.classes)
+    for each in _listed(group, several[:LISTED_GROUPS], part, differs):
+        found.append(Group(tuple((first[np.array(each.rows) - 1] + 1).tolist()), each.count, each.labels, differs))
+
+
+def _match(keys: Keys) -> float:
+    """The logarithm of the chance that two rows drawn at random agree in a column."""
+    counts = np.unique(keys, return_counts=True)[1].astype(np.float64)
+    return math.log(float(np.square(counts).sum()) / float(counts.sum()) ** 2)
+
+
+def _coarse(column: NDArray[np.float64] | pl.Series) -> Any:
+    """A number in steps of a thousandth of its standard deviation; other columns as they are."""
+    if not isinstance(column, np.ndarray):
+        return column
+    with np.errstate(over="ignore", invalid="ignore"):
+        step = FINE * float(np.nanstd(column)) if np.isfinite(column).any() else 0.0
+        return np.floor(column / step + 0.5) if step > 0 and math.isfinite(step) else column

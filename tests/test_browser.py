@@ -1,0 +1,181 @@
+"""The page in a browser: it is quiet, loads nothing, fits a phone, works by keyboard, and says what the JSON says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from pages import agrees, at, overview
+
+import luce
+from luce.facts import facts
+from luce.page import page
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+    # greenlets of the driver and the pipes of the browser are closed by its own exit
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+SETS = {"heart_hungarian": "num", "optdigits": "class", "stroke": "stroke"}
+VIEWS = [
+    (width, scheme, lang) for width in (1280, 375) for scheme in ("light", "dark") for lang in ("en", "ko")
+]  # fmt: skip
+HOSTILE = "<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>", "\u202eabc", "y" * 300
+
+NUMBERS = "els => els.map(e => [e.dataset.fact, e.textContent, e.tagName === 'DATA' ? e.value : null])"
+CONTRAST = """() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = c => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = c; canvas.fillRect(0, 0, 1, 1);
+                      const d = canvas.getImageData(0, 0, 1, 1).data; return [d[0], d[1], d[2], d[3] / 255]; };
+  const over = (top, below) => [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3]));
+  const part = v => v / 255 <= .03928 ? v / 255 / 12.92 : ((v / 255 + .055) / 1.055) ** 2.4;
+  const light = c => .2126 * part(c[0]) + .7152 * part(c[1]) + .0722 * part(c[2]);
+  const bad = [];
+  for (const e of document.querySelectorAll('body *')) {
+    const text = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    const shut = e.closest('details:not([open])') && !e.closest('summary');
+    if (!text || shut || e.closest('[hidden], script') || (e.closest('svg') && e.closest('title, desc'))) continue;
+    const style = getComputedStyle(e), layers = [];
+    for (let up = e; up; up = up.parentElement) layers.push(rgba(getComputedStyle(up).backgroundColor));
+    const behind = layers.reverse().reduce((below, top) => over(top, below), [255, 255, 255]);
+    const ink = rgba(e.closest('svg') ? style.fill : style.color);
+    const a = light(over(ink, behind)), b = light(behind);
+    const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+    if (ratio < 4.5) bad.push([e.tagName, e.className.baseVal ?? e.className, e.textContent.slice(0, 30), ratio]);
+  }
+  return bad; }"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The facts of the three sets."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data" / "tables"
+    if not folder.is_dir():
+        pytest.skip("the folder ../shared/data is not here")
+    found = {}
+    for name, label in SETS.items():
+        trained = luce.train(pl.read_parquet(folder / f"{name}.parquet"), label)
+        fitted = trained.classifier.fitted
+        found[name] = facts(fitted, trained.report, overview=overview(fitted), source=f"{name}.parquet")
+    return found
+
+
+class Opened:
+    """A page in the browser, with all that it complained of and asked for."""
+
+    def __init__(self, browser: Any, file: Path, width: int, scheme: str, script: bool = True) -> None:
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=script
+        )
+        self.page = self.context.new_page()
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.said.append(dialog.message), dialog.dismiss()))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(file.as_uri())
+
+    def is_quiet(self) -> bool:
+        own = [url for url in self.asked if not url.startswith(("file:", "data:"))]
+        return (self.said, own, len(self.asked) <= 2) == ([], [], True)
+
+    def close(self) -> None:
+        self.context.close()
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_page_is_quiet_fits_and_says_the_facts(
+    browser: Any, known: dict[str, dict[str, Any]], tmp_path: Path, name: str
+) -> None:
+    for width, scheme, lang in VIEWS:
+        file = tmp_path / f"{lang}.html"
+        file.write_text(page(known[name], lang), encoding="utf-8")
+        opened = Opened(browser, file, width, scheme)
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= width, (width, lang)
+        assert lang == "ko" or opened.page.evaluate(CONTRAST) == [], scheme
+        loaded = json.loads(json.dumps(known[name]))
+        numbers = opened.page.eval_on_selector_all("[data-fact]", NUMBERS)
+        assert len(numbers) > 150
+        for path, shown, exact in numbers:
+            value = at(loaded, path)
+            assert value is None or agrees(shown, value), (path, shown)
+            assert exact is None or json.loads(exact) == value
+        assert opened.is_quiet(), (opened.said, opened.asked)
+        opened.close()
+
+
+def test_sorting_and_choosing_work_by_keyboard(browser: Any, known: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    file = tmp_path / "r.html"
+    file.write_text(page(known["optdigits"], "en"), encoding="utf-8")
+    opened = Opened(browser, file, 1280, "light")
+    there = opened.page
+    there.keyboard.press("Tab")
+    assert there.evaluate("document.activeElement.className") == "skip"
+    assert there.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    head = there.locator("#classes th[scope=col]").nth(4)
+    head.locator("button").focus()
+    for way in ("ascending", "descending"):
+        there.keyboard.press("Enter")
+        assert head.get_attribute("aria-sort") == way
+        values = there.eval_on_selector_all(
+            "#classes tbody tr", "rows => rows.map(r => Number(r.cells[4].querySelector('data').value))"
+        )
+        assert values == sorted(values, reverse=way == "descending")
+    select = there.locator("#curves select")
+    assert select.locator("option").count() == 10
+    shown = "items => items.filter(i => i.offsetParent).map(i => i.querySelector('summary').textContent)"
+    before = there.eval_on_selector_all("#curves .item", shown)
+    select.focus()
+    there.keyboard.press("ArrowDown")
+    after = there.eval_on_selector_all("#curves .item", shown)
+    assert len(before) == len(after) == 1
+    assert before != after
+    assert opened.is_quiet()
+    opened.close()
+
+
+def test_without_script_the_page_is_complete(browser: Any, known: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    file = tmp_path / "r.html"
+    file.write_text(page(known["optdigits"], "ko"), encoding="utf-8")
+    opened = Opened(browser, file, 375, "light", script=False)
+    assert opened.page.locator("select, button").count() == 0
+    items = opened.page.locator("#curves details.item")
+    assert items.count() == 10
+    items.nth(9).locator("summary").click()
+    assert items.nth(9).locator("svg").first.is_visible()
+    opened.close()
+
+
+def test_hostile_names_do_nothing_in_a_browser(browser: Any, tmp_path: Path) -> None:
+    rows = {f"{bad}:x": [float(k % (j + 3)) for k in range(200)] for j, bad in enumerate(HOSTILE)}
+    rows["<svg onload=alert(1)>"] = [HOSTILE[(k // 2) % 4] for k in range(200)]  # type: ignore[assignment]
+    rows["y"] = [HOSTILE[k % 4] for k in range(200)]  # type: ignore[assignment]
+    trained = luce.train(rows, "y")
+    fitted = trained.classifier.fitted
+    found = facts(fitted, trained.report, overview=overview(fitted), findings={h: [{h: h}] for h in HOSTILE})
+    file = tmp_path / "h.html"
+    file.write_text(page(found, "en"), encoding="utf-8")
+    opened = Opened(browser, file, 375, "dark")
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 375
+    assert opened.page.locator("img").count() == 0
+    assert opened.page.locator("script").count() == 1
+    opened.page.locator("#classes th[scope=col] button").first.click()
+    assert opened.is_quiet(), (opened.said, opened.asked)
+    opened.close()
