@@ -16,6 +16,7 @@
 #include "dense_part.h"
 #include "gram.h"
 #include "kernels.h"
+#include "pair_sums.h"
 #include "predict.h"
 #include "quasi_newton.h"
 #include "row_space.h"
@@ -317,6 +318,24 @@ void weighted_squares(const Design& d, Vector<Index> rows, Matrix<double> weight
     nb::gil_scoped_release free;
     luce::weighted_squares(d.x, rows.data(), static_cast<Index>(rows.shape(0)), weights.data(),
                            static_cast<Index>(weights.shape(0)), out.data(), threads);
+}
+
+void pair_sums(Matrix<std::uint8_t> codes, Index parts, Vector<std::uint8_t> group, Index groups,
+               Matrix<double> numbers, Matrix<std::int32_t> pairs, OutMatrix out, int threads) {
+    const Index rows = static_cast<Index>(codes.shape(1)), width = static_cast<Index>(numbers.shape(1));
+    require(static_cast<Index>(group.shape(0)) == rows && static_cast<Index>(numbers.shape(0)) == rows,
+            "one group and one row of numbers for each row");
+    require(pairs.shape(1) == 2 && out.shape(0) == pairs.shape(0) &&
+                static_cast<Index>(out.shape(1)) == groups * parts * parts * width,
+            "out must be pairs x (groups * parts * parts * width)");
+    for (std::size_t i = 0; i < codes.size(); ++i) require(codes.data()[i] < parts, "a code is beyond its parts");
+    for (std::size_t i = 0; i < group.size(); ++i) require(group.data()[i] < groups, "a group is beyond its number");
+    for (std::size_t i = 0; i < pairs.size(); ++i)
+        require(pairs.data()[i] >= 0 && static_cast<std::size_t>(pairs.data()[i]) < codes.shape(0),
+                "a pair names a column that is not there");
+    nb::gil_scoped_release free;
+    luce::pair_sums(codes.data(), rows, parts, group.data(), groups, numbers.data(), width, pairs.data(),
+                    static_cast<Index>(pairs.shape(0)), out.data(), threads);
 }
 
 void check_panel(const Matrix<float>& x, Index size) {
@@ -743,6 +762,8 @@ NB_MODULE(_core, m) {
     m.def("row_hash", &row_hash, "design"_a, "seed"_a, "hash"_a.noconvert(), "threads"_a);
     m.def("weighted_squares", &weighted_squares, "design"_a, "rows"_a.noconvert(), "weights"_a.noconvert(),
           "out"_a.noconvert(), "threads"_a);
+    m.def("pair_sums", &pair_sums, "codes"_a.noconvert(), "parts"_a, "group"_a.noconvert(), "groups"_a,
+          "numbers"_a.noconvert(), "pairs"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
     nb::class_<QuasiNewton>(m, "QuasiNewton")
         .def(nb::init<Vector<Index>, Vector<Index>, int, int>(), "exact"_a.noconvert(), "rest"_a.noconvert(),
              "outputs"_a, "memory"_a)

@@ -24,6 +24,7 @@ from luce.path import (
     Problem,
     Race,
     finish,
+    folds_of,
     hold_out,
     path_of,
     race_from,
@@ -114,9 +115,10 @@ def choose_effects(
     tried = [Tried("linear", features.columns, _mean(first), 0.0, 0.0)] if first.path is not None else []
     for name in EFFECTS[1:] if tried and effects != "linear" and not _nothing_left(first, effects) else ():
         best = best.finished()
-        wider = _wider(best, name, cells, len(codes))
+        named = _pairs(best, cells) if name == "pairs" else []
+        wider = _wider(best, named[-1] if named else None, len(codes))
         if wider is not None:
-            folds = _pairs_by_fold(best, cells, len(wider.pairs)) if name == "pairs" else None
+            folds = _features_by_fold(best, cells, named) if name == "pairs" else None
             found = _bent(wider, replace(part, features=wider.transform(cells)), l2, best.l2, folds)
             if found is not None:
                 tried.append(_compared(name, found, best))
@@ -158,16 +160,15 @@ def _bent(
     return Choice(encoder, problem, path.l2, path, None, race=race)
 
 
-def _wider(best: Choice, name: str, cells: Mapping[str, Any], rows: int) -> Encoder | None:
-    """The encoder with curves, or with pairs beside; None if there are none, or they are too much work."""
+def _wider(best: Choice, pairs: list[tuple[str, str]] | None, rows: int) -> Encoder | None:
+    """The encoder with these pairs beside, or with curves; None if there are none, or they are too much work."""
     encoder = best.encoder
-    if name == "curves":
+    if pairs is None:
         wider = replace(encoder, curves=encoder.can_bend)
         return wider if wider.curves and _affordable(wider, best.problem, rows) else None
-    pairs = tuple(_pairs(best, cells, PAIRS))
-    while pairs and not _affordable(replace(encoder, pairs=pairs), best.problem, rows):
+    while pairs and not _affordable(replace(encoder, pairs=tuple(pairs)), best.problem, rows):
         pairs = pairs[: len(pairs) - 1]
-    return replace(encoder, pairs=pairs) if pairs else None
+    return replace(encoder, pairs=tuple(pairs)) if pairs else None
 
 
 def _affordable(encoder: Encoder, problem: Problem, rows: int) -> bool:
@@ -175,32 +176,32 @@ def _affordable(encoder: Encoder, problem: Problem, rows: int) -> bool:
     return numbers * problem.outputs <= MOST_WORK and (not encoder.pairs or numbers <= MOST_NUMBERS)
 
 
-def _pairs(
-    best: Choice, cells: Mapping[str, Any], count: int, left_out: NDArray[np.int64] | None = None
-) -> list[tuple[str, str]]:
-    """The pairs of columns that act together, by what the best so far leaves unexplained of rows held out; left_out:
-    rows that are not looked at."""
+def _pairs(best: Choice, cells: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
+    """The pairs of columns that act together, by what the best so far leaves unexplained of rows held out: without the
+    rows of each fold, and last by all."""
     path, keys, codes = best.path, best.problem.keys, best.problem.codes
     assert path is not None and keys is not None
-    seen = path.scored.copy()
-    if left_out is not None:
-        seen[left_out] = False
-    rows = np.flatnonzero(seen)
+    rows = np.flatnonzero(path.scored)
     rows = rows[np.argsort(row_keys(len(rows), 1), kind="stable")[: max(MOST_RESIDUALS // best.problem.outputs, 1)]]
     z = path.held_out[rows]
     two = z.shape[1] == 1
     p = sigmoid(z) if two else softmax(z)
     residual = (codes[rows, np.newaxis] == np.arange(1 if two else 0, best.problem.classes)) - p
     half = (keys[rows] >> np.uint64(40)) & np.uint64(1) == 1
+    fold = folds_of(best.problem, keys)[rows]
     cells = {name: column[rows] for name, column in cells.items()}
-    return strongest_pairs(best.encoder.bases, cells, residual, p * (1.0 - p), half, count)
+    threads = best.problem.threads
+    return strongest_pairs(best.encoder.bases, cells, residual, p * (1.0 - p), half, fold, PAIRS, threads)
 
 
-def _pairs_by_fold(best: Choice, cells: Mapping[str, Any], count: int) -> FeaturesOf:
+def _features_by_fold(best: Choice, cells: Mapping[str, Any], named: list[list[tuple[str, str]]]) -> FeaturesOf:
     """The features for a fit that leaves a fold out: with the pairs that the other rows name."""
+    assert best.problem.keys is not None
+    fold = folds_of(best.problem, best.problem.keys)
 
     def without(rows: NDArray[np.int64]) -> Features:
-        return replace(best.encoder, pairs=tuple(_pairs(best, cells, count, rows))).transform(cells)
+        pairs = named[min(int(fold[rows[0]]), len(named) - 1)][: len(named[-1])]
+        return replace(best.encoder, pairs=tuple(pairs)).transform(cells)
 
     return without
 

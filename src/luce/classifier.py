@@ -358,7 +358,8 @@ def train(
     if report is not None:
         facts = _held_out_facts(report, held_out, seed)
         if group is not None or time is not None:
-            facts |= {"by": "time" if group is None else "group", "column": inert(str(time if group is None else group))}
+            by, column = ("time", time) if group is None else ("group", group)
+            facts |= {"by": by, "column": inert(str(column))}
         fitted = replace(fitted, facts={**fitted.facts, "held_out": facts})
     model._fitted, model._held_out = fitted, rows_held_out
     return Trained(model, report)

@@ -8,18 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from luce import _core
 from luce.curves import Basis
 from luce.features import Array
 
 GRIDS = ((3, 2.0), (8, 4.0))  # parts of each column, and by how many units of curvature a cell is held back
 MOST_COLUMNS = 64  # of more than these only those that tell most by themselves are paired
+BLOCK = 4_000_000  # sums at a time
 
 
 def strongest_pairs(
     bases: Sequence[Basis], parsed: Mapping[str, Any], residual: Array, curvature: Array, half: NDArray[np.bool_],
-    count: int,
-) -> list[tuple[str, str]]:  # fmt: skip
-    """The pairs of columns that explain most of the residuals, at most `count`, the strongest first.
+    fold: NDArray[np.int64], count: int, threads: int,
+) -> list[list[tuple[str, str]]]:  # fmt: skip
+    """The pairs of columns that explain most of the residuals, at most `count`, the strongest first: by all rows but
+    those of fold 0, of fold 1, ..., and last by all rows.
 
     residual: (n, K), [label is k] - p_k of rows held out; curvature: (n, K), p_k (1 - p_k). Each pair cuts the rows
     into the cells of a grid. A Newton step for each cell and class, w = sum r / (lambda + sum h), is worked out on one
@@ -27,37 +30,61 @@ def strongest_pairs(
     nothing gains nothing. Only pairs that gain are named.
     Source: Lou et al., Accurate intelligible models with pairwise interactions, KDD 2013 (the search on a grid).
     """
-    score = _Score(residual, curvature, half)
-    if len(bases) > MOST_COLUMNS:
-        alone = [max(score.gain(b.cells(parsed[b.name], n), n + 1, held) for n, held in GRIDS) for b in bases]
-        kept = sorted(np.argsort(-np.array(alone), kind="stable")[:MOST_COLUMNS].tolist())
-        bases = [bases[i] for i in kept]
-    gains = np.full((len(bases), len(bases)), -np.inf)
-    for parts, held in GRIDS:
-        cells = [b.cells(parsed[b.name], parts) for b in bases]
-        for i in range(len(bases)):
-            for j in range(i):
-                gain = score.gain(cells[i] * (parts + 1) + cells[j], (parts + 1) ** 2, held)
-                gains[j, i] = max(gains[j, i], gain)
-    order = np.argsort(-gains, axis=None, kind="stable")[:count]
-    first, second = np.unravel_index(order, gains.shape)
-    found = zip(first.tolist(), second.tolist(), strict=True)
-    return [(bases[i].name, bases[j].name) for i, j in found if gains[i, j] > 0]
+    folds = int(fold.max()) + 1
+    search = _Search(np.concatenate([residual, curvature], axis=1), half, fold, folds, threads)
+    codes = [np.stack([b.cells(parsed[b.name], parts) for b in bases]).astype(np.uint8) for parts, _ in GRIDS]
+    size = len(bases)
+    allowed = np.ones((folds + 1, size), dtype=bool)
+    if size > MOST_COLUMNS:
+        alone = search.gains(codes, np.repeat(np.arange(size, dtype=np.int32)[:, np.newaxis], 2, axis=1))
+        kept = np.argsort(-alone, axis=1, kind="stable")[:, :MOST_COLUMNS]
+        allowed[:] = False
+        np.put_along_axis(allowed, kept, True, axis=1)
+    some = np.flatnonzero(allowed.any(axis=0))
+    first, second = np.tril_indices(len(some), -1)
+    pairs = np.stack([some[first], some[second]], axis=1).astype(np.int32)
+    gains = search.gains(codes, pairs)
+    gains[~(allowed[:, pairs[:, 0]] & allowed[:, pairs[:, 1]])] = -np.inf
+    out = []
+    for row in gains:
+        order = np.argsort(-row, kind="stable")[:count]
+        out.append(
+            [(bases[a].name, bases[b].name) for (a, b), gain in zip(pairs[order], row[order], strict=True) if gain > 0]
+        )
+    return out
 
 
-class _Score:
-    """The residuals and curvatures of both halves, as one list of numbers each."""
+class _Search:
+    """Residuals and curvatures (n, 2 K) of rows in halves and folds."""
 
-    def __init__(self, residual: Array, curvature: Array, half: NDArray[np.bool_]) -> None:
-        self.classes = residual.shape[1]
-        self.half = half.astype(np.int64)
-        self.residual, self.curvature = residual.ravel(), curvature.ravel()
+    def __init__(
+        self, numbers: Array, half: NDArray[np.bool_], fold: NDArray[np.int64], folds: int, threads: int
+    ) -> None:
+        self.numbers, self.threads, self.folds = np.ascontiguousarray(numbers), threads, folds
+        self.group = (2 * fold + half).astype(np.uint8)
 
-    def gain(self, cells: NDArray[np.int64], size: int, held: float) -> float:
-        """What steps for the cells, learnt on each half, gain on the other, in nats."""
-        place = ((self.half * size + cells) * self.classes)[:, np.newaxis] + np.arange(self.classes)
-        shape = (2, size * self.classes)
-        r = np.bincount(place.ravel(), self.residual, 2 * shape[1]).reshape(shape)
-        h = np.bincount(place.ravel(), self.curvature, 2 * shape[1]).reshape(shape)
-        step = (r / (held + h))[::-1]
-        return float(np.sum(step * r - 0.5 * step * step * h))
+    def gains(self, codes: list[NDArray[np.uint8]], pairs: NDArray[np.int32]) -> Array:
+        """What each pair gains on its better grid, in nats: without each fold, and of all rows, (folds + 1, pairs)."""
+        out = np.full((self.folds + 1, len(pairs)), -np.inf)
+        for (parts, held), cells in zip(GRIDS, codes, strict=True):
+            width = self.numbers.shape[1]
+            size = 2 * self.folds * (parts + 1) ** 2 * width
+            step = max(1, BLOCK // size)
+            for at in range(0, len(pairs), step):
+                some = pairs[at : at + step]
+                sums = np.empty((len(some), size))
+                _core.pair_sums(cells, parts + 1, self.group, 2 * self.folds, self.numbers, some, sums, self.threads)
+                by_fold = sums.reshape(len(some), self.folds, 2, -1, width)
+                total = by_fold.sum(axis=1)
+                for f in range(self.folds + 1):
+                    left = total if f == self.folds else total - by_fold[:, f]
+                    out[f, at : at + step] = np.maximum(out[f, at : at + step], gain_of(left, held))
+        return out
+
+
+def gain_of(sums: Array, held: float) -> Array:
+    """What steps for the cells, learnt on each half, gain on the other, in nats: sums (pairs, 2, cells, 2 K) of the
+    residuals and of the curvatures."""
+    r, h = np.split(sums, 2, axis=-1)
+    step = (r / (held + h))[:, ::-1]
+    return np.asarray(np.sum(step * (r - 0.5 * step * h), axis=(1, 2, 3)))

@@ -157,6 +157,15 @@ class Fold:
     last: Ended | None = None
 
 
+def folds_of(problem: Problem, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The fold of each row, -1 for rows of weight 0."""
+    counted = slice(None) if problem.weights is None else problem.weights > 0
+    strata = problem.codes if problem.strata is None else problem.strata
+    out = np.full(problem.features.rows, -1)
+    out[counted] = kfold_of_groups(strata[counted], keys[counted], FOLDS)
+    return out
+
+
 class Race:
     """The folds, where their last fits ended, and the losses at the strengths tried: places on a grid, from strong to
     weak by factors of STEP.
@@ -175,10 +184,7 @@ class Race:
         self.end = None if time_limit is None else time.monotonic() + time_limit
         self.weights = np.ones(p.features.rows) if p.weights is None else p.weights
         keys = p.features.hashes(seed, p.threads) if p.keys is None else p.keys
-        counted = self.weights > 0
-        fold_of_row = np.full(p.features.rows, -1)
-        strata = p.codes if p.strata is None else p.strata
-        fold_of_row[counted] = kfold_of_groups(strata[counted], keys[counted], FOLDS)
+        fold_of_row = folds_of(p, keys)
         self.folds = []
         for f in range(FOLDS):
             rows = np.flatnonzero(fold_of_row == f)
@@ -188,6 +194,7 @@ class Race:
             if scored.any():
                 self.folds.append(Fold(rows, scored, rest, left))
         self.limit = len(self.folds)
+        strata = p.codes if p.strata is None else p.strata
         _, self.group = np.unique(keys ^ strata.astype(np.uint64), return_inverse=True)
         self.losses: dict[int, Array] = {}  # of every row at each place, NaN where it is not scored
         self.logits: dict[int, Array] = {}  # at the places that still count
