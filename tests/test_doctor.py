@@ -18,7 +18,7 @@ from commands import Run, answers, good, refused
 from rich.console import Console
 
 import luce
-from luce import doctor, findings
+from luce import doctor, findings, grouping
 from luce.classifier import Classifier
 from luce.doctor import Findings, examine, examine_fitted, to_json
 from luce.fitted import HeldOut
@@ -266,16 +266,16 @@ def test_columns_that_cannot_split_are_refused_before_the_fit(
 
 @pytest.mark.parametrize("values", [["1", "2", "3"], ["2024-01-03", "2024-01-04", "2024-01-05"], [1.5, 2.5, 9.0]])
 def test_times_are_read_from_text_dates_and_numbers(values: list[Any]) -> None:
-    found = doctor._times(Table.of({"t": [*values, None]}), "t")
+    found = grouping.times_of(Table.of({"t": [*values, None]}), "t")
     assert np.isnan(found[3]) and np.all(np.diff(found[:3]) > 0)
 
 
 def test_a_counter_of_rows_is_no_column_to_learn_from_but_a_time() -> None:
-    assert doctor._times(Table.of({"t": [str(k) for k in range(40)]}), "t").tolist() == list(range(40))
+    assert grouping.times_of(Table.of({"t": [str(k) for k in range(40)]}), "t").tolist() == list(range(40))
 
 
 def test_rows_without_a_group_are_groups_of_their_own() -> None:
-    codes = doctor._group_codes(Table.of({"g": ["a", None, " a", "", "b", None]}), "g").tolist()
+    codes = grouping.groups_of(Table.of({"g": ["a", None, " a", "", "b", None]}), "g").tolist()
     assert codes[0] == codes[2] and len(set(codes)) == 5
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from luce import cells
 from luce.fitted import Label
+from luce.grouping import as_numbers
 from luce.labels import Labels
 from luce.splits import row_keys
 from luce.table import Table
@@ -92,13 +93,6 @@ def coded(parsed: Mapping[str, Any], target: Labels) -> Iterator[Coded]:
         cell = (fold * bins + codes) * classes + target.codes
         counts = np.bincount(cell, minlength=FOLDS * bins * classes).reshape(FOLDS, bins, classes)
         yield Coded(name, codes, counts, gaps, ordered, exact)
-
-
-def as_numbers(column: NDArray[np.float64] | pl.Series) -> NDArray[np.float64]:
-    """A number column, or dates as microseconds, float64 with NaN for missing."""
-    if isinstance(column, np.ndarray):
-        return column
-    return column.dt.epoch("us").cast(float).to_numpy()
 
 
 def _bins_of_numbers(x: NDArray[np.float64]) -> tuple[Counts, int, bool, bool]:

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce import cells
-from luce.alone import as_numbers, coded, leaks_of, separations_of
+from luce.alone import coded, leaks_of, separations_of
 from luce.classifier import Classifier, take
 from luce.errors import InputError
 from luce.findings import FEW_ROWS, ClassNote, ColumnNote, Comparison, Findings, Scores, Suspect, render, to_json
 from luce.fitted import HeldOut
+from luce.grouping import groups_of, times_of
 from luce.hints import hints_of
 from luce.intervals import shares
 from luce.labels import Labels, labels, labels_of
@@ -55,8 +56,8 @@ def examine(
     if len(target.codes) != rows.rows:
         raise InputError(f"there are {len(target.codes)} labels for {rows.rows} rows: give one for each row")
     settings = classifier if classifier is not None else Classifier()
-    groups = None if group is None else _group_codes(rows, group)
-    times = None if time is None else _times(rows, time)
+    groups = None if group is None else groups_of(rows, group)
+    times = None if time is None else times_of(rows, time)
     schema, held_out = _held_out(rows, target, settings, progress)
     found = examine_fitted(rows, target, schema, held_out, label=name)
     compared: list[Comparison] = []
@@ -186,33 +187,6 @@ def _scores(p: NDArray[np.float64], codes: NDArray[np.integer]) -> Scores:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # groups and time
-
-
-def _group_codes(table: Table, name: str) -> NDArray[np.int64]:
-    """The number of each row's group; a row without one is a group of its own."""
-    series = table.column(name)
-    if cells.family(series.dtype) == "other":
-        raise InputError(
-            f"{table.source}: column {cells.shown(name)} holds {series.dtype}, and groups are text or numbers"
-        )
-    ranks = cells.clean(cells.as_text(series)).rank("dense").fill_null(0).to_numpy().astype(np.int64)
-    alone = ranks == 0
-    ranks[alone] = int(ranks.max()) + 1 + np.arange(int(alone.sum()))
-    return ranks
-
-
-def _times(table: Table, name: str) -> NDArray[np.float64]:
-    """The times of the rows as numbers, NaN for missing: dates, or numbers of any unit."""
-    part = Table(table.column(name).to_frame(), table.source)
-    for kind in (None, "number", "date"):
-        try:
-            schema = infer_schema(part, None if kind is None else {name: kind})
-            if schema.columns[0].kind in ("number", "date"):
-                return as_numbers(next(iter(parse(part, schema).values())))
-        except InputError:
-            continue
-    place = f"{table.source}: column {cells.shown(name)}"
-    raise InputError(f"{place} holds neither dates nor numbers, so it puts the rows in no order; name another column")
 
 
 class _Trial:

@@ -84,8 +84,8 @@ def overview(fitted: Fitted) -> list[dict[str, Any]]:
     """Every column and pair that moves the classes, the strongest first, as plain lists.
 
     Its kind, its share of all that is moved (`weight`), how far it moves each class (`by_class`), and what its values
-    add to the logits, less the mean over the training rows: `curve` of a number, `levels` of a category, `heat` of a
-    pair.
+    add to the logits, less the mean over the training rows: `curve` of a number, `levels` of a category (None: missing
+    cells), `heat` of a pair.
 
     Two classes have one logit, that of the second.
     """
@@ -117,9 +117,9 @@ def _shape(fitted: Fitted, name: str, kind: str) -> dict[str, Any]:
         x = np.array([basis.knots[0], basis.knots[-1], np.nan])
         missing = any(p.missing for p in fitted.encoder.numbers if p.name == name)
         y = added_by(fitted, name, {name: x})
-        texts = ["false", "true"] if kind == "boolean" else [f"{value:g}" for value in x[:2]]
-        levels = [(texts[0], y[0]), (texts[1], y[1])] + ([("missing", y[2])] if missing else [])
-        return {"levels": [{"level": text, "y": row.tolist(), "rows": None} for text, row in levels]}
+        known = [False, True] if kind == "boolean" else [f"{value:g}" for value in x[:2]]
+        levels = [*zip(known, y, strict=False)] + ([(None, y[2])] if missing else [])
+        return {"levels": [{"level": level, "y": row.tolist(), "rows": None} for level, row in levels]}
     x = basis.at(np.linspace(0.0, 1.0, POINTS))
     y = added_by(fitted, name, {name: x})
     return {"curve": {"x": x.tolist(), "y": y.tolist(), "low": basis.knots[0], "high": basis.knots[-1]}}
@@ -129,12 +129,19 @@ def _levels(fitted: Fitted, name: str) -> dict[str, Any]:
     import polars as pl
 
     plan = next(c for c in fitted.encoder.categories if c.name == name)
+    first = fitted.encoder.names.index(plan.names[0]) if plan.names else 0
+    shares = fitted.means[first : first + len(plan.names)]
+    rows = np.rint(shares * fitted.facts["rows"]).astype(int).tolist() if shares.any() else [None] * len(plan.names)
     cells = pl.Series(name, [*plan.levels, None], dtype=pl.String)
     y = added_by(fitted, name, {name: cells})
-    rows = [{"level": level, "y": line.tolist(), "rows": None} for level, line in zip(plan.levels, y, strict=False)]
-    rows.append({"level": "missing", "y": y[-1].tolist(), "rows": None})
-    strongest = np.argsort(-np.abs(y).max(axis=1), kind="stable")[:MOST_LEVELS]
-    return {"levels": [rows[i] for i in sorted(strongest.tolist())]}
+    found = [
+        {"level": level, "y": line.tolist(), "rows": n}
+        for level, line, n in zip([*plan.levels, None], y, [*rows[:-2], rows[-1]], strict=True)
+        if level is not None or n
+    ]
+    size = [max(map(abs, level["y"])) for level in found]
+    strongest = np.argsort(-np.array(size), kind="stable")[:MOST_LEVELS]
+    return {"levels": [found[i] for i in sorted(strongest.tolist())]}
 
 
 def _map(fitted: Fitted, name: str) -> dict[str, Any]:

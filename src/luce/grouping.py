@@ -42,10 +42,10 @@ def times_of(table: Table, name: str) -> Array:
     for kind in (None, "number", "date"):
         try:
             schema = infer_schema(part, None if kind is None else {name: kind})
+            if schema.columns[0].kind in ("number", "date"):
+                return as_numbers(parse(part, schema)[schema.columns[0].name])
         except InputError:
             continue
-        if schema.columns[0].kind in ("number", "date"):
-            return as_numbers(parse(part, schema)[schema.columns[0].name])
     place = f"{table.source}: column {cells.shown(name)}"
     raise InputError(f"{place} holds neither dates nor numbers, so it puts the rows in no order; name another column")
 

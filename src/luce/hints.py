@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from luce import cells
-from luce.alone import as_numbers
+from luce.grouping import as_numbers
 from luce.labels import Labels
 from luce.table import Schema, Table
 

@@ -390,6 +390,53 @@ PHRASES: dict[str, tuple[str, str]] = {
     ),
     "finding.columns": ("Columns", "열"),
     "finding.notes": ("Notes", "알림"),
+    "advice.leaks": (
+        "Leave out what is not known before the label is.",
+        "정답이 정해지기 전에 알 수 없는 열이라면 학습에서 빼십시오.",
+    ),
+    "advice.mislabelled": (
+        "Look at these rows, the first ones first.",
+        "의심이 큰 순서입니다. 위에서부터 직접 확인해, 틀린 정답은 고치거나 빼십시오. 클래스가 겹치는 사례일 수도 "
+        "있습니다.",
+    ),
+    "advice.contradictions": (
+        "Settle which label is right.",
+        "값이 모두 같은데 정답이 다릅니다. 어느 쪽이 맞는지 확인하거나, 둘을 가르는 열을 더하십시오.",
+    ),
+    "advice.duplicates": (
+        "Drop what was entered twice.",
+        "같은 사례가 떼어 둔 쪽과 학습한 쪽에 모두 있으면 성적이 실제보다 좋게 나옵니다. 두 번 입력된 것이라면 "
+        "빼십시오.",
+    ),
+    "advice.near_duplicates": (
+        "Check whether these are one row entered twice.",
+        "거의 같은 사례입니다. 같은 대상을 두 번 잰 것이라면 --group 옵션으로 묶으십시오.",
+    ),
+    "advice.comparisons": (
+        "Trust the split that fits the use.",
+        "실제로 쓸 방식에 맞게 나눈 쪽의 성적을 믿으십시오.",
+    ),
+    "advice.splits": (
+        "Measure with --group or --time.",
+        "묶음이나 시간을 나타내는 열로 보입니다. 무작위로 나누면 성적이 실제보다 좋게 나오므로, --group 또는 "
+        "--time 옵션으로 다시 측정하십시오.",
+    ),
+    "advice.classes": (
+        "Small classes are hard to learn and to measure.",
+        "사례가 적거나 한쪽으로 치우친 클래스입니다. 정확도보다 재현율과 로그 손실을 보십시오.",
+    ),
+    "advice.separations": (
+        "Check that the column is known in time.",
+        "열 하나만으로 완전히 갈라집니다. 예측할 때도 알 수 있는 값인지 확인하십시오.",
+    ),
+    "advice.columns": (
+        "Columns that tell nothing.",
+        "정보가 없거나 빈칸이 많은 열입니다.",
+    ),
+    "advice.notes": (
+        "Notes on how the data were read.",
+        "자료를 읽으며 알게 된 점입니다.",
+    ),
     "field.row": ("row", "행"),
     "field.rows": ("rows", "행"),
     "field.given": ("given label", "붙어 있는 정답"),
@@ -504,6 +551,9 @@ PHRASES: dict[str, tuple[str, str]] = {
     "why.constant": ("constant", "값이 모두 같음"),
     "why.all cells": ("all cells are missing", "모두 빈칸"),
     "why.left out": ("left out as asked", "요청에 따라 제외"),
+    "level.missing": ("missing", "빈칸"),
+    "level.true": ("yes", "예"),
+    "level.false": ("no", "아니요"),
     # --- how it was measured
     "how": ("How it was measured", "측정 방법"),
     "how.train": ("Rows that the model was fitted on", "학습에 쓴 사례"),
@@ -520,6 +570,25 @@ PHRASES: dict[str, tuple[str, str]] = {
         "클래스마다 일부 사례를 시드와 행 번호의 해시로 골라 학습에서 제외하고, 나머지로 학습한 모델이 이 사례에 "
         "답한 결과를 세었습니다. 저장한 모델은 같은 방법으로 모든 사례에 다시 학습한 것입니다. 벌점의 세기와 보정은 "
         "학습에 쓴 사례 안에서만 정했습니다.",
+    ),
+    "how.by": ("Held out by", "나눈 기준"),
+    "how.group": ("groups of the column {column}", "{column} 열의 묶음"),
+    "how.time": ("time, by the column {column}", "{column} 열의 시간"),
+    "how.group.text": (
+        "Whole groups of rows were kept away from the fit, so that none is on both sides; a model fitted on the other "
+        "groups answered them, and these answers were counted. The model that was saved is then fitted on all rows in "
+        "the same way. Strength of penalty and calibration were chosen inside the rows fitted on, by groups as well.",
+        "묶음 단위로 일부 사례를 학습에서 제외하여 한 묶음이 양쪽에 나뉘지 않게 하고, 나머지 묶음으로 학습한 모델이 이 "
+        "사례에 답한 결과를 세었습니다. 저장한 모델은 같은 방법으로 모든 사례에 다시 학습한 것입니다. 벌점의 세기와 "
+        "보정도 학습에 쓴 사례 안에서 묶음 단위로 정했습니다.",
+    ),
+    "how.time.text": (
+        "The latest rows were kept away from the fit; a model fitted on the earlier ones answered them, and these "
+        "answers were counted. The model that was saved is then fitted on all rows in the same way. Strength of "
+        "penalty and calibration were chosen inside the rows fitted on, without regard to time.",
+        "가장 최근 사례를 학습에서 제외하고, 그 이전 사례로 학습한 모델이 답한 결과를 세었습니다. 저장한 모델은 같은 "
+        "방법으로 모든 사례에 다시 학습한 것입니다. 벌점의 세기와 보정은 학습에 쓴 사례 안에서 시간과 관계없이 "
+        "정했습니다.",
     ),
     "how.given.text": (
         "The saved model answered the rows of the file. If it was trained on some of them, these numbers flatter it.",

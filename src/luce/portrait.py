@@ -109,6 +109,13 @@ def _level_tables(v: View, k: int) -> Markup:
     return el("div", tables[0], *rest, *(left if column["more"] else []))
 
 
+def _level_name(v: View, level: Any) -> Markup:
+    """A category's own text, or what stands for a missing cell, for yes, for no."""
+    if level is None:
+        return say(v, "level.missing")
+    return say(v, f"level.{str(level).lower()}") if isinstance(level, bool) else name(level, 24)
+
+
 def _level_table(v: View, k: int, group: Sequence[int]) -> Markup:
     column = v.at(f"overview.levels.{k}")
     counted = any(level["rows"] is not None for level in column["levels"])
@@ -122,7 +129,7 @@ def _level_table(v: View, k: int, group: Sequence[int]) -> Markup:
             for j in group
         ]
         rows_there = [v.num(f"{at}.rows", "count")] if counted else []
-        body.append([name(level["level"], 24), *rows_there, *cells])
+        body.append([_level_name(v, level["level"]), *rows_there, *cells])
     return table(v, join([el("b", name(column["column"])), Markup(" · "), say(v, "looks.adds")]), heads, body, "levels")
 
 
@@ -179,8 +186,10 @@ def _finding(v: View, key: str, value: Any) -> list[Markup]:
     weight = value.get("weight") if isinstance(value, Mapping) else None
     flag = [Markup(" "), el("span", say(v, f"weight.{weight}"), class_=f"flag {weight}")] if weight in WEIGHTS else []
     head = [el("h3", words.known(v.lang, "finding", key, title, 80), *flag)]
-    if sentence:
-        head.append(el("p", inert(sentence, 400), class_="name", lang="en"))
+    if sentence and v.lang == "en":
+        head.append(el("p", inert(sentence, 400), class_="name"))
+    elif sentence:
+        head.append(el("p", words.known(v.lang, "advice", key, sentence, 400)))
     return [*head, *([_evidence(v, listed)] if listed else [])]
 
 
@@ -295,8 +304,12 @@ def how(v: View) -> Markup:
         pairs.append(("how.given", v.num("rows", "count")))
     if on == "held out" and held:
         pairs.append(("how.share", v.num("measured.held_out.share", "general")))
-        pairs.append(("how.seed", v.num("measured.held_out.seed", "plain")))
-    text = {"held out": "how.held.text", "rows given": "how.given.text"}.get(on, "how.nothing.text")
+        if held.get("by"):
+            pairs.append(("how.by", say(v, f"how.{held['by']}", column=name(held["column"], 60))))
+        if held.get("by") != "time":
+            pairs.append(("how.seed", v.num("measured.held_out.seed", "plain")))
+    asked = f"how.{held['by']}.text" if on == "held out" and held and held.get("by") else "how.held.text"
+    text = {"held out": asked, "rows given": "how.given.text"}.get(on, "how.nothing.text")
     return section(v, "how", _pairs_of(v, pairs), para(v, text))
 
 

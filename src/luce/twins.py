@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from luce.alone import as_numbers
 from luce.fitted import Label
+from luce.grouping import as_numbers
 from luce.labels import Labels
 
 if TYPE_CHECKING:
