@@ -15,6 +15,7 @@ import pytest
 import sklearn.metrics as oracle
 from commands import NEW, PATIENTS, Run, answers, good, orders, refused, written
 
+from luce.classifier import load
 from luce.container import read_container
 
 pytest_plugins = ["commands"]
@@ -252,6 +253,66 @@ def test_m08_hostile_names_reach_the_terminal_as_harmless_text(luce: Run, write:
         assert "[red]a[/red]" in ran.out, "markup is shown, not obeyed"
     assert "\\x1b[31mred" in texts[1].out
     assert "[bold]x[/bold]" in texts[1].out
+
+
+# ---- explain
+
+
+@pytest.fixture
+def explained(luce: Run) -> str:
+    """The name of a table; a model of it is in m.luce."""
+    name = written(orders(300), "csv", "orders")
+    good(luce("train", name, "--label", "label", "--holdout", 0, "--out", "m.luce"))
+    return name
+
+
+def test_explain_names_the_change_that_flips_the_answer_and_it_does(luce: Run, explained: str) -> None:
+    rows, seen = pl.read_csv(explained, infer_schema=False), 0
+    for row in (1, 5, 9, 14):
+        found = json.loads(good(luce("explain", "m.luce", explained, "--row", row, "--json")).out)
+        change, text = found["change"], good(luce("explain", "m.luce", explained, "--row", row)).out
+        last = " ".join(text[text.index("nearest change:") :].split())
+        if change is None:
+            assert last == "nearest change: no change of one or two columns flips the answer"
+            continue
+        new = {move["column"]: str(move["after"]) for move in change["moves"]}
+        rows[row - 1].with_columns(**{name: pl.lit(cell) for name, cell in new.items()}).write_csv("new.csv")
+        answer = answers(good(luce("predict", "m.luce", "new.csv")).out)[0]
+        assert answer["prediction"] == change["answer"] != found["answer"]
+        assert float(answer[f"p:{change['answer']}"]) == max(change["probabilities"])
+        assert last.startswith(f"nearest change: {change['answer']} if {change['moves'][0]['column']} were ")
+        seen += 1
+    assert seen > 0
+
+
+def test_explain_keeps_what_cannot_change(luce: Run, explained: str) -> None:
+    """The same answer as in Python; a column that is not there is refused, and nothing is said."""
+    model, rows = load("m.luce"), pl.read_csv(explained, infer_schema=False)
+    moved = json.loads(good(luce("explain", "m.luce", explained, "--json")).out)["change"]["moves"]
+    keep = [move["column"] for move in moved]
+    arguments = [part for name in keep for part in ("--keep", name)]
+    change = json.loads(good(luce("explain", "m.luce", explained, *arguments, "--json")).out)["change"]
+    found = model.counterfactual(rows, 0, keep=keep)
+    assert (change is None) == (found is None)
+    if found is not None:
+        assert not {move["column"] for move in change["moves"]} & set(keep)
+        assert [(move["column"], move["after"]) for move in change["moves"]] == [
+            (m.column, m.after) for m in found.moves
+        ]
+    every = [part for name in rows.columns if name != "label" for part in ("--keep", name)]
+    assert "no change of one or two columns" in good(luce("explain", "m.luce", explained, *every)).out
+    refused(luce("explain", "m.luce", explained, "--keep", "prices"), "no column 'prices'")
+
+
+def test_explain_against_a_class_names_the_change_to_it(luce: Run, explained: str) -> None:
+    for other in ("gone", "stays", "unsure"):
+        ran = luce("explain", "m.luce", explained, "--against", other, "--json")
+        if ran.code:
+            refused(ran, "name another class")
+            continue
+        found = json.loads(ran.out)
+        assert found["other"] == other
+        assert found["change"] is None or found["change"]["answer"] == other
 
 
 # ---- the model argument

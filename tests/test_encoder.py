@@ -331,7 +331,7 @@ def bent(columns: dict[str, Any] = MIXED) -> tuple[Encoder, Schema]:
 def features_of_curves_and_pairs_are_their_functions(encoder: Encoder, schema: Schema) -> None:
     """Products of numbers up to 2, in double precision and then in single."""
     columns, cells = encoded(encoder, schema, MIXED), parse(Table.of(MIXED), schema)
-    basis = {b.name: b for b in encoder.bases}
+    basis: dict[str, Any] = {b.name: b for b in encoder.bases}
     for name in encoder.curves:
         f = basis[name].functions(cells[name], 99)
         for j, size in enumerate(curve_sizes(basis[name])):
@@ -377,7 +377,9 @@ def a_part_has_exactly_the_features_of_its_column(encoder: Encoder, schema: Sche
     for column in encoder.sources:
         part = encoder.part(column)
         own = {name: cells[name] for name in ([column] if column in cells else column.split(TIMES))}
-        assert reference.dense(part.transform(own)).tobytes() == np.ascontiguousarray(whole[:, owner == column]).tobytes()
+        assert (
+            reference.dense(part.transform(own)).tobytes() == np.ascontiguousarray(whole[:, owner == column]).tobytes()
+        )
         assert part.names == [name for name, of in zip(encoder.names, owner, strict=True) if of == column]
         assert set(part.columns) == {column}
 

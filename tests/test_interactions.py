@@ -17,10 +17,10 @@ Array = np.ndarray
 Labels = tuple[Array, Array]  # residuals and curvatures
 
 MOST_BY_CHANCE = 2 * np.log(112 * 1e6)
-"""Nats, 37.1. Where the labels are nothing but noise of a known share p = 1/2, residuals r = +-1/2 and h = 1/4: a step w
-learnt on one half gains w r - w^2 h / 2 for a row of the other, and E exp of that = cosh(w / 2) exp(-w^2 / 8) <= 1. So a
-half gains t or more with a chance of at most exp(-t) (Markov), both together 2 t with 2 exp(-t); of 28 pairs on 2 grids
-any, 37.1 nats, with a chance of 1e-6, were the seed drawn anew."""
+"""Nats, 37.1. Where the labels are nothing but noise of a known share p = 1/2, residuals are r = +-1/2 and h = 1/4: a
+step w learnt on one half gains w r - w^2 h / 2 for a row of the other, and E exp of that, cosh(w / 2) exp(-w^2 / 8), is
+at most 1. So a half gains t or more with a chance of at most exp(-t) (Markov), both together 2 t with 2 exp(-t); of 28
+pairs on 2 grids any, 2 ln 112e6 nats, with a chance of 1e-6, were the seed drawn anew."""
 
 
 def drawn(rows: int, columns: int, seed: int, kind: str = "numbers") -> tuple[list[Basis], dict[str, Any]]:
@@ -165,7 +165,7 @@ def test_sums_of_what_does_not_belong_together_are_refused(fault: str) -> None:
         numbers = numbers[:4].copy()
     else:
         out = out[:, 1:].copy()
-    with pytest.raises(ValueError, match="beyond|not there|one group|out must be"):
+    with pytest.raises(ValueError, match=r"beyond|not there|one group|out must be"):
         _core.pair_sums(codes, 3, group, 2, numbers, pairs, out, 1)
 
 

@@ -37,6 +37,7 @@ EFFECTS = ("linear", "curves", "pairs")
 PAIRS = 25  # at most
 SAMPLE = 10_000  # rows: on so many it is settled which columns bend and act together
 MOST_RESIDUALS = 400_000  # that are looked at for pairs: rows x classes
+MOST_FEATURES = 2_500  # of a model with more effects
 MOST_NUMBERS = 5e7  # of the features with pairs, which are kept for each fold
 MOST_WORK = 3e8  # multiplications in a pass over all rows: a model of more is not tried
 MANY_ROWS = 2_000  # with more, SOME_FOLDS are enough to settle it
@@ -173,6 +174,8 @@ def _wider(best: Choice, pairs: list[tuple[str, str]] | None, rows: int) -> Enco
 
 def _affordable(encoder: Encoder, problem: Problem, rows: int) -> bool:
     numbers = float(rows) * encoder.width
+    if encoder.width > MOST_FEATURES:
+        return False
     return numbers * problem.outputs <= MOST_WORK and (not encoder.pairs or numbers <= MOST_NUMBERS)
 
 

@@ -335,7 +335,8 @@ def train(
 ) -> Trained:
     """Fits on a part of the rows, measures on the rest, then fits on all rows: the work of `luce train`.
 
-    held_out: share of the rows of each class to measure on, 0 for none. seed: which rows these are.
+    held_out: share of the rows of each class to measure on, 0 for none; equal rows are held out together. seed: which
+    rows these are.
     group: a column whose equal values mark rows that belong together: whole groups are held out, there and in the
     cross-validation, and the column is no feature. time: a column of dates or numbers: the latest rows are held out.
     on_schema: called once with what the columns are, before the first fit.
@@ -352,7 +353,8 @@ def train(
         on_schema(schema)
     report = None
     if held_out:
-        split = split_of(target.codes, held_out, seed, groups, times)
+        together = equal_rows(table, schema) if groups is None and times is None else groups
+        split = split_of(target.codes, held_out, seed, together, times)
         report = _measure(table, name, target, schema, model, split, progress, groups)
     fitted, rows_held_out = _fit(table, name, target, schema, model, progress, groups)
     if report is not None:
@@ -385,6 +387,15 @@ def _measure(
     rest = rest[~new]
     truth = _array_of(tuple(target.classes))[target.codes[rest]].tolist()
     return part._report(take(table, rest), truth)
+
+
+def equal_rows(table: Table, schema: Schema) -> NDArray[np.int64] | None:
+    """The same number for rows that a model cannot tell apart, (n,); None where there are none, or all are alike."""
+    if all(column.kind == "left out" for column in schema.columns):
+        return None
+    parsed = parse(table, schema)
+    _, group = np.unique(Encoder.fit(schema, parsed).transform(parsed).hashes(0, 1), return_inverse=True)
+    return group if 0 < int(group.max()) < len(group) - 1 else None
 
 
 def _held_out_facts(report: Report, share: float, seed: int) -> dict[str, Any]:
