@@ -440,7 +440,8 @@ def test_means_and_levels_are_those_of_the_rows_fitted_on() -> None:
         data["x"][row] = 1e6 + row  # an outlier in every held-out row would move the mean and the scale
     trained = luce.train(data, "y")
     tame = {name: [cells[k] for k in range(40) if k not in set(rest.tolist())] for name, cells in data.items()}
-    assert trained.report == fitted(tame).evaluate({"x": [1e6 + k for k in rest]}, [data["y"][k] for k in rest])
+    wanted = fitted(tame).evaluate({"x": [1e6 + k for k in rest]}, [data["y"][k] for k in rest])
+    assert repr(trained.report) == repr(wanted)  # some intervals are NaN
 
 
 def no_equal_rows_lie_on_both_sides() -> None:

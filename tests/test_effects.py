@@ -314,7 +314,6 @@ def test_a_saved_model_tells_the_same(models: Models, tmp_path: Any) -> None:
     assert again.explain(data, 5) == model.explain(data, 5)
 
 
-@pytest.mark.xfail(reason="a missing cell of a pair is shown as None")
 def test_the_cell_of_a_pair_names_what_is_missing(models: Models) -> None:
     model, data = models["3"]
     pair = next(pair for pair in model.fitted.encoder.pairs if "town" in pair)

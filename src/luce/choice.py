@@ -109,6 +109,8 @@ def choose_effects(
     features = encoder.transform(parsed)
     strata, keys = (None, features.hashes(0, threads)) if groups is None else strata_of_groups(codes, groups, 0)
     problem = Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
+    if l2 is None:
+        l2 = 1.0 / len(codes)
     rows = np.arange(len(codes)) if len(codes) <= SAMPLE else holdout(codes, SAMPLE / len(codes), 0)[1]
     cells = parsed if len(rows) == len(codes) else {name: column[rows] for name, column in parsed.items()}
     part = problem if cells is parsed else _sample(problem, rows)
@@ -119,7 +121,7 @@ def choose_effects(
         named = _pairs(best, cells) if name == "pairs" else []
         wider = _wider(best, named[-1] if named else None, len(codes))
         if wider is not None:
-            folds = _features_by_fold(best, cells, named) if name == "pairs" else None
+            folds = _features_by_fold(best, cells, named, len(wider.pairs)) if name == "pairs" else None
             found = _bent(wider, replace(part, features=wider.transform(cells)), l2, best.l2, folds)
             if found is not None:
                 tried.append(_compared(name, found, best))
@@ -128,8 +130,10 @@ def choose_effects(
         if name == effects:
             break
     if cells is not parsed:
-        whole = replace(problem, features=best.encoder.transform(parsed))
-        best = _plain(encoder, problem, l2) if best is first else _bent(best.encoder, whole, l2, best.l2) or best
+        found = None
+        if best is not first:
+            found = _bent(best.encoder, replace(problem, features=best.encoder.transform(parsed)), l2, best.l2)
+        best = _plain(encoder, problem, l2) if found is None else found
     return replace(best.finished(), tried=tuple(tried))
 
 
@@ -137,8 +141,11 @@ def _sample(problem: Problem, rows: NDArray[np.int64]) -> Problem:
     """Some rows, with the classes that they have."""
     assert problem.keys is not None
     present, codes = np.unique(problem.codes[rows], return_inverse=True)
-    taken = problem.features.take(rows)
-    return replace(problem, features=taken, codes=codes.astype(np.int32), classes=len(present), keys=problem.keys[rows])
+    strata = None if problem.strata is None else problem.strata[rows]
+    taken, keys = problem.features.take(rows), problem.keys[rows]
+    return replace(
+        problem, features=taken, codes=codes.astype(np.int32), classes=len(present), keys=keys, strata=strata
+    )
 
 
 def _plain(encoder: Encoder, problem: Problem, l2: float | str | None) -> Choice:
@@ -197,13 +204,15 @@ def _pairs(best: Choice, cells: Mapping[str, Any]) -> list[list[tuple[str, str]]
     return strongest_pairs(best.encoder.bases, cells, residual, p * (1.0 - p), half, fold, PAIRS, threads)
 
 
-def _features_by_fold(best: Choice, cells: Mapping[str, Any], named: list[list[tuple[str, str]]]) -> FeaturesOf:
-    """The features for a fit that leaves a fold out: with the pairs that the other rows name."""
+def _features_by_fold(
+    best: Choice, cells: Mapping[str, Any], named: list[list[tuple[str, str]]], count: int
+) -> FeaturesOf:
+    """The features for a fit that leaves a fold out: with the pairs that the other rows name, at most `count`."""
     assert best.problem.keys is not None
     fold = folds_of(best.problem, best.problem.keys)
 
     def without(rows: NDArray[np.int64]) -> Features:
-        pairs = named[min(int(fold[rows[0]]), len(named) - 1)][: len(named[-1])]
+        pairs = named[min(int(fold[rows[0]]), len(named) - 1)][:count]
         return replace(best.encoder, pairs=tuple(pairs)).transform(cells)
 
     return without

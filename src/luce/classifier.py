@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from luce.calibration import Calibration, choose, no_calibration
 from luce.choice import choose_effects
-from luce.conformal import Conformal, with_shares
+from luce.conformal import Conformal, with_means
 from luce.counterfactual import Counterfactual, counterfactual
 from luce.decision import best_of, costs_for_recall, costs_of, estimated_shares, shares_of, shifts
 from luce.effects import centred_weights, known_spread, spread_of
@@ -26,7 +26,7 @@ from luce.fitted import Fitted, HeldOut, Label
 from luce.functional import available_threads
 from luce.grouping import groups_of, split_of, times_of
 from luce.labels import Labels, encode_labels, labels, labels_of
-from luce.linear import fit_linear, probabilities_of, warn_of
+from luce.linear import fit_linear, linear_logits, probabilities_of, warn_of
 from luce.model_file import load_fitted, save_fitted
 from luce.path import Path, Problem
 from luce.report import Report, evaluate
@@ -180,6 +180,7 @@ class Classifier:
         fitted, table = self.fitted, self._row_of(data, row)
         if to is not None and to not in fitted.classes:
             raise InputError(f"{to!r} is no class; there are {', '.join(map(repr, fitted.classes[:5]))}")
+        keep = [keep] if isinstance(keep, str) else keep
         for name in keep:
             table.column(name)
         parsed = fitted.parsed(table)
@@ -193,7 +194,8 @@ class Classifier:
 
         wanted = None if to is None else fitted.classes.index(to)
         given = table.frame.row(0, named=True)
-        return counterfactual(fitted.encoder, parsed, given, answer, wanted, keep, fitted.classes)
+        booleans = {column.name for column in fitted.schema.columns if column.kind == "boolean"}
+        return counterfactual(fitted.encoder, parsed, given, answer, wanted, keep, booleans, fitted.classes)
 
     def _row_of(self, data: object, row: int) -> Table:
         table = Table.of(data)
@@ -452,17 +454,18 @@ def _fit(
         "effects": [asdict(tried) for tried in choice.tried],
         "notes": list(dict.fromkeys([*table.notes, *target.notes, *schema.notes, *_few(counts, target)])),
     }
+    coef = np.ascontiguousarray(point[:-1].T)
     calibration, held_out = _on_held_out(choice.path, codes, problem)
     conformal = None
     if held_out is not None:
         p, truth = held_out.probabilities[held_out.scored], codes[held_out.scored]
-        conformal = Conformal.of(with_shares(p, truth), truth)
+        own = calibration.probabilities(linear_logits(problem.features, coef, point[-1], threads), threads)
+        conformal = Conformal.of(with_means(p, own.mean(axis=0)), truth)
         if model.recall is not None:
             _check_held_out(model.recall, target, truth)
             costs = costs_for_recall(model.recall, p, truth, target.classes)
     elif model.recall is not None:
         raise InputError("recall needs rows held out of each class: give costs instead, or more rows")
-    coef = np.ascontiguousarray(point[:-1].T)
     parts = (schema, encoder, coef, point[-1].copy(), problem.features.means(), None, calibration, conformal, costs)
     fitted = Fitted(*parts, tuple(target.classes), name, facts)
     spread = spread_of(encoder, problem.features, centred_weights(fitted)[0])

@@ -74,20 +74,16 @@ class Conformal:
         return np.flatnonzero(np.isinf(self.thresholds(coverage)))
 
 
-def with_shares(p: Array, codes: NDArray[np.integer]) -> Array:
-    """Probabilities (n, K) of held-out rows, p_k exp(b_k) / sum_j p_j exp(b_j), with b such that each class has its
-    share in the mean.
+def with_means(p: Array, wanted: Array) -> Array:
+    """Probabilities (n, K) of held-out rows, p_k exp(b_k) / sum_j p_j exp(b_j), with b such that their means are
+    `wanted`, (K,): those of the model itself on its own rows.
 
-    So it is with those of the model on its own rows, by its intercepts; the fits of the folds saw the classes in other
-    shares. Where a class can hardly be told, its probabilities differ so little from row to row that this would move
-    all of them to one side of a threshold. Classes without a row keep b = 0.
+    The fits of the folds saw the classes in slightly other shares. Where a class can hardly be told, its probabilities
+    differ so little from row to row that this alone would move all of them to one side of a threshold.
     """
-    wanted = np.bincount(codes, minlength=p.shape[1]) / max(len(codes), 1)
-    known = wanted > 0
     out = p
     for _ in range(BALANCING):
-        factor = np.ones(p.shape[1])
-        factor[known] = wanted[known] / np.maximum(out.mean(axis=0)[known], 1e-300)
+        factor = wanted / np.maximum(out.mean(axis=0), 1e-300)
         out = out * factor
         out /= out.sum(axis=1, keepdims=True)
         if np.abs(factor - 1.0).max() < 1e-9:

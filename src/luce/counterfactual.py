@@ -64,13 +64,13 @@ Answer = Callable[[Mapping[str, Any]], tuple[NDArray[np.int64], Array]]
 
 def counterfactual(
     encoder: Encoder, parsed: Mapping[str, Any], given: Mapping[str, Any], answer: Answer, to: int | None,
-    keep: Collection[str], classes: Sequence[Any],
+    keep: Collection[str], booleans: Collection[str], classes: Sequence[Any],
 ) -> Counterfactual | None:  # fmt: skip
     """The nearest change of one column that makes the answer another one, or `to`; of two, if none of one does.
 
-    parsed: the row's cells, of one row; given: them as they were given; answer: codes and probabilities (n, K) of rows
-    of such cells. Numbers move within the middle 98 % of the training rows (a yes/no to the other), categories to their
-    more frequent levels. None where no such change does it.
+    parsed: the row's cells, of one row; given: them as they were given; booleans: columns of yes and no; answer: codes
+    and probabilities (n, K) of rows of such cells. Numbers move within the middle 98 % of the training rows (a yes/no
+    to the other), categories to their more frequent levels. None where no such change does it.
     """
     own = int(answer(parsed)[0][0])
     every = [c for b in encoder.bases if b.name not in keep and (c := _candidates(b, parsed[b.name])) is not None]
@@ -85,7 +85,7 @@ def counterfactual(
     if not found:
         return None
     distance, moved, code, p = min(found, key=lambda best: best[0])
-    moves = tuple(Move(name, given.get(name), cell) for name, cell in moved.items())
+    moves = tuple(Move(name, given.get(name), bool(cell) if name in booleans else cell) for name, cell in moved.items())
     return Counterfactual(moves, classes[code], tuple(p.tolist()), distance)
 
 
@@ -140,4 +140,6 @@ def _plain(cell: Any) -> Any:
 
 
 def _shown(cell: Any) -> str:
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
     return "missing" if cell is None or cell == "" else f"{cell:.6g}" if isinstance(cell, float) else str(cell)

@@ -11,6 +11,7 @@ Source: Wahba, Spline models for observational data, SIAM 1990, chapters 1 and 1
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -120,18 +121,15 @@ class LevelBasis:
     @staticmethod
     def fit(name: str, cells: pl.Series) -> LevelBasis | None:
         """None for a category with fewer than two levels."""
-        found = cells.drop_nulls().value_counts(name="count of cells")
-        counts = zip(found["count of cells"].to_list(), found[cells.name].to_list(), strict=True)
-        kept = sorted((-n, level) for n, level in counts if n >= LEAST_COUNT)[:LEVELS]
+        kept = sorted((-n, level) for level, n in counts_of(cells) if n >= LEAST_COUNT)[:LEVELS]
         if len(kept) < 2:
             return None
-        if len(found) == 2:
-            kept = kept[1:]  # of two levels one says all
         return LevelBasis(name, tuple(level for _, level in kept), tuple(-n / len(cells) for n, _ in kept))
 
     @property
     def count(self) -> int:
-        return len(self.levels)
+        """How many functions there are: of two levels the second says all."""
+        return 1 if len(self.levels) == 2 else len(self.levels)
 
     def orders(self, count: int) -> Array:
         return np.ones(self.count)
@@ -140,14 +138,14 @@ class LevelBasis:
         """The place of each level, len(levels) for all others and for missing cells."""
         import polars as pl
 
-        numbers = list(range(self.count))
-        codes = cells.replace_strict(self.levels, numbers, default=self.count, return_dtype=pl.Int64)
-        return np.asarray(codes.fill_null(self.count).to_numpy())
+        other = len(self.levels)
+        codes = cells.replace_strict(self.levels, list(range(other)), default=other, return_dtype=pl.Int64)
+        return np.asarray(codes.fill_null(other).to_numpy())
 
     def functions(self, cells: pl.Series, count: int) -> Array:
-        """All of them, (levels, n)."""
-        codes = self._codes(cells)
-        return np.stack([ROOT * ((codes == k) - share) for k, share in enumerate(self.shares)])
+        """All of them, (functions, n)."""
+        codes, first = self._codes(cells), len(self.levels) - self.count
+        return np.stack([ROOT * ((codes == k) - self.shares[k]) for k in range(first, len(self.levels))])
 
     def cells(self, cells: pl.Series, parts: int) -> NDArray[np.int64]:
         """The place of each of the first levels; `parts` for all others and for missing cells."""
@@ -158,6 +156,12 @@ class LevelBasis:
 
 
 Basis = NumberBasis | LevelBasis
+
+
+def counts_of(cells: pl.Series) -> Iterator[tuple[str, int]]:
+    """Each level of a category and its number of cells, in no order."""
+    found = cells.drop_nulls().alias("level").value_counts(name="cells")
+    return zip(found["level"].to_list(), found["cells"].to_list(), strict=True)
 
 
 def curve_sizes(basis: Basis) -> Array:

@@ -130,8 +130,7 @@ def _levels(fitted: Fitted, name: str) -> dict[str, Any]:
     import polars as pl
 
     plan = next(c for c in fitted.encoder.categories if c.name == name)
-    first = fitted.encoder.names.index(plan.names[0]) if plan.names else 0
-    shares = fitted.means[first : first + len(plan.names)]
+    shares = fitted.means[np.array(fitted.encoder.columns) == name]
     rows = np.rint(shares * fitted.facts["rows"]).astype(int).tolist() if shares.any() else [None] * len(plan.names)
     cells = pl.Series(name, [*plan.levels, None], dtype=pl.String)
     y = added_by(fitted, name, {name: cells})

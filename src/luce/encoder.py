@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from luce.curves import FUNCTIONS, IN_A_PAIR, Basis, LevelBasis, NumberBasis, curve_sizes, pair_sizes
+from luce.curves import FUNCTIONS, IN_A_PAIR, Basis, LevelBasis, NumberBasis, counts_of, curve_sizes, pair_sizes
 from luce.errors import ModelFileError
 from luce.features import Array, Features
 from luce.table import Schema
@@ -127,10 +127,7 @@ class CategoryPlan:
 
     @staticmethod
     def fit(name: str, cells: pl.Series) -> CategoryPlan:
-        found = cells.value_counts(name="count of cells")
-        counts = found["count of cells"].to_numpy()
-        pairs = zip(found[cells.name].to_list(), counts.tolist(), strict=True)
-        kept = [(-count, level) for level, count in pairs if level is not None and count >= LEAST_COUNT]
+        kept = [(-count, level) for level, count in counts_of(cells) if count >= LEAST_COUNT]
         levels = [level for _, level in (sorted(kept)[:MOST_LEVELS] if len(kept) > MOST_LEVELS else kept)]
         return CategoryPlan(name, tuple(sorted(levels)))
 
@@ -222,15 +219,16 @@ class Encoder:
     def part(self, column: str) -> Encoder:
         """What it makes of one column, or of a pair named "a × b", alone; its features are those whose `columns` say
         so, in order."""
-        bases = tuple(b for b in self.bases if b.name in column.split(TIMES) or b.name == column)
+        pairs = tuple(pair for pair in self.pairs if TIMES.join(pair) == column)
+        concerned = {column, *(name for pair in pairs for name in pair)}
         return Encoder(
             tuple(p for p in self.numbers if p.name == column),
             tuple(v for v in self.values if v.name == column),
             tuple(d for d in self.dates if d.name == column),
             tuple(c for c in self.categories if c.name == column),
-            bases,
+            tuple(b for b in self.bases if b.name in concerned),
             tuple(name for name in self.curves if name == column),
-            tuple(pair for pair in self.pairs if TIMES.join(pair) == column),
+            pairs,
         )
 
     @property
@@ -403,7 +401,7 @@ def _basis(name: str, kind: str, parsed: Mapping[str, Any]) -> Basis | None:
 
 def _basis_of(name: Any, ends: Any, shares: Any) -> Basis:
     """The basis that its `to_json` wrote."""
-    if not ends or not isinstance(shares, list) or len(ends) != len(shares):
+    if not ends or not isinstance(ends, list) or not isinstance(shares, list) or len(ends) != len(shares):
         raise ModelFileError("the functions of a column are broken")
     if isinstance(ends[0], str):
         levels, found = tuple(map(_text, ends)), tuple(map(_finite, shares))

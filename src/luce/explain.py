@@ -71,7 +71,7 @@ def explain(
         amounts[column] = amounts.get(column, 0.0) + part
     base = float(np.sum(weights * fitted.means) + bias)
     cells = table.frame.row(0, named=True)
-    cells |= {TIMES.join(pair): TIMES.join(str(cells[name]) for name in pair) for pair in fitted.encoder.pairs}
+    cells |= {TIMES.join(pair): TIMES.join(_told(cells[name]) for name in pair) for pair in fitted.encoder.pairs}
     found = [Contribution(column, cells.get(column), amount) for column, amount in amounts.items()]
     found.sort(key=lambda c: -abs(c.amount))
     return Explanation(
@@ -91,6 +91,9 @@ def dense_row(features: Features) -> Array:
     return out
 
 
+def _told(value: Any) -> str:
+    return "missing" if value is None or value == "" else str(value)
+
+
 def _shown(c: Contribution) -> str:
-    value = "missing" if c.value is None or c.value == "" else c.value
-    return f"{c.column} {value} ({c.amount:+.2f})"
+    return f"{c.column} {_told(c.value)} ({c.amount:+.2f})"

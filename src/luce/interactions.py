@@ -31,6 +31,8 @@ def strongest_pairs(
     Source: Lou et al., Accurate intelligible models with pairwise interactions, KDD 2013 (the search on a grid).
     """
     folds = int(fold.max()) + 1
+    if len(bases) < 2:
+        return [[] for _ in range(folds + 1)]
     search = _Search(np.concatenate([residual, curvature], axis=1), half, fold, folds, threads)
     codes = [np.stack([b.cells(parsed[b.name], parts) for b in bases]).astype(np.uint8) for parts, _ in GRIDS]
     size = len(bases)

@@ -430,9 +430,11 @@ def choose_l2(
 def race_from(
     problem: Problem, near: float, folds: int, features_without: FeaturesOf | None = None, seed: int = 0
 ) -> Race | None:
-    """A race that begins at a strength that did well on other features of the same rows, and goes on to its neighbours
-    as long as they do better; on so many of the folds, until `finish`. None if nothing can be held out."""
+    """A race that begins at a strength that did well on other features of the same rows, or where a race usually does
+    if that is weaker, and goes on to its neighbours as long as they do better; on so many of the folds, until `finish`.
+    None if nothing can be held out."""
     race = Race(problem, seed, features_without=features_without)
+    near = min(near, race.first * STEP**-BEGIN)  # where little was found before, near is so strong that nothing shows
     race.limit, race.first, race.best = min(folds, len(race.folds)), near, 0
     if not race.folds or not race.score(0):
         return None
