@@ -224,7 +224,7 @@ def test_inspect_shows_what_the_model_holds(luce: Run, patients: Path) -> None:
     for line in ("  flu: 5 rows", "  age: number", "  cough: boolean", "  visit: date", "  ward: category"):
         assert line in text.splitlines()
     assert "held out 5 rows: accuracy" in text
-    assert re.search(r"  flu: temperature \d\.\d\d", text)
+    assert re.search(r"  flu:\n    █+ +\d+\.\d\d  temperature\n", text)
 
 
 def test_inspect_speaks_json(luce: Run, patients: Path) -> None:

@@ -236,7 +236,7 @@ class Classifier:
         """Which classes each row may have, (n, K) bool in the order of classes_.
 
         Of the rows of each class, drawn as the training rows were, about a share of `coverage` or more has its class in
-        the set (docs/conformal.md). method: "lac" has the smallest sets, "aps" sets that grow with how unsure a row is.
+        the set (docs/calibration.md). method: "lac" has the smallest sets, "aps" larger ones where a row is less sure.
         Warns of classes with too few rows for the promise, which are in every set.
         Raises InputError for a coverage outside (0, 1), and for a model without held-out rows.
         """

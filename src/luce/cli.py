@@ -513,8 +513,11 @@ def inspect(model: str | None, cpu: bool, as_json: bool) -> None:
     for column in fitted.schema.columns:
         click.echo(f"  {inert(column.name)}: {column.kind}" + (f" ({inert(column.why)})" if column.why else ""))
     click.echo("strongest columns (how far each moves the logit of the class: standard deviation over the rows):")
-    for c, pairs in list(strongest.items())[:SHOWN_COLUMNS]:
-        click.echo(f"  {inert(str(c))}: " + ", ".join(f"{inert(n)} {w:.2f}" for n, w in pairs))
+    most = max((w for pairs in strongest.values() for _, w in pairs), default=1.0)
+    for c, pairs in list(strongest.items())[: 1 if len(strongest) == 2 else SHOWN_COLUMNS]:
+        click.echo("  for and against:" if len(strongest) == 2 else f"  {inert(str(c))}:")
+        for n, w in pairs:
+            click.echo(f"    {'█' * max(1, round(12 * w / most)):<12} {w:5.2f}  {inert(n)}")
 
 
 def _inspection(fitted: Fitted, strongest: dict[Any, list[tuple[str, float]]]) -> dict[str, Any]:
