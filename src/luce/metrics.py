@@ -377,9 +377,9 @@ def measure(
 ) -> dict[str, Interval]:
     """Each metric of one number with its interval, by name.
 
-    accuracy: exact; balanced_accuracy, precision_macro, recall_macro, f1_macro, matthews, kappa: percentiles of 2,000
-    confusion matrices drawn anew; log_loss, brier: normal, from the standard error of the mean; ece, classwise_ece:
-    normal for E^2 with the binomial errors of the bins, then the root (no lower than 0).
+    accuracy: exact; balanced_accuracy, matthews, kappa, and precision, recall, f1 as _macro and as _weighted:
+    percentiles of 2,000 confusion matrices drawn anew; log_loss, brier: normal, from the standard error of the mean;
+    ece, classwise_ece: normal for E^2 with the binomial errors of the bins, then the root (no lower than 0).
 
     predicted: labels (n,), by default the most probable class, the first of equals. seed: of the drawn matrices.
     Other arguments and errors as in `log_loss`; InputError also for a level outside (0, 1) and a negative seed.
@@ -389,12 +389,15 @@ def measure(
     hits = np.array([np.trace(counts)])
     out = {"accuracy": intervals.shares(hits, np.array([len(codes)]), level)[0]}
     scores = _class_scores(*_margins(counts), known)
-    macro = scores.macro()  # correctly rounded, as `macro` and `balanced_accuracy` are
+    macro, weighted = scores.macro(), scores.weighted()  # correctly rounded, as `balanced_accuracy` is
     values = _scalars(*_margins(counts)) | {
         "balanced_accuracy": _mean(scores.recall[scores.support > 0]),
         "precision_macro": macro.precision,
         "recall_macro": macro.recall,
         "f1_macro": macro.f1,
+        "precision_weighted": weighted.precision,
+        "recall_weighted": weighted.recall,
+        "f1_weighted": weighted.f1,
     }
     draws = _scalars(*intervals.confusion_draws(counts, seed))
     out |= {name: intervals.percentile(float(values[name]), draws[name], level) for name in values}
@@ -507,11 +510,16 @@ def _scalars(
 ) -> dict[str, NDArray[np.float64]]:
     """The metrics of one confusion matrix, or of many: the last axis is the classes."""
     recall, present = _ratio(hits, support), (support > 0).sum(axis=-1)
+    precision, f1 = _ratio(hits, chosen), _ratio(2 * hits, support + chosen)
+    share = support / support.sum(axis=-1, keepdims=True)
     return {
         "balanced_accuracy": recall.sum(axis=-1) / present,
-        "precision_macro": _ratio(hits, chosen).mean(axis=-1),
+        "precision_macro": precision.mean(axis=-1),
         "recall_macro": recall.mean(axis=-1),
-        "f1_macro": _ratio(2 * hits, support + chosen).mean(axis=-1),
+        "f1_macro": f1.mean(axis=-1),
+        "precision_weighted": (share * precision).sum(axis=-1),
+        "recall_weighted": (share * recall).sum(axis=-1),
+        "f1_weighted": (share * f1).sum(axis=-1),
         "matthews": _matthews(hits, support, chosen),
         "kappa": _kappa(hits, support, chosen),
     }
