@@ -130,9 +130,8 @@ def choose_effects(
         if name == effects:
             break
     if cells is not parsed:
-        found = None
-        if best is not first:
-            found = _bent(best.encoder, replace(problem, features=best.encoder.transform(parsed)), l2, best.l2)
+        whole = problem if best is first else replace(problem, features=best.encoder.transform(parsed))
+        found = _bent(best.encoder, whole, l2, best.l2) if best.path is not None else None
         best = _plain(encoder, problem, l2) if found is None else found
     return replace(best.finished(), tried=tuple(tried))
 
