@@ -14,7 +14,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -423,10 +422,8 @@ def test_misuse_is_exit_code_two(luce: Run, arguments: list[str]) -> None:
     assert "Error: " in ran.err
 
 
-def test_the_demo_gives_three_results_in_ten_seconds(luce: Run) -> None:
-    started = time.monotonic()
+def test_the_demo_gives_three_results(luce: Run) -> None:
     out = good(luce("demo")).out
-    assert time.monotonic() - started < 10
     accuracies = [float(share) for share in re.findall(r"accuracy (\d+\.\d) % \(", out)]
     assert len(accuracies) == 2
     assert min(accuracies) > 90  # both are easy; a majority guess has 63 % and 10 %

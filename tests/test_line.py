@@ -20,7 +20,7 @@ LINE = [
     "linear", "audit", "text_source", "delimited", "json_lines", "columnar", "reader", "cells", "table", "labels",
     "grouping", "curves", "encoder", "interactions", "choice", "fitted", "effects", "explain", "counterfactual",
     "model_file", "report", "classifier", "suspects", "alone", "twins", "hints", "findings", "doctor", "facts",
-    "markup", "phrases", "words", "svg", "sections", "portrait", "page", "__init__", "cli", "__main__",
+    "markup", "phrases", "words", "svg", "sections", "portrait", "page", "__init__", "terminal", "cli", "__main__",
 ]  # fmt: skip
 
 # Installed for files, frames, the terminal and the tests; a plain `import luce` must not wait for any of them.
@@ -67,7 +67,7 @@ def test_a_module_imports_only_modules_before_it(module: str) -> None:
 
 def test_imports_are_found_wherever_they_stand() -> None:
     assert ("errors", False) in imports_of("reader")  # at the top
-    assert ("fitted", False) in imports_of("cli")  # for annotations
+    assert ("fitted", False) in imports_of("terminal")  # for annotations
     assert ("__init__", True) in imports_of("cli")  # in a function
     assert ("_core", False) in imports_of("functional")
     assert module_named("lucent.reader") is None

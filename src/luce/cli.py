@@ -2,69 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 import numpy as np
 
 from luce.errors import InputError, LuceError, inert
+from luce.terminal import (
+    BY_COSTS,
+    effects_line,
+    explanation_json,
+    inspection_json,
+    json_line,
+    new_console,
+    progress_bar,
+    say,
+    say_unseen,
+    show_explanation,
+    show_model,
+    show_schema,
+    show_softmax,
+)
 
 if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
-    from rich.console import Console
 
     from luce.classifier import Classifier
-    from luce.counterfactual import Counterfactual
-    from luce.explain import Explanation
-    from luce.fitted import Fitted
     from luce.report import Report
-    from luce.solver import Progress
-    from luce.table import Schema, Table
-
-BY_COSTS = "\nanswers are those of least expected cost, so accuracy may fall; probabilities are as without costs"
-SHOWN_COLUMNS = 12  # of each kind, on the terminal
-
-
-def _console(to_stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    return Console(stderr=to_stderr, highlight=False, soft_wrap=False)
-
-
-def _say(line: str) -> None:
-    """One line for the person at the terminal, beside the results: standard error, without markup."""
-    click.echo(line, err=True)
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Progress | None]:
-    """A bar on standard error that fills as the proven distance from the optimum falls; nothing where no one looks."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeElapsedColumn())
-    with Progress(*columns, console=_console(to_stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=1.0, state="")
-        done = 0.0
-
-        def show(passes: int, gap: float) -> None:
-            nonlocal done
-            # from a gap of 1 to 1e-6 on a logarithmic scale; never backwards
-            done = max(done, min(1.0, max(0.0, -math.log10(max(gap, 1e-12)) / 6)))
-            bar.update(task, completed=done, state=f"pass {passes}, at most {gap:.1g} from the optimum")
-
-        yield show
-
+    from luce.table import Table
 
 # ---------------------------------------------------------------------------------------------------------------------
 # train
@@ -126,44 +96,34 @@ def train(
     model = luce.Classifier(
         kinds=_kinds(kinds), threads=threads, costs=_numbers("--cost", costs), recall=_numbers("--recall", recalls)
     )
-    with _progress("fitting") as progress:
+    with progress_bar("fitting") as progress:
         trained = luce.train(
             table, label, classifier=model, held_out=holdout, seed=seed, group=group, time=time, progress=progress,
-            on_schema=lambda schema: _show_schema(schema, table.rows, data),
+            on_schema=lambda schema: show_schema(schema, table.rows, data),
         )  # fmt: skip
     model.save(out)  # before anything is printed: whoever reads our output may leave early
     fitted = model.fitted
     for note in fitted.facts["notes"]:
-        _say(f"note: {note}")
+        say(f"note: {note}")
     found = {}
     if as_json or page is not None:
         found = _facts(model, trained.report, data, _findings(model, table, label))
     if page is not None:
         _write_page(page, found, lang)
     if as_json:
-        click.echo(_json(found))
+        click.echo(json_line(found))
         return
     if trained.report is not None:
         click.echo()
-        render(trained.report, _console())
+        render(trained.report, new_console())
         if fitted.costs is not None:
             click.echo(BY_COSTS)
     click.echo(f"\nfitted on all {fitted.facts['rows']:,} rows: {fitted.facts['certificate']}")
     if fitted.encoder.curves or fitted.encoder.pairs:
-        click.echo(_effects(fitted))
+        click.echo(effects_line(fitted))
     if fitted.calibration.kind != "none":
         click.echo(f"calibrated by {fitted.calibration.sentence()}")
     click.echo(f"saved {out}")
-
-
-def _effects(fitted: Fitted) -> str:
-    """What the columns may do, and what it gained on rows held out."""
-    from luce.choice import in_words
-
-    first, *more = fitted.facts["effects"]
-    kept = [tried for tried in more if tried["effects"] != "pairs" or fitted.encoder.pairs]
-    gain = f"log loss of rows held out {first['log_loss']:.3g}, then {kept[-1]['log_loss']:.3g}" if kept else ""
-    return f"effects: {in_words(fitted.encoder)} ({gain})"
 
 
 def _check_page(page: str | None, *others: str) -> None:
@@ -199,7 +159,7 @@ def _write_page(path: str, found: dict[str, Any], lang: str | None) -> None:
     from luce.words import language
 
     save(path, page(found, language(lang)))
-    _say(f"saved {path}: open it in a browser")
+    say(f"saved {path}: open it in a browser")
 
 
 def _check_share(holdout: float) -> None:
@@ -254,33 +214,6 @@ def _read(data: str, encoding: str | None) -> Any:
     return Table.of(raw)
 
 
-def _show_schema(schema: Schema, rows: int, data: str) -> None:
-    _say(f"{'standard input' if data == '-' else data}: {rows:,} rows")
-    titles = {"number": "numbers", "boolean": "yes/no", "date": "dates", "category": "categories"}
-    for kind, title in titles.items():
-        names = [c.name for c in schema.columns if c.kind == kind]
-        if names:
-            _say(f"  {title} ({len(names)}): {_some(names)}")
-    left = [c for c in schema.columns if c.kind == "left out"]
-    for column in left[:SHOWN_COLUMNS]:
-        _say(f"  left out: {inert(column.name)} ({inert(column.why)})")
-    if len(left) > SHOWN_COLUMNS:
-        _say(f"  left out: {len(left) - SHOWN_COLUMNS} more columns; luce inspect lists all")
-    if any(column.why.startswith(("identifier", "free text")) for column in left):
-        _say("  (to keep one all the same: --as 'COLUMN=category')")
-
-
-def _some(names: list[str]) -> str:
-    more = f", ... ({len(names) - SHOWN_COLUMNS} more)" if len(names) > SHOWN_COLUMNS else ""
-    return ", ".join(map(inert, names[:SHOWN_COLUMNS])) + more
-
-
-def _json(value: Any) -> str:
-    """One line of JSON in which every character can be shown: names are data, and a terminal may be looking."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # predict, evaluate, inspect
 
@@ -320,12 +253,7 @@ def predict(
         columns["set"] = ["|".join(names[k] for k in np.flatnonzero(row)) for row in sets]
     columns |= {f"p:{c}": probabilities[:, k] for k, c in enumerate(classifier.classes_.tolist())}
     _write_frame(pl.DataFrame(columns), out, raw)
-    _say_unseen(classifier.fitted, table)
-
-
-def _say_unseen(fitted: Fitted, table: Any) -> None:
-    for column, count, example in fitted.encoder.unseen(fitted.parsed(table)):
-        _say(f"note: column {inert(column)}: {count:,} cell(s) rare or unseen in training, such as '{inert(example)}'")
+    say_unseen(classifier.fitted, table)
 
 
 def _write_frame(frame: pl.DataFrame, out: str | None, raw: bool) -> None:
@@ -338,7 +266,7 @@ def _write_frame(frame: pl.DataFrame, out: str | None, raw: bool) -> None:
 
         frame, count = guarded(frame)
         if count:
-            _say(
+            say(
                 f"note: {count:,} cell(s) that a spreadsheet would run (= + - @) got an apostrophe; --raw leaves it out"
             )
     if out is None:
@@ -355,7 +283,7 @@ def _write_frame(frame: pl.DataFrame, out: str | None, raw: bool) -> None:
     else:
         frame.write_parquet(buffer)
     replace_file(out, [buffer.getbuffer()])
-    _say(f"saved {out}: {frame.height:,} rows")
+    say(f"saved {out}: {frame.height:,} rows")
 
 
 @cli.command()
@@ -386,9 +314,9 @@ def evaluate(
     if page is not None:
         _write_page(page, found, lang)
     if as_json:
-        click.echo(_json(found))
+        click.echo(json_line(found))
     else:
-        render(report, _console(), rows="evaluated")
+        render(report, new_console(), rows="evaluated")
         if classifier.fitted.costs is not None:
             click.echo(BY_COSTS)
 
@@ -422,54 +350,11 @@ def explain(
     found = classifier.explain(table, row - 1, other)
     flip = classifier.counterfactual(table, row - 1, other, kept)
     if as_json:
-        click.echo(_json(_explanation(found, flip)))
+        click.echo(json_line(explanation_json(found, flip)))
         return
-    _show_explanation(found)
+    show_explanation(found)
     change = inert(flip.sentence()) if flip is not None else "no change of one or two columns flips the answer"
     click.echo(f"\nnearest change: {change}")
-
-
-def _explanation(found: Explanation, flip: Counterfactual | None) -> dict[str, Any]:
-    facts: dict[str, Any] = {"answer": found.answer, "other": found.other, "probabilities": list(found.probabilities)}
-    facts |= {"difference": found.difference, "base": found.base}
-    parts = [{"column": c.column, "value": c.value, "amount": c.amount} for c in found.contributions]
-    change = None
-    if flip is not None:
-        moves = [{"column": m.column, "before": m.before, "after": m.after} for m in flip.moves]
-        change = {"answer": flip.answer, "moves": moves, "probabilities": list(flip.probabilities)}
-    shown: dict[str, Any] = json.loads(json.dumps(facts | {"contributions": parts, "change": change}, default=str))
-    return shown
-
-
-def _show_explanation(found: Explanation) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    p, q = (f"{100 * share:.1f} %" for share in found.probabilities)
-    console = _console()
-    answer, other = inert(str(found.answer)), inert(str(found.other))
-    console.print(Text.assemble((answer, "bold green"), f" ({p}) and not ", (other, "bold"), f" ({q}):\n"))
-    table = Table(box=None, pad_edge=False)
-    for title in ("column", "value"):
-        table.add_column(title)
-    table.add_column("adds", justify="right")
-    table.add_column(Text(f"{'for ' + other[:8]:>12}│for {answer[:8]}"))
-    largest = max([abs(c.amount) for c in found.contributions] + [abs(found.base), 1e-300])
-    rows = [(inert(c.column), _cell(c.value), c.amount) for c in found.contributions[:SHOWN_COLUMNS]]
-    rest = found.contributions[SHOWN_COLUMNS:]
-    if rest:
-        rows.append((f"{len(rest)} more columns", "", sum(c.amount for c in rest)))
-    for name, value, amount in [*rows, ("an average row", "", found.base)]:
-        size = round(12 * min(abs(amount) / largest, 1.0))
-        bar = "█" * size
-        text = f"{bar:>12}│" if amount < 0 else f"{'':12}│{bar}"
-        table.add_row(name, value, f"{amount:+.2f}", Text(text, style="red" if amount < 0 else "green"))
-    table.add_row("together", "", f"{found.difference:+.2f}", "", style="bold")
-    console.print(table)
-
-
-def _cell(value: Any) -> str:
-    return "missing" if value is None or value == "" else inert(str(value))[:24]
 
 
 @cli.command()
@@ -488,52 +373,14 @@ def inspect(model: str | None, cpu: bool, as_json: bool) -> None:
     if model is None:
         config = luce.show_config()
         text = f"instruction set {config['instruction_set']}, threads {config['threads']}"
-        click.echo(_json(config) if as_json else text)
+        click.echo(json_line(config) if as_json else text)
         return
     classifier = luce.load(model)
     fitted, strongest = classifier.fitted, classifier.strongest()
     if as_json:
-        click.echo(_json(_inspection(fitted, strongest)))
+        click.echo(json_line(inspection_json(fitted, strongest)))
         return
-    facts = fitted.facts
-    label = inert(fitted.label) or "labels without a name"
-    click.echo(f"{model}: {len(fitted.classes)} classes of {label}, {facts['rows']:,} training rows")
-    for c, n in list(zip(fitted.classes, facts["class_counts"], strict=True))[:SHOWN_COLUMNS]:
-        click.echo(f"  {inert(str(c))}: {n:,} rows")
-    if len(fitted.classes) > SHOWN_COLUMNS:
-        click.echo(f"  ... and {len(fitted.classes) - SHOWN_COLUMNS} more classes")
-    held = facts.get("held_out")
-    if held:
-        loss = "infinite" if held["log_loss"] is None else f"{held['log_loss']:.4g}"
-        click.echo(f"held out {held['rows']:,} rows: accuracy {100 * held['accuracy']:.1f} %, log loss {loss}")
-    click.echo(f"the fit: {facts['certificate']}; l2 {facts['l2']:.4g}")
-    if fitted.calibration.rows:
-        click.echo(f"calibration: {fitted.calibration.sentence()}")
-    click.echo("columns:")
-    for column in fitted.schema.columns:
-        click.echo(f"  {inert(column.name)}: {column.kind}" + (f" ({inert(column.why)})" if column.why else ""))
-    click.echo("strongest columns (how far each moves the logit of the class: standard deviation over the rows):")
-    most = max((w for pairs in strongest.values() for _, w in pairs), default=1.0)
-    for c, pairs in list(strongest.items())[: 1 if len(strongest) == 2 else SHOWN_COLUMNS]:
-        click.echo("  for and against:" if len(strongest) == 2 else f"  {inert(str(c))}:")
-        for n, w in pairs:
-            click.echo(f"    {'█' * max(1, round(12 * w / most)):<12} {w:5.2f}  {inert(n)}")
-
-
-def _inspection(fitted: Fitted, strongest: dict[Any, list[tuple[str, float]]]) -> dict[str, Any]:
-    from luce.calibration import to_json
-
-    return {
-        "label": fitted.label,
-        "classes": list(fitted.classes),
-        "schema": fitted.schema.to_json(),
-        "training": dict(fitted.facts),
-        "calibration": to_json(fitted.calibration),
-        "features": len(fitted.encoder.names),
-        "strongest": [
-            {"class": c, "columns": [{"column": n, "spread": w} for n, w in p]} for c, p in strongest.items()
-        ],
-    }
+    show_model(model, fitted, strongest)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -567,14 +414,14 @@ def doctor(
         _check_target(out, data)
     table = _read(data, encoding)
     settings = luce.Classifier(kinds=_kinds(kinds), threads=threads)
-    with _progress("fitting") as progress:
+    with progress_bar("fitting") as progress:
         found = luce.examine(table, label, group=group, time=time, classifier=settings, progress=progress)
     if out is not None:
         _write_frame(found.ranked(), out, raw)
     if as_json:
-        click.echo(_json(to_json(found)))
+        click.echo(json_line(to_json(found)))
     else:
-        render(found, _console())
+        render(found, new_console())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -622,7 +469,7 @@ def audit(
     found = luce.audit(given, X, _labels_like(table, label, given["classes"], data), C=C, l2=l2, threads=threads)
     if as_json:
         names_of_facts = ("objective", "gap", "best", "left", "log_loss", "best_log_loss", "rows", "changed", "l2")
-        click.echo(_json({name: _finite(getattr(found, name)) for name in names_of_facts}))
+        click.echo(json_line({name: _finite(getattr(found, name)) for name in names_of_facts}))
     else:
         click.echo(found.sentence())
 
@@ -706,9 +553,9 @@ def softmax(logits: tuple[str, ...], classes: str | None, temperature: float, as
     if as_json:
         answer = {"classes": names, "logits": z.tolist(), "temperature": temperature, "probabilities": p.tolist()}
         answer |= {"answer": names[best], "one_hot": [int(k == best) for k in range(len(p))]}
-        click.echo(_json(answer))
+        click.echo(json_line(answer))
         return
-    _show_softmax(z, names, p, best, temperature)
+    show_softmax(z, names, p, best, temperature)
 
 
 def _logit(text: str) -> float:
@@ -719,53 +566,6 @@ def _logit(text: str) -> float:
     if not math.isfinite(value):
         raise InputError(f"{text!r} is not a finite number")
     return value
-
-
-def _show_softmax(
-    z: NDArray[np.float64], names: list[str], p: NDArray[np.floating], best: int, temperature: float
-) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    scaled = z / temperature
-    with np.errstate(over="ignore"):
-        powers = np.exp(scaled)
-    shift = 0.0 if np.isfinite(powers.sum()) and powers.sum() > 0 else float(scaled.max())
-    powers = np.exp(scaled - shift)
-    head = "exp(z)" if temperature == 1 else f"exp(z / {temperature:g})"
-    head = head if shift == 0 else head[:-1] + f" {'-' if shift > 0 else '+'} {abs(shift):g})"
-    table = Table(box=None, pad_edge=False)
-    table.add_column("class")
-    for title in ("z", head, "share of the sum"):
-        table.add_column(title, justify="right")
-    table.add_column("")
-    table.add_column("one-hot", justify="right")
-    for k, name in enumerate(names):
-        style = "bold green" if k == best else ""
-        bar = Text("█" * round(20 * float(p[k])) or "▏", style=style)
-        numbers = (f"{z[k]:g}", _figure(powers[k]), f"{p[k]:.4f}")
-        table.add_row(Text(inert(name), style=style), *numbers, bar, str(int(k == best)))
-    table.add_row("sum", "", _figure(powers.sum()), "1", "", "", style="dim")
-    console = _console()
-    console.print(table)
-    answer = Text.assemble("\nanswer: ", (inert(names[best]), "bold green"), f" at {100 * float(p[best]):.1f} %")
-    console.print(answer)
-    if len(z) == 2:
-        _show_sigmoid(scaled, names, console)
-
-
-def _figure(value: float) -> str:
-    return f"{value:.4f}" if value < 1e6 else f"{value:.4e}"
-
-
-def _show_sigmoid(scaled: NDArray[np.float64], names: list[str], console: Console) -> None:
-    import luce
-
-    value = float(luce.sigmoid(float(scaled[1] - scaled[0])))
-    formula = f"1 / (1 + exp(-({scaled[1]:g} - {scaled[0]:g}))) = {value:.4f}"
-    console.print(
-        f"two classes are the sigmoid of the difference: {formula}, the share of {inert(names[1])}", markup=False
-    )
 
 
 @cli.command()
@@ -779,14 +579,14 @@ def demo() -> None:
     import luce
     from luce.report import render
 
-    console = _console()
+    console = new_console()
     tasks = (
         ("Medical diagnosis: is a breast tumour benign or malignant?", "breast_cancer.csv", "diagnosis"),
         ("Handwritten digits: which digit is on an 8 x 8 picture?", "digits.csv", "digit"),
     )
     for number, (title, file, label) in enumerate(tasks, 1):
         console.rule(f"{number}. {title}", align="left")
-        with as_file(files("luce") / "data" / file) as path, _progress("fitting") as progress:
+        with as_file(files("luce") / "data" / file) as path, progress_bar("fitting") as progress:
             trained = luce.train(luce.read_file(path), label, progress=progress)
         if trained.report is not None:
             render(trained.report, console)
@@ -794,7 +594,7 @@ def demo() -> None:
     console.rule("3. Three animals: from logits to probabilities", align="left")
     z = np.array([0.25, 1.23, -0.8])
     p = luce.softmax(z)
-    _show_softmax(z, ["물개 (seal)", "판다 (panda)", "오리 (duck)"], p, int(np.argmax(p)), 1.0)
+    show_softmax(z, ["물개 (seal)", "판다 (panda)", "오리 (duck)"], p, int(np.argmax(p)), 1.0)
     console.print("\nnext: luce train YOUR.csv --label COLUMN", markup=False)
 
 
@@ -803,36 +603,36 @@ def demo() -> None:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    _say(f"note: {message}")
+    say(f"note: {message}")
 
 
 def main() -> None:
     """Runs a command; an error of the user's is one line on standard error and exit code 1, misuse is exit code 2."""
     warnings.showwarning = _show_warning
     if sys.stdout is None:
-        _say("luce: standard output is closed; send it to a file, or to /dev/null")
+        say("luce: standard output is closed; send it to a file, or to /dev/null")
         sys.exit(1)
     try:
         code = cli(standalone_mode=False) or 0
         sys.stdout.flush()
     except click.exceptions.Abort:
-        _say("luce: stopped; no file was left half written")
+        say("luce: stopped; no file was left half written")
         code = 130
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except LuceError as error:
-        _say(f"luce: {' '.join(str(error).split())}")
+        say(f"luce: {' '.join(str(error).split())}")
         code = 1
     except (BrokenPipeError, SystemExit):  # the reader of our output has gone, as in `luce predict ... | head`
         _drop_output()  # click and rich turn a broken pipe, and nothing else, into SystemExit
         code = 0
     except OSError as error:  # files raise errors of ours; what is left is the terminal or what it was sent to
         _drop_output()
-        _say(f"luce: the output could not be written: {error.strerror or error}")
+        say(f"luce: the output could not be written: {error.strerror or error}")
         code = 1
     except MemoryError:
-        _say("luce: not enough memory for this data; try fewer rows or columns")
+        say("luce: not enough memory for this data; try fewer rows or columns")
         code = 1
     sys.exit(code)
 
