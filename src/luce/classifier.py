@@ -355,7 +355,7 @@ def train(
         on_schema(schema)
     report = None
     if held_out:
-        together = equal_rows(table, schema) if groups is None and times is None else groups
+        together = rows_alike(table, schema) if groups is None and times is None else groups
         split = split_of(target.codes, held_out, seed, together, times)
         report = _measure(table, name, target, schema, model, split, progress, groups)
     fitted, rows_held_out = _fit(table, name, target, schema, model, progress, groups)
@@ -391,7 +391,7 @@ def _measure(
     return part._report(take(table, rest), truth)
 
 
-def equal_rows(table: Table, schema: Schema) -> NDArray[np.int64] | None:
+def rows_alike(table: Table, schema: Schema) -> NDArray[np.int64] | None:
     """The same number for rows that a model cannot tell apart, (n,); None where there are none, or all are alike."""
     if all(column.kind == "left out" for column in schema.columns):
         return None

@@ -23,7 +23,7 @@ from luce.labels import Labels, labels, labels_of
 from luce.solver import Progress
 from luce.splits import Split, holdout, holdout_by_time, holdout_of_groups
 from luce.suspects import Ranking, Wrong, rank, wrong
-from luce.table import Schema, Table, infer_schema, parse
+from luce.table import Schema, Table, parse
 from luce.twins import equal_rows, near_rows, row_sums
 
 __all__ = ["Findings", "examine", "examine_fitted", "render", "to_json"]
@@ -99,9 +99,7 @@ def examine_fitted(
     near = near_rows(parsed, sums, target)
     notes = [*table.notes, *target.notes, *schema.notes]
     if held_out is None:
-        notes.append(
-            "labels were not checked: of some class no row could be held out, as there is only one, or all are equal"
-        )
+        notes.append("labels were not checked: no row could be held out, as each class has only one, or all are equal")
     if near.everywhere:
         notes.append("nearly equal rows were not looked for: with so few different values rows agree by chance")
     return Findings(
@@ -152,23 +150,9 @@ def _column_notes(schema: Schema, parsed: Mapping[str, Any], rows: int) -> list[
 def _held_out(
     rows: Table, target: Labels, settings: Classifier, progress: Progress | None
 ) -> tuple[Schema, HeldOut | None]:
-    """What a fit takes the columns for, and its held-out probabilities; classes with one row stay out of the fit."""
-    per_class = np.bincount(target.codes, minlength=len(target.classes))
-    present, kept = np.flatnonzero(per_class > 1), np.flatnonzero(per_class[target.codes] > 1)
-    if len(present) < 2:
-        return infer_schema(rows, settings.kinds), None
-    model = _like(settings, settings.kinds)
-    whole = len(kept) == rows.rows
-    model.fit(rows if whole else take(rows, kept), np.array(target.classes)[target.codes[kept]], progress=progress)
-    schema = model.fitted.schema if whole else infer_schema(rows, settings.kinds)
-    part = model.held_out
-    if whole or part is None:
-        return schema, part
-    p = np.zeros((rows.rows, len(target.classes)))
-    p[np.ix_(kept, present)] = part.probabilities
-    scored = np.zeros(rows.rows, dtype=np.bool_)
-    scored[kept] = part.scored
-    return schema, HeldOut(p, target.codes.astype(np.int32), scored)
+    """What a fit takes the columns for, and its held-out probabilities."""
+    model = _like(settings, settings.kinds).fit(rows, np.array(target.classes)[target.codes], progress=progress)
+    return model.fitted.schema, model.held_out
 
 
 def _like(settings: Classifier, kinds: Mapping[str, str] | None) -> Classifier:

@@ -35,6 +35,11 @@ def row_keys(n: int, seed: int) -> NDArray[np.uint64]:
     keys *= _GOLDEN
     # A one-element array, because NumPy warns when a scalar wraps round, and never when an array does.
     keys += np.array([seed], dtype=np.uint64)
+    return spread_bits(keys)
+
+
+def spread_bits(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The last steps of splitmix64, in place: neighbouring keys, different ones, become keys of no likeness."""
     keys ^= keys >> np.uint64(30)
     keys *= _MULTIPLY_1
     keys ^= keys >> np.uint64(27)

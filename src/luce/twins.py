@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from luce.fitted import Label
 from luce.grouping import as_numbers
 from luce.labels import Labels
+from luce.splits import spread_bits
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,8 +27,6 @@ FINE = 1e-3  # standard deviations: numbers in one step of this size count as ne
 EXPECTED = 0.01  # pairs that chance may bring about: with more, near twins mean nothing
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MULTIPLY_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MULTIPLY_2 = np.uint64(0x94D049BB133111EB)
 
 
 @dataclass(frozen=True)
@@ -88,14 +87,8 @@ def _bits(x: NDArray[np.float64]) -> Keys:
 
 
 def _mixed(keys: Keys, column: int) -> Keys:
-    """The keys of a column's cells spread over 64 bits, by the last steps of splitmix64 (see `row_keys`)."""
-    mixed = (keys + np.array([column + 1], dtype=np.uint64) * _GOLDEN) * _GOLDEN
-    mixed ^= mixed >> np.uint64(30)
-    mixed *= _MULTIPLY_1
-    mixed ^= mixed >> np.uint64(27)
-    mixed *= _MULTIPLY_2
-    mixed ^= mixed >> np.uint64(31)
-    return mixed
+    """The keys of a column's cells spread over 64 bits."""
+    return spread_bits((keys + np.array([column + 1], dtype=np.uint64) * _GOLDEN) * _GOLDEN)
 
 
 def row_sums(columns: Mapping[str, Any]) -> Keys:
