@@ -11,9 +11,11 @@
 #include <stdexcept>
 #include <vector>
 
+#include "bind_text.h"
 #include "coordinate_descent.h"
 #include "cross_entropy.h"
 #include "dense_part.h"
+#include "dual_ascent.h"
 #include "gram.h"
 #include "kernels.h"
 #include "pair_sums.h"
@@ -488,6 +490,45 @@ private:
     luce::RowSpace space_;
 };
 
+class DualAscent {
+public:
+    DualAscent(const Design& d, const Labels& labels, double l2)
+        : rows_(d.x.rows), outputs_(labels.y.outputs()), ascent_(checked(d, labels, l2), labels.y, l2) {}
+
+    std::pair<double, double> epoch(OutVector bias, bool free_bias) {
+        require(static_cast<int>(bias.shape(0)) == outputs_, "a bias for each output");
+        nb::gil_scoped_release free;
+        const luce::DualAscent::Met met = ascent_.epoch(bias.data(), free_bias);
+        return {met.loss, met.divergence};
+    }
+    void residual(OutMatrix out) const {
+        check_logits(rows_, outputs_, out.shape(0), out.shape(1));
+        ascent_.residual(out.data());
+    }
+    void take(Matrix<double> residual, int threads) {
+        check_logits(rows_, outputs_, residual.shape(0), residual.shape(1));
+        nb::gil_scoped_release free;
+        ascent_.take(residual.data(), threads);
+    }
+    double square() const { return ascent_.square(); }
+    void logits(Vector<double> bias, OutMatrix out, int threads) const {
+        require(static_cast<int>(bias.shape(0)) == outputs_, "a bias for each output");
+        check_logits(rows_, outputs_, out.shape(0), out.shape(1));
+        nb::gil_scoped_release free;
+        ascent_.logits(bias.data(), out.data(), threads);
+    }
+
+private:
+    static const luce::Csr& checked(const Design& d, const Labels& labels, double l2) {
+        require(d.x.dense_columns == 0 && d.x.sparse.columns > 0, "the design must be sparse alone");
+        require(labels.rows() == d.x.rows && l2 > 0.0, "a label for each row, and a penalty");
+        return d.x.sparse;
+    }
+    Index rows_;
+    int outputs_;
+    luce::DualAscent ascent_;
+};
+
 class PairedHistory {
 public:
     PairedHistory(Index length, Index paired, int memory)
@@ -781,6 +822,14 @@ NB_MODULE(_core, m) {
         .def("product", &RowSpace::product, "a"_a.noconvert(), "z"_a.noconvert(), "threads"_a)
         .def("peaks", &RowSpace::peaks, "r"_a.noconvert(), "least"_a, "peak"_a.noconvert(), "excess"_a.noconvert(),
              "threads"_a);
+    nb::class_<DualAscent>(m, "DualAscent")
+        .def(nb::init<const Design&, const Labels&, double>(), "design"_a, "labels"_a, "l2"_a, nb::keep_alive<1, 2>(),
+             nb::keep_alive<1, 3>())
+        .def("epoch", &DualAscent::epoch, "bias"_a.noconvert(), "free_bias"_a)
+        .def("residual", &DualAscent::residual, "out"_a.noconvert())
+        .def("take", &DualAscent::take, "residual"_a.noconvert(), "threads"_a)
+        .def("square", &DualAscent::square)
+        .def("logits", &DualAscent::logits, "bias"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
     nb::class_<PairedHistory>(m, "PairedHistory")
         .def(nb::init<Index, Index, int>(), "length"_a, "paired"_a, "memory"_a)
         .def("forget", &PairedHistory::forget)
@@ -792,6 +841,7 @@ NB_MODULE(_core, m) {
              "columns"_a.noconvert())
         .def("descend", &Columns::descend, "shares"_a.noconvert(), "scale"_a.noconvert(), "weights"_a.noconvert(),
              "gradient"_a.noconvert(), "l1"_a, "l2"_a, "intercepts"_a, "enough"_a, "most"_a, "direction"_a.noconvert());
+    bind_text(m);
     bind_softmax<float>(m);
     bind_softmax<double>(m);
     m.def("softmax_half", &softmax_half, "logits"_a.noconvert(), "brain"_a, "temperature"_a, "logarithms"_a,

@@ -432,6 +432,60 @@ static void columns_of(const Index* starts, Index first, Index end, const std::i
     for (; k < width; k += 4) column_group<1>(starts, first, end, rows, values, a + k, width, z + k);
 }
 
+typedef float Eight __attribute__((vector_size(32), aligned(4), may_alias));
+
+// `parts` registers of eight classes from the first on
+template <int parts>
+static inline void gather_group(const std::int32_t* indices, const float* values, Index count, const float* w,
+                                Index width, float* z) {
+    Eight sum[parts] = {};
+    for (Index e = 0; e < count; ++e) {
+        if (e + 8 < count) {
+            const float* ahead = w + static_cast<Index>(indices[e + 8]) * width;
+#pragma GCC unroll 4
+            for (int p = 0; p < parts; p += 2) __builtin_prefetch(ahead + 8 * p);
+        }
+        const float* row = w + static_cast<Index>(indices[e]) * width;
+        const Eight value = values[e] - Eight{};
+#pragma GCC unroll 8
+        for (int p = 0; p < parts; ++p) sum[p] += value * *reinterpret_cast<const Eight*>(row + 8 * p);
+    }
+#pragma GCC unroll 8
+    for (int p = 0; p < parts; ++p) *reinterpret_cast<Eight*>(z + 8 * p) += sum[p];
+}
+
+static void gather(const std::int32_t* indices, const float* values, Index count, const float* w, Index width,
+                   float* z) {
+    if (width == 1) {
+        float sum[4] = {};
+        Index e = 0;
+        for (; e + 4 <= count; e += 4)
+            for (int l = 0; l < 4; ++l) sum[l] += values[e + l] * w[indices[e + l]];
+        for (; e < count; ++e) sum[0] += values[e] * w[indices[e]];
+        z[0] += (sum[0] + sum[1]) + (sum[2] + sum[3]);
+        return;
+    }
+    Index k = 0;
+    for (; k + 40 <= width; k += 40) gather_group<5>(indices, values, count, w + k, width, z + k);
+    for (; k + 24 <= width; k += 24) gather_group<3>(indices, values, count, w + k, width, z + k);
+    for (; k + 16 <= width; k += 16) gather_group<2>(indices, values, count, w + k, width, z + k);
+    for (; k < width; k += 8) gather_group<1>(indices, values, count, w + k, width, z + k);
+}
+
+static void scatter(const std::int32_t* indices, const float* values, Index count, const float* change, Index width,
+                    float* w) {
+    if (width == 1) {
+        for (Index e = 0; e < count; ++e) w[indices[e]] += values[e] * change[0];
+        return;
+    }
+    for (Index e = 0; e < count; ++e) {
+        float* row = w + static_cast<Index>(indices[e]) * width;
+        const Eight value = values[e] - Eight{};
+        for (Index k = 0; k < width; k += 8)
+            *reinterpret_cast<Eight*>(row + k) += value * *reinterpret_cast<const Eight*>(change + k);
+    }
+}
+
 typedef float SingleVec __attribute__((vector_size(WIDTH * 8)));  // as wide as Vec, twice as many
 constexpr int LEFT = WIDTH == 8 ? 8 : WIDTH == 4 ? 6 : 4, RIGHT_PARTS = 2;
 constexpr int RIGHT = RIGHT_PARTS * 2 * WIDTH;
@@ -552,6 +606,8 @@ const Kernels table = {
     backward_sparse,
     columns_of<float>,
     columns_of<double>,
+    gather,
+    scatter,
     LEFT,
     RIGHT,
     outer,

@@ -94,6 +94,12 @@ struct Kernels {
                       const double* a, Index width, double* z);
     void (*columns64)(const Index* starts, Index first, Index end, const std::int32_t* rows, const double* values,
                       const double* a, Index width, double* z);
+    // z[k] += sum_e values[e] w[indices[e] * width + k], width 1 or a multiple of 8; and
+    // w[indices[e] * width + k] += values[e] change[k]
+    void (*gather)(const std::int32_t* indices, const float* values, Index count, const float* w, Index width,
+                   float* z);
+    void (*scatter)(const std::int32_t* indices, const float* values, Index count, const float* change, Index width,
+                    float* w);
     // block[a * right + v] += sum over rows of w[r] * x[r * stride + a] * y[r * stride + v], in float over these rows;
     // `left` and `right` are the sides that fill the registers
     int left, right;

@@ -23,7 +23,8 @@ from luce.errors import LuceWarning
 from luce.features import Features
 from luce.linear import SMALLEST_L2, LinearFit, SoftmaxRegression, fit_linear
 from luce.objective import Objective
-from luce.solver import Certificate, RowSteps
+from luce.row_steps import DualSteps
+from luce.solver import Certificate
 
 Array = np.ndarray
 
@@ -175,7 +176,7 @@ def test_ctrl_c_at_any_other_place(method: str, monkeypatch: pytest.MonkeyPatch)
     assert ended > 0
 
 
-@pytest.mark.parametrize("method", ["_product", "_gradient", "_settle", "rough_gap", "prove"])
+@pytest.mark.parametrize("method", ["advance", "rough_gap", "prove"])
 def test_ctrl_c_on_a_wide_sparse_matrix(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is fitted by another method."""
     rng = np.random.default_rng(0)
@@ -186,7 +187,7 @@ def test_ctrl_c_on_a_wide_sparse_matrix(method: str, monkeypatch: pytest.MonkeyP
         model = SoftmaxRegression(l2=0.01, tol=1e-12)
         with monkeypatch.context() as patch, warnings.catch_warnings():
             warnings.simplefilter("ignore", LuceWarning)
-            calls = interrupted_at(call, patch, RowSteps, [method])
+            calls = interrupted_at(call, patch, DualSteps, [method])
             try:
                 model.fit(x, y)
             except KeyboardInterrupt:  # before the first point there is nothing to keep

@@ -15,12 +15,13 @@ import luce
 
 # From the foundations to the door; `_core` is the compiled extension, `__init__` what `import luce` says.
 LINE = [
-    "_core", "errors", "atomic_file", "container", "arrays", "functional", "features", "splits", "intervals", "scored",
-    "metrics", "objective", "metric", "solver", "path", "inputs", "calibration", "conformal", "decision", "inference",
-    "linear", "audit", "text_source", "delimited", "json_lines", "columnar", "reader", "cells", "table", "labels",
-    "grouping", "curves", "encoder", "interactions", "choice", "fitted", "effects", "explain", "counterfactual",
-    "model_file", "report", "classifier", "suspects", "alone", "twins", "hints", "findings", "doctor", "facts",
-    "markup", "phrases", "words", "svg", "sections", "portrait", "page", "__init__", "terminal", "cli", "__main__",
+    "_core", "errors", "atomic_file", "container", "arrays", "functional", "features", "splits", "intervals",
+    "scored", "metrics", "objective", "metric", "steps", "row_steps", "solver", "path", "inputs", "calibration",
+    "conformal", "decision", "inference", "linear", "audit", "text_source", "delimited", "json_lines", "columnar",
+    "reader", "cells", "table", "labels", "grouping", "curves", "encoder", "interactions", "choice", "fitted",
+    "effects", "explain", "counterfactual", "model_file", "report", "classifier", "suspects", "alone", "twins",
+    "hints", "findings", "doctor", "facts", "markup", "phrases", "words", "svg", "sections", "portrait", "page",
+    "__init__", "terminal", "cli", "__main__",
 ]  # fmt: skip
 
 # Installed for files, frames, the terminal and the tests; a plain `import luce` must not wait for any of them.

@@ -30,8 +30,8 @@ from luce.path import (
     race_from,
     row_losses,
 )
-from luce.solver import Start
 from luce.splits import holdout, row_keys, strata_of_groups
+from luce.steps import Start
 
 EFFECTS = ("linear", "curves", "pairs")
 PAIRS = 25  # at most

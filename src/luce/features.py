@@ -13,6 +13,8 @@ from luce import _core
 
 Array = NDArray[np.float64]
 
+MANY_COLUMNS = 4_096
+
 
 @dataclass(frozen=True)
 class Features:
@@ -62,9 +64,9 @@ class Features:
         )
 
     @property
-    def wide(self) -> bool:
-        """Whether weights are better told by a number a row: all sparse, with more columns than rows."""
-        return self.dense is None and self.sparse_columns > self.rows
+    def tells_by_rows(self) -> bool:
+        """Whether weights are better told by a number a row: all sparse, with more columns than rows, or very many."""
+        return self.dense is None and self.sparse_columns > min(self.rows, MANY_COLUMNS)
 
     @cached_property
     def row_space(self) -> _core.RowSpace:

@@ -21,7 +21,8 @@ from luce.functional import available_threads, log_sigmoid, log_softmax, sigmoid
 from luce.inference import Inference, infer
 from luce.inputs import LARGEST, classes_of, codes_among, features_of, names_of, row_weights, weights_of
 from luce.path import ABSENT, RULES, Path, Problem, choose_l2, with_absent
-from luce.solver import Certificate, Progress, Start, minimise
+from luce.solver import Certificate, Progress, minimise
+from luce.steps import Start
 
 NATIVE = (np.dtype(np.float64), np.dtype(np.float32))
 FEW_ROWS = 64  # so many are answered at once, in some microseconds

@@ -2,11 +2,10 @@
 
 QuasiNewton, without an L1 penalty: limited-memory BFGS whose initial matrix is a curvature metric (metric.py), taken
 afresh where that pays; where the metric is the whole Hessian these are Newton's steps. (Nocedal and Wright, Numerical
-Optimization, 2nd ed., section 7.2.) RowSteps, for wide sparse matrices: the same on weights that are told by a number a
-row. ProximalNewton, with an L1 penalty: the quadratic model of the objective plus the penalty,
-minimised over the weights that may move by coordinate descent (Friedman, Hastie and Tibshirani, J. Stat. Softw. 33,
-2010; here with all classes in the model at once). Step lengths are found on the logits alone. For the proof see
-Objective.certify.
+Optimization, 2nd ed., section 7.2.) DualSteps, for sparse matrices of many columns: row_steps.py. ProximalNewton, with
+an L1 penalty: the quadratic model of the objective plus the penalty, minimised over the weights that may move by
+coordinate descent (Friedman, Hastie and Tibshirani, J. Stat. Softw. 33, 2010; here with all classes in the model at
+once). Step lengths are found on the logits alone. For the proof see Objective.certify.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +22,10 @@ from numpy.typing import NDArray
 from luce import _core
 from luce.features import Array
 from luce.functional import sigmoid, softmax
-from luce.metric import MEMORY, Frame, Metric, sample
+from luce.metric import Frame, Metric, sample
 from luce.objective import Gap, Objective, Others, none_beside
+from luce.row_steps import DualSteps
+from luce.steps import ColumnPoint, Quadratic, RowPoint, Start, dot, line_search
 
 MOST_ITERATIONS = 3000
 
@@ -34,7 +35,6 @@ PART_SHARE = 1e-3  # see approach
 
 SINGLE_GAP = 1e-8  # rough relative gap down to which passes may calculate in float32
 SINGLE_NOISE = 100.0  # and how many times the gap that float32 rounding alone would show
-LINE_SLOPE = 0.3  # how exact the step along a direction is
 WHOLE_SLOPE = 0.7  # the same for a whole step, which costs half as much
 
 Progress = Callable[[int, float], None]
@@ -93,25 +93,6 @@ class Solution:
     def resume(self) -> Start:
         """What a fit to a problem of the same rows and columns may start from."""
         return self._method.resume()
-
-
-@dataclass(frozen=True)
-class RowPoint:
-    """Weights X'A and intercepts b, for A (outputs, rows): `row_space` of a wide matrix."""
-
-    a: Array
-    b: Array
-
-
-@dataclass(frozen=True)
-class ColumnPoint:
-    """Weights that are 0 but in some ascending columns: (len(columns) + 1, outputs), the last row the intercepts."""
-
-    columns: NDArray[np.int64]
-    weights: Array
-
-
-Start: TypeAlias = Array | RowPoint | ColumnPoint
 
 
 @dataclass(frozen=True)
@@ -245,7 +226,7 @@ def _start_of_some_rows(o: Objective, time_limit: float | None) -> tuple[Start |
     interrupted or out of time, which ends the whole."""
     numbers = (o.features.columns + 1) * max(o.outputs - 1, 1)
     wanted = o.features.rows // PART
-    if o.l1 or o.prior is not None or o.features.wide or wanted < max(LEAST_PART, 2 * numbers):
+    if o.l1 or o.prior is not None or o.features.tells_by_rows or wanted < max(LEAST_PART, 2 * numbers):
         return None, ""
     part, early = approach(o.of_some_rows(wanted), PART_SHARE, time_limit=time_limit)
     if early in ("interrupted", "time limit"):
@@ -258,8 +239,8 @@ def _method(o: Objective, start: Start | None, metric: Metric | None = None) -> 
         return WorkingColumns(o, start)
     if o.l1:
         return ProximalNewton(o, start)
-    if o.features.wide and o.prior is None:
-        return RowSteps(o, start)
+    if o.features.tells_by_rows and o.prior is None and o.penalty > 0:
+        return DualSteps(o, start)
     return QuasiNewton(o, start, metric)
 
 
@@ -352,7 +333,7 @@ class QuasiNewton(WeightSteps):
             rounded = self.gradient
             self.afresh()
             off = (rounded - self.gradient)[:-1]
-            self.noise = _dot(off, off) / (2 * self.objective.penalty)
+            self.noise = dot(off, off) / (2 * self.objective.penalty)
         metric.refresh(self.logits)
         self.refresh_at = max(6, 3 * self.iteration)
         self.spent = 0.0
@@ -371,15 +352,15 @@ class QuasiNewton(WeightSteps):
         o, moved = self.objective, self.weights + direction
         value, fresh, along = o.whole_step(moved, self.logits, direction, self.single)
         self.passes += 1
-        if value <= self.value * (1 + 1e-12) and abs(_dot(fresh, direction)) <= WHOLE_SLOPE * abs(slope):
+        if value <= self.value * (1 + 1e-12) and abs(dot(fresh, direction)) <= WHOLE_SLOPE * abs(slope):
             self.logits += along
         else:
             quadratic = Quadratic(
                 o.penalty_of(self.weights),
-                _dot(o.pull(self.weights), direction),
-                _dot(o.stiffness() * direction, direction),
+                dot(o.pull(self.weights), direction),
+                dot(o.stiffness() * direction, direction),
             )
-            step = _line_search(o, self.logits, along, self.value, slope, quadratic)
+            step = line_search(o, self.logits, along, self.value, slope, quadratic)
             moved = self.weights + step * direction
             if np.isfinite(step):
                 value, fresh = o.gradient_at(moved, self.logits, (along, step), single=self.single)
@@ -392,190 +373,6 @@ class QuasiNewton(WeightSteps):
         self.spent += metric.step_work
         self.iteration += 1
         return True
-
-
-class RowSteps:
-    """Steps of limited-memory BFGS for a wide sparse matrix, on weights W = X'A: a number for each row and class.
-
-    The best weights are of this form (a zero gradient says l2 W = -X'R), and so are all gradients and steps. A vector
-    X'a is held as a and z = X X'a, so that inner products are those of rows, and a step reads X once
-    (core/row_space.h).
-    """
-
-    def __init__(self, objective: Objective, start: Start | None) -> None:
-        self.objective = o = objective
-        self.space = o.features.row_space
-        shape = (o.outputs, o.features.rows)
-        self.size = shape[0] * shape[1]
-        self.passes = 0
-        self.pairs = _core.PairedHistory(2 * self.size + o.outputs, self.size, MEMORY)
-        self.at = self._vector()
-        a, z, b = self._parts(self.at)
-        b[:] = o.start()[-1]
-        if isinstance(start, RowPoint):
-            a[:], b[:] = start.a, start.b
-            self._product(a, z)
-        elif isinstance(start, np.ndarray):
-            self._adopt(start)
-        self._settle()
-
-    def _adopt(self, start: Array) -> None:
-        """Weights of any form: A is what they would have at the optimum, -R / l2, if that is no worse than W = 0."""
-        o, kept = self.objective, self.at
-        residual = np.empty((o.outputs, o.features.rows))
-        cold = self._value_at(kept)
-        _core.residuals(o.logits(start), o.labels, None, residual, o.threads)
-        self.at = self._vector()
-        a, z, b = self._parts(self.at)
-        a[:], b[:] = residual / -o.penalty, start[-1]
-        self._product(a, z)
-        self.passes += 2
-        if not self._value_at(self.at) < cold:
-            self.at = kept
-
-    def _vector(self) -> Array:
-        return np.zeros(2 * self.size + self.objective.outputs)
-
-    def _parts(self, vector: Array) -> tuple[Array, Array, Array]:
-        """a and X X'a, (outputs, rows), and b, (outputs,): views of a vector."""
-        shape = (self.objective.outputs, self.objective.features.rows)
-        ends = self.size, 2 * self.size
-        return vector[: ends[0]].reshape(shape), vector[ends[0] : ends[1]].reshape(shape), vector[ends[1] :]
-
-    def _product(self, a: Array, out: Array) -> None:
-        self.space.product(a, out, self.objective.threads)
-        self.passes += 1
-
-    def _square(self, u: Array, v: Array) -> float:
-        """The inner product of the weights of two vectors."""
-        return _dot(self._parts(u)[0], self._parts(v)[1])
-
-    def _logits_of(self, vector: Array) -> Array:
-        _, z, b = self._parts(vector)
-        return z + b[:, np.newaxis]
-
-    def _value_at(self, vector: Array) -> float:
-        o = self.objective
-        loss, _, _ = o.along(self._logits_of(vector), np.zeros((o.outputs, o.features.rows)), 0.0)
-        return loss + 0.5 * o.penalty * self._square(vector, vector)
-
-    def _gradient(self, correction: Array | None = None) -> tuple[float, Array]:
-        """P and its gradient where the solver is."""
-        o = self.objective
-        a, z, _ = self._parts(self.at)
-        out = self._vector()
-        ga, gz, gb = self._parts(out)
-        loss = _core.residuals(self.logits, o.labels, correction, ga, o.threads)
-        if o.intercept:
-            gb[:] = ga.sum(axis=1)
-        self._product(ga, gz)
-        ga += o.penalty * a
-        gz += o.penalty * z
-        return loss + 0.5 * o.penalty * self._square(self.at, self.at), out
-
-    def _settle(self) -> None:
-        self.logits = self._logits_of(self.at)
-        self.value, self.gradient = self._gradient()
-
-    def intercept_slope(self) -> Array:
-        return np.array(self._parts(self.gradient)[2])
-
-    def rough_gap(self) -> float:
-        return max(self._square(self.gradient, self.gradient), 0.0) / (2 * self.objective.penalty)
-
-    def advance(self) -> bool:
-        o = self.objective
-        direction = self._vector()
-        first = 1.0 / (o.penalty + 0.25)
-        slope = self.pairs.direction(self.gradient, first, direction, o.threads)
-        if not slope < 0:
-            self.pairs.forget()
-            slope = self.pairs.direction(self.gradient, first, direction, o.threads)
-        along = self._logits_of(direction)
-        penalty = o.penalty
-        quadratic = Quadratic(
-            0.5 * penalty * self._square(self.at, self.at),
-            penalty * self._square(self.at, direction),
-            penalty * self._square(direction, direction),
-        )
-        step = _line_search(o, self.logits, along, self.value, slope, quadratic)
-        direction *= step
-        before, gradient = self.at, self.gradient
-        moved = before + direction
-        if np.array_equal(moved, before):
-            return False
-        self.at = moved
-        self._settle()
-        self.pairs.remember(direction, self.gradient - gradient, o.threads)
-        return True
-
-    def prove(self) -> Gap:
-        """As Objective.certify, on the rows."""
-        o = self.objective
-        a, z, _ = self._parts(self.at)
-        self._product(a, z)
-        self._settle()
-        if not o.intercept:
-            return Gap(self.value, self.rough_gap())
-        slope = self.intercept_slope()
-        correction = o.intercept_correction(self.logits, slope)
-        if correction is None:
-            return Gap(self.value, float("inf"))
-        _, moved = self._gradient(correction)
-        left = max(self._square(moved, moved), 0.0) / (2 * o.penalty)
-        return Gap(self.value, left + max(float((correction * slope).sum()), 0.0))
-
-    def point(self) -> Array:
-        o = self.objective
-        a, _, b = self._parts(self.at)
-        return np.vstack([o.features.transposed_product(a, o.threads), b])
-
-    def resume(self) -> Start:
-        a, _, b = self._parts(self.at)
-        return RowPoint(a.copy(), b.copy())
-
-
-def _dot(a: Array, b: Array) -> float:
-    return float(np.einsum("ij,ij->", a, b))  # one thread, one order; BLAS would choose its own
-
-
-@dataclass(frozen=True)
-class Quadratic:
-    """The smooth penalties along a direction: value + step linear + step^2 square / 2."""
-
-    value: float
-    linear: float
-    square: float
-
-
-def _line_search(o: Objective, logits: Array, along: Array, value: float, slope: float, penalty: Quadratic) -> float:
-    """A step that lowers the objective and at which its slope has fallen to LINE_SLOPE of the first.
-
-    Works on the logits alone: safeguarded Newton, with the secant where Newton leaves the bracket.
-    """
-    low, high, step = 0.0, np.inf, 1.0
-    slope_low, slope_high = slope, np.inf
-    for _ in range(40):
-        loss, first, second = o.along(logits, along, step)
-        penalised = loss + penalty.value + step * (penalty.linear + 0.5 * step * penalty.square)
-        lower = penalised <= value * (1 + 1e-12)  # up to rounding
-        first += penalty.linear + step * penalty.square
-        second += penalty.square
-        if lower and abs(first) <= LINE_SLOPE * abs(slope):
-            break
-        if first < 0:
-            low, slope_low = step, first
-        else:
-            high, slope_high = step, first
-        newton = step - first / second if second > 0 else np.inf
-        if low < newton < min(high, 8 * step):
-            step = newton
-        elif high == np.inf:
-            step *= 8
-        else:
-            secant = low - slope_low * (high - low) / (slope_high - slope_low)
-            step = min(max(secant, low + 0.02 * (high - low)), high - 0.02 * (high - low))
-    return step
 
 
 class ProximalNewton(WeightSteps):
@@ -682,7 +479,7 @@ class ProximalNewton(WeightSteps):
     def _bound(self, direction: Array, step: float) -> float:
         """What P must not exceed after the step: lower by a tenth of what the model's slope promises."""
         weights = self.weights[:-1]
-        promised = _dot(self.gradient, direction) + self.objective.l1 * float(
+        promised = dot(self.gradient, direction) + self.objective.l1 * float(
             np.sum(np.abs(weights + direction[:-1])) - np.sum(np.abs(weights))
         )
         return self.value * (1 + 1e-15) + 0.1 * step * min(promised, 0.0)

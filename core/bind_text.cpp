@@ -1,0 +1,176 @@
+// Texts for Python: str in, arrays out.
+#include "bind_text.h"
+
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "ngram.h"
+#include "unicode.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+using luce::Index;
+using luce::Recipe;
+
+namespace {
+
+template <class T>
+using In = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <class T>
+using Out = nb::ndarray<T, nb::numpy, nb::ndim<1>>;
+
+void require(bool holds, const char* what) {
+    if (!holds) throw std::invalid_argument(what);
+}
+
+// A NumPy array that owns the numbers.
+template <class T>
+Out<T> array_of(std::vector<T>&& values) {
+    auto* held = new std::vector<T>(std::move(values));
+    const nb::capsule owner(held, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+    return Out<T>(held->data(), {held->size()}, owner);
+}
+
+// The bytes of a str, or none for None.
+std::string_view bytes_of(nb::handle text) {
+    if (text.is_none()) return {};
+    if (!PyUnicode_Check(text.ptr())) throw nb::type_error("a text is a str or None");
+    Py_ssize_t size = 0;
+    const char* data = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
+    if (data == nullptr) throw nb::python_error();
+    return {data, static_cast<std::size_t>(size)};
+}
+
+// Nobody can change a tuple while the GIL is released.
+nb::tuple held(const nb::object& texts) { return nb::steal<nb::tuple>(PySequence_Tuple(texts.ptr())); }
+
+luce::Texts views_of(const nb::tuple& texts) {
+    luce::Texts out;
+    out.reserve(texts.size());
+    for (nb::handle text : texts) out.push_back(bytes_of(text));
+    return out;
+}
+
+Recipe recipe_of(int words, int characters_least, int characters_most, bool across, int jamo_least, int jamo_most) {
+    for (const int size : {words, characters_most, jamo_most}) require(size >= 0 && size <= 16, "n-grams of 0 to 16");
+    require(characters_least >= 1 && jamo_least >= 1, "n-grams of 1 or more");
+    return {words, characters_least, characters_most, across, jamo_least, jamo_most};
+}
+
+auto count_grams(const nb::object& texts, const Recipe& recipe, int threads) {
+    const nb::tuple kept = held(texts);
+    if (!kept.is_valid()) throw nb::python_error();
+    const luce::Texts views = views_of(kept);
+    luce::Grams found;
+    {
+        nb::gil_scoped_release release;
+        found = luce::count_grams(views, recipe, threads);
+    }
+    return std::pair(array_of(std::move(found.starts)), array_of(std::move(found.packed)));
+}
+
+auto frequent_buckets(In<std::uint32_t> packed, int least, Index most, int threads) {
+    require(least >= 1 && most >= 0, "a text or more");
+    std::vector<std::uint32_t> found;
+    {
+        nb::gil_scoped_release release;
+        found = luce::frequent_buckets(packed.data(), static_cast<Index>(packed.shape(0)), least, most, threads);
+    }
+    return array_of(std::move(found));
+}
+
+void check_starts(const In<std::int64_t>& starts, std::size_t stored) {
+    require(starts.shape(0) > 0, "starts must have one number more than texts");
+    const std::int64_t* s = starts.data();
+    const std::size_t n = starts.shape(0) - 1;
+    require(s[0] == 0 && s[n] == static_cast<std::int64_t>(stored), "starts must run from 0 to what is stored");
+    for (std::size_t i = 0; i < n; ++i) require(s[i] <= s[i + 1], "starts must not fall");
+}
+
+luce::Vocabulary vocabulary_of(In<std::uint32_t> buckets) {
+    for (std::size_t i = 0; i < buckets.shape(0); ++i)
+        require(buckets.data()[i] < luce::BUCKETS, "a bucket is out of range");
+    require(buckets.shape(0) < (1u << 30), "too many n-grams");
+    return {buckets.data(), static_cast<Index>(buckets.shape(0))};
+}
+
+auto known_grams(const luce::Vocabulary& vocabulary, In<std::int64_t> starts, In<std::uint32_t> packed, int threads) {
+    check_starts(starts, packed.shape(0));
+    luce::Known found;
+    {
+        nb::gil_scoped_release release;
+        const Index texts = static_cast<Index>(starts.shape(0)) - 1;
+        found = luce::known_grams(starts.data(), packed.data(), texts, vocabulary, threads);
+    }
+    return std::tuple(array_of(std::move(found.starts)), array_of(std::move(found.places)),
+                      array_of(std::move(found.counts)));
+}
+
+auto weigh(In<std::int64_t> starts, In<std::int32_t> places, In<std::uint8_t> counts, In<float> scale, bool counted,
+           bool unit, int threads) {
+    check_starts(starts, places.shape(0));
+    require(counts.shape(0) == places.shape(0), "places and counts differ in length");
+    for (std::size_t e = 0; e < places.shape(0); ++e)
+        require(places.data()[e] >= 0 && static_cast<std::size_t>(places.data()[e]) < scale.shape(0),
+                "a place is out of range");
+    std::vector<float> values(places.shape(0));
+    {
+        nb::gil_scoped_release release;
+        luce::weigh(starts.data(), places.data(), counts.data(), static_cast<Index>(starts.shape(0)) - 1, scale.data(),
+                    counted, unit, values.data(), threads);
+    }
+    return array_of(std::move(values));
+}
+
+auto occurrences(const nb::str& text, const Recipe& recipe) {
+    std::vector<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>> out;
+    for (const luce::Occurrence& o : luce::occurrences(bytes_of(text), recipe))
+        out.emplace_back(o.bucket, o.begin, o.end);
+    return out;
+}
+
+// The text as its n-grams see it.
+std::string normalised(const nb::str& text) {
+    luce::unicode::Text scratch, out;
+    luce::unicode::normalise(bytes_of(text), false, scratch, out);
+    nb::str joined =
+        nb::steal<nb::str>(PyUnicode_FromKindAndData(4, out.codes.data(), static_cast<Py_ssize_t>(out.codes.size())));
+    return nb::cast<std::string>(joined);
+}
+
+}  // namespace
+
+void bind_text(nb::module_& m) {
+    nb::class_<Recipe>(m, "Recipe")
+        .def(
+            "__init__",
+            [](Recipe* self, int words, int characters_least, int characters_most, bool across, int jamo_least,
+               int jamo_most) {
+                new (self) Recipe(recipe_of(words, characters_least, characters_most, across, jamo_least, jamo_most));
+            },
+            "words"_a, "characters_least"_a, "characters_most"_a, "across"_a, "jamo_least"_a, "jamo_most"_a);
+    nb::class_<luce::Vocabulary>(m, "Vocabulary")
+        .def(
+            "__init__",
+            [](luce::Vocabulary* self, In<std::uint32_t> buckets) {
+                new (self) luce::Vocabulary(vocabulary_of(buckets));
+            },
+            "buckets"_a.noconvert())
+        .def("known", &known_grams, "starts"_a.noconvert(), "packed"_a.noconvert(), "threads"_a);
+    m.attr("BUCKETS") = luce::BUCKETS;
+    m.def("count_grams", &count_grams, "texts"_a, "recipe"_a, "threads"_a);
+    m.def("frequent_buckets", &frequent_buckets, "packed"_a.noconvert(), "least"_a, "most"_a, "threads"_a);
+    m.def("weigh", &weigh, "starts"_a.noconvert(), "places"_a.noconvert(), "counts"_a.noconvert(),
+          "scale"_a.noconvert(), "counted"_a, "unit"_a, "threads"_a);
+    m.def("occurrences", &occurrences, "text"_a, "recipe"_a);
+    m.def("normalised", &normalised, "text"_a);
+}

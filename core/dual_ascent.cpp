@@ -1,0 +1,275 @@
+#include "dual_ascent.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels.h"
+#include "parallel.h"
+
+namespace luce {
+
+namespace {
+
+constexpr Index BLOCK = 512;        // rows that a thread takes at a time
+constexpr double SEEN = 1e-5;       // a class of less probability, before and after, is left as it is
+constexpr double UNCHANGED = 1e-6;  // a row whose distribution would change by less is left as it is
+constexpr int MOST_STEPS = 40;
+constexpr double PULL = 0.5;
+constexpr double RESTLESS = 4.0;  // times the mean divergence: such rows are looked at again
+constexpr int MOST_ROUNDS = 8;
+
+// x with x + ln x = y (Lambert's W of e^y), by Newton's method.
+double lambert(double y) {
+    double x = y > 1.0 ? y - std::log(y) : y < -2.0 ? std::exp(y) : 0.5671 * std::exp(0.6381 * y);
+    if (y < -20.0) return x;
+    for (int i = 0; i < 2; ++i) x *= (1.0 + y - std::log(x)) / (1.0 + x);
+    return x;
+}
+
+std::uint64_t mixed(std::uint64_t x) {
+    x += 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+double kl_part(double a, double p) { return a > 0.0 ? a * std::log(a / p) : 0.0; }
+
+}  // namespace
+
+DualAscent::DualAscent(const Csr& x, const Targets& y, double l2) : x_(x), y_(y), l2_(l2) {
+    const int outputs = y.outputs();
+    width_ = outputs == 1 ? 1 : (outputs + 7) / 8 * 8;
+    const Index stored = x.starts[x.rows];
+    if (x.values == nullptr) {
+        own_.resize(static_cast<std::size_t>(stored));
+        for (Index e = 0; e < stored; ++e) own_[e] = static_cast<float>(x.value(e));
+    }
+    values_ = x.values == nullptr ? own_.data() : x.values;
+    weights_.assign(static_cast<std::size_t>(x.columns * width_), 0.0f);
+    left_.assign(static_cast<std::size_t>(x.rows * width_), 0.0f);
+    square_.resize(static_cast<std::size_t>(x.rows));
+    loss_.assign(square_.size(), 0.0f);
+    divergence_.assign(square_.size(), 0.0f);
+    for (Index i = 0; i < x.rows; ++i) {
+        double sum = 0.0;
+        for (Index e = x.starts[i]; e < x.starts[i + 1]; ++e)
+            sum += static_cast<double>(values_[e]) * static_cast<double>(values_[e]);
+        square_[i] = static_cast<float>(sum);
+        if (weight(i) > 0.0) order_.push_back(static_cast<std::int32_t>(i));
+    }
+    z_.resize(static_cast<std::size_t>(width_));
+    change_.resize(static_cast<std::size_t>(width_));
+    a_.resize(static_cast<std::size_t>(outputs));
+    p_.resize(static_cast<std::size_t>(outputs));
+    lifted_.resize(static_cast<std::size_t>(outputs));
+}
+
+void DualAscent::gather(Index i, float* z) const {
+    const Index first = x_.starts[i], count = x_.starts[i + 1] - first;
+    kernels().gather(x_.indices + first, values_ + first, count, weights_.data(), width_, z);
+}
+
+void DualAscent::scatter(Index i, const float* change) {
+    const Index first = x_.starts[i], count = x_.starts[i + 1] - first;
+    kernels().scatter(x_.indices + first, values_ + first, count, change, width_, weights_.data());
+}
+
+DualAscent::Met DualAscent::epoch(double* bias, bool free) {
+    ++epoch_;
+    std::uint64_t state = mixed(epoch_);
+    for (std::size_t n = order_.size(); n > 1; --n) {
+        state = mixed(state);
+        std::swap(order_[n - 1], order_[static_cast<std::size_t>((static_cast<unsigned __int128>(state) * n) >> 64)]);
+    }
+    const int outputs = y_.outputs();
+    const double pull = free ? PULL * PULL : 0.0;  // square of the number in the bias's column
+    Met met;
+    if (free) {
+        std::vector<double> left(static_cast<std::size_t>(outputs));
+        for (const std::int32_t i : order_)
+            for (int k = 0; k < outputs; ++k) left[k] += weight(i) * static_cast<double>(left_[i * width_ + k]);
+        for (int k = 0; k < outputs; ++k) bias[k] += pull / l2_ * left[k];
+    }
+    for (std::size_t n = 0; n < order_.size(); ++n) {
+        const Index i = order_[n];
+        if (n + 4 < order_.size()) {
+            const Index ahead = x_.starts[order_[n + 4]];
+            __builtin_prefetch(x_.indices + ahead);
+            __builtin_prefetch(values_ + ahead);
+        }
+        visit(i, bias, pull);
+    }
+    const auto sum = [&](const std::vector<float>& of) {
+        double all = 0.0;
+        for (const std::int32_t i : order_) all += static_cast<double>(of[i]);
+        return all;
+    };
+    std::vector<std::int32_t> restless;
+    std::size_t visits = 0;
+    for (int round = 0; round < MOST_ROUNDS && visits < order_.size() / 4; ++round) {
+        const double bound = RESTLESS * sum(divergence_) / static_cast<double>(order_.size());
+        restless.clear();
+        for (const std::int32_t i : order_)
+            if (static_cast<double>(divergence_[i]) > bound) restless.push_back(i);
+        for (const std::int32_t i : restless) visit(i, bias, pull);
+        visits += restless.size();
+        if (restless.empty()) break;
+    }
+    met.loss = sum(loss_);
+    met.divergence = sum(divergence_);
+    return met;
+}
+
+void DualAscent::visit(Index i, double* bias, double pull) {
+    if (y_.outputs() == 1)
+        row_of_two(i, bias, pull);
+    else
+        row(i, bias, pull);
+}
+
+void DualAscent::row_of_two(Index i, double* bias, double pull) {
+    float sum = 0.0f;
+    gather(i, &sum);
+    const double z = static_cast<double>(sum) + bias[0], s = weight(i), y = y_.label[i] == 1 ? 1.0 : 0.0;
+    const double held = static_cast<double>(left_[i]);  // y - a
+    const double sign = y == 1.0 ? 1.0 : -1.0, margin = sign * z;
+    const double loss = margin > 0.0 ? std::log1p(std::exp(-margin)) : std::log1p(std::exp(margin)) - margin;
+    loss_[i] = static_cast<float>(s * loss);
+    // m = |y - a| = probability that a gives the other class; wants  -ln(m / (1 - m)) = margin - q (m - held), as the
+    // weights move with m
+    const double q = s * (static_cast<double>(square_[i]) + pull) / l2_;
+    const double before = sign * held;
+    // KL(a || p) = loss of y under p, with entropy: (1 - m) ln((1 - m) / p_y) + m ln(m / (1 - p_y))
+    double divergence = (1.0 - before) * (std::log1p(-before) + loss);
+    if (before > 0.0) divergence += before * (std::log(before) + loss + margin);
+    divergence_[i] = static_cast<float>(s * std::max(divergence, 0.0));
+    // u = ln((1 - m) / m): u = margin + q (m(u) - before), m falling in u
+    double u = margin, low = margin - q * before, high = margin + q * (1.0 - before), last = high - low;
+    for (int step = 0; step < MOST_STEPS; ++step) {
+        const double e = std::exp(-std::fabs(u)), m = u >= 0.0 ? e / (1.0 + e) : 1.0 / (1.0 + e);
+        const double f = u - margin - q * (m - before);
+        (f > 0.0 ? high : low) = u;
+        double next = u - f / (1.0 + q * m * (1.0 - m));
+        if (next <= low || next >= high || std::fabs(next - u) > 0.5 * last) next = 0.5 * (low + high);
+        last = std::fabs(next - u);
+        u = next;
+        if (last < 1e-6 * (1.0 + std::fabs(u))) break;
+    }
+    const double e = std::exp(-std::fabs(u)), m = u >= 0.0 ? e / (1.0 + e) : 1.0 / (1.0 + e);
+    const float now = static_cast<float>(sign * m);
+    const double moved = static_cast<double>(now) - held;
+    if (std::fabs(moved) < UNCHANGED * m) return;
+    left_[i] = now;
+    const float change = static_cast<float>(s * moved / l2_);
+    scatter(i, &change);
+    bias[0] += s * moved * pull / l2_;
+}
+
+void DualAscent::row(Index i, double* bias, double pull) {
+    const int outputs = y_.outputs(), own = y_.label[i];
+    std::fill(z_.begin(), z_.end(), 0.0f);
+    gather(i, z_.data());
+    float* left = &left_[i * width_];
+    const double s = weight(i);
+    double most = -1e300;
+    for (int k = 0; k < outputs; ++k) most = std::max(most, static_cast<double>(z_[k]) + bias[k]);
+    double sum = 0.0;
+    for (int k = 0; k < outputs; ++k) {
+        p_[k] = std::exp(static_cast<double>(z_[k]) + bias[k] - most);
+        sum += p_[k];
+    }
+    const double log_sum = std::log(sum) + most;
+    const double loss = log_sum - (static_cast<double>(z_[own]) + bias[own]);
+    active_.clear();
+    double mass = 0.0, divergence = 0.0, farthest = 0.0;
+    for (int k = 0; k < outputs; ++k) {
+        p_[k] /= sum;
+        a_[k] = k == own ? 1.0 - static_cast<double>(left[k]) : -static_cast<double>(left[k]);
+        if (p_[k] > SEEN || a_[k] > SEEN) {
+            active_.push_back(k);
+            mass += a_[k];
+            divergence += kl_part(a_[k], p_[k]);
+            farthest = std::max(farthest, std::fabs(p_[k] - a_[k]));
+        }
+    }
+    loss_[i] = static_cast<float>(s * loss);
+    divergence_[i] = static_cast<float>(s * std::max(divergence, 0.0));
+    const double q = s * (static_cast<double>(square_[i]) + pull) / l2_;
+    if (farthest < UNCHANGED || q == 0.0 || active_.size() < 2) return;
+    // ln a_k + q a_k = z_k + q held_k + shift, with sum a_k = mass
+    const double log_q = std::log(q);
+    for (const int k : active_) lifted_[k] = static_cast<double>(z_[k]) + bias[k] - log_sum + q * a_[k] + log_q;
+    double shift = 0.0, total = 0.0;
+    for (int step = 0; step < MOST_STEPS; ++step) {
+        total = 0.0;
+        double rise = 0.0;
+        for (const int k : active_) {
+            const double x = lambert(lifted_[k] + shift);
+            p_[k] = x;
+            total += x;
+            rise += x / (1.0 + x);
+        }
+        const double off = q * mass - total;
+        if (std::fabs(off) <= 1e-4 * q * mass) break;
+        shift += std::clamp(off / rise, -20.0, 20.0);
+    }
+    const double scale = mass / total;
+    std::fill(change_.begin(), change_.end(), 0.0f);
+    for (const int k : active_) {
+        const double now = p_[k] * scale, moved = a_[k] - now;  // of y - a
+        left[k] = static_cast<float>(static_cast<double>(left[k]) + moved);
+        change_[k] = static_cast<float>(s * moved / l2_);
+        bias[k] += s * moved * pull / l2_;
+    }
+    scatter(i, change_.data());
+}
+
+void DualAscent::residual(double* out) const {
+    const int outputs = y_.outputs();
+    for (Index i = 0; i < x_.rows; ++i) {
+        double others = 0.0;  // a row of more than two classes sums to 0, whatever rounding to float32 has left
+        for (int k = 0; k < outputs; ++k) {
+            const double r = -weight(i) * static_cast<double>(left_[i * width_ + k]);
+            out[k * x_.rows + i] = r;
+            if (k != y_.label[i]) others += r;
+        }
+        if (outputs > 1) out[y_.label[i] * x_.rows + i] = -others;
+    }
+}
+
+void DualAscent::take(const double* residual, int threads) {
+    const int outputs = y_.outputs();
+    for (Index i = 0; i < x_.rows; ++i) {
+        const double s = weight(i);
+        for (int k = 0; k < outputs; ++k)
+            left_[i * width_ + k] = s > 0.0 ? static_cast<float>(-residual[k * x_.rows + i] / s) : 0.0f;
+    }
+    std::vector<double> exact(static_cast<std::size_t>(x_.columns * outputs));
+    Features features;
+    features.sparse = x_;
+    features.rows = x_.rows;
+    transposed_product(features, residual, x_.rows, outputs, exact.data(), threads);
+    for (Index j = 0; j < x_.columns; ++j)
+        for (int k = 0; k < outputs; ++k) weights_[j * width_ + k] = static_cast<float>(-exact[j * outputs + k] / l2_);
+}
+
+double DualAscent::square() const {
+    double sum = 0.0;
+    for (const float w : weights_) sum += static_cast<double>(w) * static_cast<double>(w);
+    return sum;
+}
+
+void DualAscent::logits(const double* bias, double* out, int threads) const {
+    const int outputs = y_.outputs();
+    parallel_for((x_.rows + BLOCK - 1) / BLOCK, threads, [&](Index block) {
+        std::vector<float> z(static_cast<std::size_t>(width_));
+        for (Index i = block * BLOCK; i < std::min(x_.rows, (block + 1) * BLOCK); ++i) {
+            std::fill(z.begin(), z.end(), 0.0f);
+            gather(i, z.data());
+            for (int k = 0; k < outputs; ++k) out[k * x_.rows + i] = static_cast<double>(z[k]) + bias[k];
+        }
+    });
+}
+
+}  // namespace luce

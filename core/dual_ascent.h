@@ -1,0 +1,65 @@
+// Coordinate ascent on the dual of softmax regression for sparse rows (Shalev-Shwartz and Zhang, JMLR 14, 2013; Yu,
+// Huang and Lin, Machine Learning 85, 2011): row by row the best distribution a_i over the classes is found while all
+// others are held, and the weights follow,
+//
+//   W = sum_i s_i x_i (y_i - a_i)' / l2,   D(a) = sum_i s_i H(a_i) - l2/2 |W|^2,   P(W) - D(a) = sum_i s_i KL(a_i ||
+//   p_i)
+//
+// if sum_i s_i (a_i - y_i) = 0. Rows are taken in an order that depends on the number of the epoch alone, by one
+// thread.
+#pragma once
+#include <vector>
+
+#include "cross_entropy.h"
+#include "view.h"
+
+namespace luce {
+
+class DualAscent {
+public:
+    // Borrows x and the targets. Begins at W = 0, a_i = y_i.
+    DualAscent(const Csr& x, const Targets& y, double l2);
+
+    // What one run over the rows with weight has met: losses and divergences s_i KL(a_i || p_i), each before the row
+    // was last changed. Rows far from their best are looked at again at its end.
+    struct Met {
+        double loss = 0, divergence = 0;
+    };
+    // bias (outputs), if `free`: it moves with every row as the weight of a column of PULL would, held where the run
+    // began (a proximal step).
+    Met epoch(double* bias, bool free);
+
+    // residual (outputs x rows) = s_i (a_i - y_i)
+    void residual(double* out) const;
+    // The distributions whose residuals these are; the weights follow.
+    void take(const double* residual, int threads);
+    double square() const;  // |W|^2
+    // logits (outputs x rows) = X W + bias, for all rows
+    void logits(const double* bias, double* out, int threads) const;
+
+private:
+    void visit(Index i, double* bias, double pull);
+    void row_of_two(Index i, double* bias, double pull);
+    void row(Index i, double* bias, double pull);
+    void gather(Index i, float* z) const;
+    void scatter(Index i, const float* change);
+    double weight(Index i) const { return y_.weight == nullptr ? 1.0 : y_.weight[i]; }
+
+    Csr x_;
+    Targets y_;
+    double l2_;
+    Index width_;                 // numbers that a column has in weights_, and a row in left_
+    std::vector<float> own_;      // the values, where x has doubles or none
+    const float* values_;         // as many as x stores
+    std::vector<float> weights_;  // columns x width
+    std::vector<float> left_;     // rows x width: y_i - a_i; of two classes that of the second
+    std::vector<float> square_;   // |x_i|^2
+    std::uint64_t epoch_ = 0;
+    std::vector<std::int32_t> order_;
+    std::vector<float> z_, change_;
+    std::vector<double> a_, p_, lifted_;
+    std::vector<int> active_;
+    std::vector<float> loss_, divergence_;  // of each row, when it was last looked at
+};
+
+}  // namespace luce

@@ -1,0 +1,371 @@
+#include "ngram.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "parallel.h"
+#include "unicode.h"
+
+namespace luce {
+
+namespace {
+
+using unicode::Kind;
+using unicode::Text;
+
+constexpr Index BLOCK = 256;  // texts
+constexpr std::uint64_t STEP = 0x9e3779b97f4a7c15u, LAST = 0xd6e8feb86659fd93u;
+constexpr std::uint64_t WORDS = 0x51a7c0de11f3a94bu, CHARACTERS = 0xc3a5c85c97cb3127u, JAMO = 0xb492b66fbe98f273u;
+constexpr std::uint64_t BEGIN = 0x8ebc6af09c88c6e3u;  // the token before the first
+constexpr int LONG_NUMBER = 5, LONGEST_NUMBER = 12;   // digits: of a number of so many or more only their count is told
+constexpr std::uint32_t SYLLABLE = 0xac00, SYLLABLES = 11172, VOWEL = 0x1161, TAIL = 0x11a7, LEAD = 0x1100;
+
+std::uint64_t fed(std::uint64_t hash, std::uint64_t next) { return (hash ^ next) * STEP; }
+
+std::uint32_t bucket_of(std::uint64_t hash) {
+    hash ^= hash >> 32;
+    return static_cast<std::uint32_t>((hash * LAST) >> (64 - BUCKET_BITS));
+}
+
+// Code points [begin, end) of a text that are one token.
+struct Token {
+    std::size_t begin, end;
+    std::uint64_t hash;
+};
+
+bool in_word(Kind kind) {
+    return kind == Kind::letter || kind == Kind::mark || kind == Kind::digit || kind == Kind::hangul;
+}
+
+bool joins(const Text& text, std::size_t i) {  // an apostrophe between letters, a point or comma between digits
+    if (i == 0 || i + 1 >= text.codes.size()) return false;
+    const std::uint32_t code = text.codes[i];
+    const Kind before = text.kinds[i - 1], after = text.kinds[i + 1];
+    if (code == '\'' || code == 0x2019) return before == Kind::letter && after == Kind::letter;
+    return (code == '.' || code == ',') && before == Kind::digit && after == Kind::digit;
+}
+
+std::uint64_t hash_of(const Text& text, std::size_t begin, std::size_t end) {
+    bool number = end - begin >= LONG_NUMBER;
+    for (std::size_t i = begin; i < end && number; ++i) number = text.kinds[i] == Kind::digit;
+    std::uint64_t hash = WORDS;
+    if (number) {
+        const std::size_t length = std::min<std::size_t>(end - begin, LONGEST_NUMBER);
+        for (std::size_t i = 0; i < length; ++i) hash = fed(hash, '0');
+        return hash;
+    }
+    for (std::size_t i = begin; i < end; ++i) hash = fed(hash, text.codes[i] == 0x2019 ? '\'' : text.codes[i]);
+    return hash;
+}
+
+// Words, numbers, single characters of scripts without spaces, runs of one sign.
+void tokenise(const Text& text, std::vector<Token>& out) {
+    out.clear();
+    const std::size_t n = text.codes.size();
+    for (std::size_t i = 0; i < n;) {
+        const Kind kind = text.kinds[i];
+        if (kind == Kind::space) {
+            ++i;
+            continue;
+        }
+        std::size_t end = i + 1;
+        if (in_word(kind)) {
+            while (end < n && (in_word(text.kinds[end]) || joins(text, end))) ++end;
+        } else if (kind == Kind::unspaced) {
+            while (end < n && text.kinds[end] == Kind::mark) ++end;
+        } else {
+            while (end < n && text.codes[end] == text.codes[i]) ++end;
+        }
+        out.push_back({i, end, hash_of(text, i, end)});
+        i = end;
+    }
+}
+
+// Memory that a thread works in.
+struct Desk {
+    Text scratch, text;
+    std::vector<Token> tokens;
+    std::vector<std::uint32_t> letters, places;
+};
+
+// Calls emit(hash, first code point, one past the last) for every n-gram of the text on the desk.
+template <class Emit>
+void each_gram(Desk& desk, const Recipe& recipe, const Emit& emit) {
+    const Text& text = desk.text;
+    const std::vector<Token>& tokens = desk.tokens;
+    if (recipe.words > 0) {
+        const std::size_t most = static_cast<std::size_t>(recipe.words);
+        for (std::size_t i = 0; i < tokens.size(); ++i) {
+            std::uint64_t hash = WORDS;
+            for (std::size_t k = 0; k < most && i + k < tokens.size(); ++k) {
+                hash = fed(hash, tokens[i + k].hash);
+                emit(hash, tokens[i].begin, tokens[i + k].end);
+            }
+        }
+        std::uint64_t hash = fed(WORDS, BEGIN);
+        for (std::size_t k = 0; k + 1 < most && k < tokens.size(); ++k) {
+            hash = fed(hash, tokens[k].hash);
+            emit(hash, tokens[0].begin, tokens[k].end);
+        }
+    }
+    // n-grams of letters[begin, end), whose code points are `places`
+    const auto slide = [&](std::uint64_t seed, std::size_t count, int least, int most) {
+        for (std::size_t i = 0; i < count; ++i) {
+            std::uint64_t hash = seed;
+            const std::size_t end = std::min(count, i + static_cast<std::size_t>(most));
+            for (std::size_t k = i; k < end; ++k) {
+                hash = fed(hash, desk.letters[k]);
+                if (static_cast<int>(k - i) + 1 >= least && !(k == i && desk.letters[k] == ' '))
+                    emit(hash, desk.places[i], desk.places[k] + 1);
+            }
+        }
+        desk.letters.clear();
+        desk.places.clear();
+    };
+    const auto lay = [&](std::uint32_t letter, std::size_t place) {
+        desk.letters.push_back(letter);
+        desk.places.push_back(static_cast<std::uint32_t>(place));
+    };
+    desk.letters.clear();
+    desk.places.clear();
+    if (recipe.characters_most > 0 && recipe.across && !text.codes.empty()) {
+        lay(' ', 0);
+        for (std::size_t i = 0; i < text.codes.size(); ++i) lay(text.codes[i], i);
+        lay(' ', text.codes.size() - 1);
+        slide(CHARACTERS, desk.letters.size(), recipe.characters_least, recipe.characters_most);
+    } else if (recipe.characters_most > 0) {
+        for (const Token& token : tokens) {
+            lay(' ', token.begin);
+            for (std::size_t i = token.begin; i < token.end; ++i) lay(text.codes[i], i);
+            lay(' ', token.end - 1);
+            slide(CHARACTERS, desk.letters.size(), recipe.characters_least, recipe.characters_most);
+        }
+    }
+    if (recipe.jamo_most == 0) return;
+    for (const Token& token : tokens) {
+        if (text.kinds[token.begin] != Kind::hangul) continue;
+        lay(' ', token.begin);
+        for (std::size_t i = token.begin; i < token.end; ++i) {
+            const std::uint32_t place = text.codes[i] - SYLLABLE;
+            if (place >= SYLLABLES) {
+                lay(text.codes[i], i);
+                continue;
+            }
+            lay(LEAD + place / 588, i);
+            lay(VOWEL + place / 28 % 21, i);
+            lay(TAIL + place % 28, i);  // one without a tail has TAIL itself, so that syllables stay apart
+        }
+        lay(' ', token.end - 1);
+        slide(JAMO, desk.letters.size(), recipe.jamo_least, recipe.jamo_most);
+    }
+}
+
+void lay_out(std::string_view bytes, bool spans, Desk& desk) {
+    unicode::normalise(bytes, spans, desk.scratch, desk.text);
+    tokenise(desk.text, desk.tokens);
+}
+
+// Counts the buckets of one text after another: a table whose slots are those of the last text only if their mark says
+// so.
+class Tally {
+public:
+    void begin() { first_ = -1; }
+
+    void add(std::uint32_t bucket, std::vector<std::uint32_t>& packed) {
+        if (first_ < 0) {
+            first_ = static_cast<std::int64_t>(packed.size());
+            if (++mark_ == 0) std::fill(slots_.begin(), slots_.end(), Slot{}), mark_ = 1;
+        }
+        for (std::uint32_t at = (bucket * 0x9e3779b1u) >> shift_;; at = (at + 1) & mask_) {
+            Slot& slot = slots_[at];
+            if (slot.mark != mark_) {
+                slot = {mark_, static_cast<std::uint32_t>(static_cast<std::int64_t>(packed.size()) - first_)};
+                packed.push_back(bucket | 1u << BUCKET_BITS);
+                if (2 * (packed.size() - static_cast<std::size_t>(first_)) > slots_.size()) grow(packed);
+                return;
+            }
+            std::uint32_t& held = packed[static_cast<std::size_t>(first_) + slot.place];
+            if ((held & (BUCKETS - 1)) == bucket) {
+                if (held >> BUCKET_BITS < MOST_COUNT) held += 1u << BUCKET_BITS;
+                return;
+            }
+        }
+    }
+
+private:
+    struct Slot {
+        std::uint32_t mark = 0, place = 0;
+    };
+
+    void grow(const std::vector<std::uint32_t>& packed) {
+        slots_.assign(2 * slots_.size(), Slot{});
+        --shift_;
+        mask_ = static_cast<std::uint32_t>(slots_.size()) - 1;
+        mark_ = 1;
+        const std::size_t count = packed.size() - static_cast<std::size_t>(first_);
+        for (std::size_t i = 0; i < count; ++i) {
+            const std::uint32_t bucket = packed[static_cast<std::size_t>(first_) + i] & (BUCKETS - 1);
+            std::uint32_t at = (bucket * 0x9e3779b1u) >> shift_;
+            while (slots_[at].mark == mark_) at = (at + 1) & mask_;
+            slots_[at] = {mark_, static_cast<std::uint32_t>(i)};
+        }
+    }
+
+    std::vector<Slot> slots_ = std::vector<Slot>(1024);
+    std::uint32_t mark_ = 0, mask_ = 1023;
+    int shift_ = 22;
+    std::int64_t first_ = -1;
+};
+
+}  // namespace
+
+Grams count_grams(const Texts& texts, const Recipe& recipe, int threads) {
+    const Index n = static_cast<Index>(texts.size()), blocks = (n + BLOCK - 1) / BLOCK;
+    Grams out;
+    out.starts.assign(static_cast<std::size_t>(n) + 1, 0);
+    std::vector<std::vector<std::uint32_t>> found(static_cast<std::size_t>(blocks));
+    parallel_for(blocks, threads, [&](Index block) {
+        static thread_local Desk desk;
+        static thread_local Tally tally;
+        std::vector<std::uint32_t>& packed = found[static_cast<std::size_t>(block)];
+        for (Index i = block * BLOCK; i < std::min(n, (block + 1) * BLOCK); ++i) {
+            lay_out(texts[static_cast<std::size_t>(i)], false, desk);
+            tally.begin();
+            each_gram(desk, recipe,
+                      [&](std::uint64_t hash, std::size_t, std::size_t) { tally.add(bucket_of(hash), packed); });
+            out.starts[static_cast<std::size_t>(i) + 1] = static_cast<std::int64_t>(packed.size());
+        }
+    });
+    std::int64_t before = 0;
+    for (Index block = 0; block < blocks; ++block) {
+        for (Index i = block * BLOCK; i < std::min(n, (block + 1) * BLOCK); ++i)
+            out.starts[static_cast<std::size_t>(i) + 1] += before;
+        before += static_cast<std::int64_t>(found[static_cast<std::size_t>(block)].size());
+    }
+    out.packed.resize(static_cast<std::size_t>(before));
+    parallel_for(blocks, threads, [&](Index block) {
+        auto& part = found[static_cast<std::size_t>(block)];
+        const std::int64_t at = out.starts[static_cast<std::size_t>(block * BLOCK)];
+        std::copy(part.begin(), part.end(), out.packed.begin() + at);
+        std::vector<std::uint32_t>().swap(part);
+    });
+    return out;
+}
+
+std::vector<Occurrence> occurrences(std::string_view text, const Recipe& recipe) {
+    Desk desk;
+    lay_out(text, true, desk);
+    std::vector<Occurrence> out;
+    each_gram(desk, recipe, [&](std::uint64_t hash, std::size_t begin, std::size_t end) {
+        out.push_back({bucket_of(hash), desk.text.begin[begin], desk.text.end[end - 1]});
+    });
+    return out;
+}
+
+std::vector<std::uint32_t> frequent_buckets(const std::uint32_t* packed, Index stored, int least, Index most,
+                                            int threads) {
+    constexpr Index PARTS = 4;
+    constexpr std::uint32_t WIDTH = BUCKETS / PARTS;
+    std::vector<std::uint32_t> counts(BUCKETS);
+    parallel_for(PARTS, threads, [&](Index part) {  // each reads all and counts its own buckets
+        const std::uint32_t from = static_cast<std::uint32_t>(part) * WIDTH;
+        for (Index e = 0; e < stored; ++e) {
+            const std::uint32_t bucket = packed[e] & (BUCKETS - 1);
+            if (bucket - from < WIDTH) ++counts[bucket];
+        }
+    });
+    constexpr std::uint32_t FEW = 4096;  // counts below are sorted by counting
+    std::vector<std::int64_t> places(FEW);
+    std::vector<std::uint32_t> many;
+    for (std::uint32_t bucket = 0; bucket < BUCKETS; ++bucket) {
+        const std::uint32_t count = counts[bucket];
+        if (count < static_cast<std::uint32_t>(least)) continue;
+        count < FEW ? void(++places[count]) : many.push_back(bucket);
+    }
+    std::stable_sort(many.begin(), many.end(), [&](std::uint32_t a, std::uint32_t b) { return counts[a] > counts[b]; });
+    std::int64_t at = static_cast<std::int64_t>(many.size());
+    for (std::uint32_t count = FEW - 1; count > 0; --count) {
+        const std::int64_t own = places[count];
+        places[count] = at;
+        at += own;
+    }
+    std::vector<std::uint32_t> out = std::move(many);
+    out.resize(static_cast<std::size_t>(at));
+    for (std::uint32_t bucket = 0; bucket < BUCKETS; ++bucket) {
+        const std::uint32_t count = counts[bucket];
+        if (count >= static_cast<std::uint32_t>(least) && count < FEW)
+            out[static_cast<std::size_t>(places[count]++)] = bucket;
+    }
+    if (static_cast<Index>(out.size()) > most) out.resize(static_cast<std::size_t>(most));
+    return out;
+}
+
+Vocabulary::Vocabulary(const std::uint32_t* buckets, Index count) : size_(count) {
+    int bits = 4;
+    while ((Index{1} << bits) < 2 * count) ++bits;
+    slots_.resize(std::size_t{1} << bits);
+    mask_ = static_cast<std::uint32_t>(slots_.size()) - 1;
+    shift_ = 32 - bits;
+    for (Index i = 0; i < count; ++i) {
+        std::uint32_t at = home(buckets[i]);
+        while (slots_[at].place >= 0) at = (at + 1) & mask_;
+        slots_[at] = {buckets[i], static_cast<std::int32_t>(i)};
+    }
+}
+
+Known known_grams(const std::int64_t* starts, const std::uint32_t* packed, Index texts, const Vocabulary& vocabulary,
+                  int threads) {
+    const Index blocks = (texts + BLOCK - 1) / BLOCK;
+    Known out;
+    out.starts.assign(static_cast<std::size_t>(texts) + 1, 0);
+    std::vector<std::int32_t> found(static_cast<std::size_t>(starts[texts]));
+    parallel_for(blocks, threads, [&](Index block) {
+        for (Index i = block * BLOCK; i < std::min(texts, (block + 1) * BLOCK); ++i) {
+            std::int64_t known = 0;
+            for (std::int64_t e = starts[i]; e < starts[i + 1]; ++e) {
+                const std::int32_t place = vocabulary.find(packed[e] & (BUCKETS - 1));
+                found[static_cast<std::size_t>(e)] = place;
+                known += place >= 0;
+            }
+            out.starts[static_cast<std::size_t>(i) + 1] = known;
+        }
+    });
+    for (Index i = 0; i < texts; ++i)
+        out.starts[static_cast<std::size_t>(i) + 1] += out.starts[static_cast<std::size_t>(i)];
+    out.places.resize(static_cast<std::size_t>(out.starts[static_cast<std::size_t>(texts)]));
+    out.counts.resize(out.places.size());
+    parallel_for(blocks, threads, [&](Index block) {
+        for (Index i = block * BLOCK; i < std::min(texts, (block + 1) * BLOCK); ++i) {
+            std::size_t at = static_cast<std::size_t>(out.starts[static_cast<std::size_t>(i)]);
+            for (std::int64_t e = starts[i]; e < starts[i + 1]; ++e) {
+                const std::int32_t place = found[static_cast<std::size_t>(e)];
+                if (place < 0) continue;
+                out.places[at] = place;
+                out.counts[at++] = static_cast<std::uint8_t>(packed[e] >> BUCKET_BITS);
+            }
+        }
+    });
+    return out;
+}
+
+void weigh(const std::int64_t* starts, const std::int32_t* places, const std::uint8_t* counts, Index texts,
+           const float* scale, bool counted, bool unit, float* values, int threads) {
+    float of_count[MOST_COUNT + 1];
+    for (std::uint32_t c = 0; c <= MOST_COUNT; ++c)
+        of_count[c] = counted && c > 0 ? static_cast<float>(1.0 + std::log(static_cast<double>(c))) : 1.0f;
+    parallel_for((texts + BLOCK - 1) / BLOCK, threads, [&](Index block) {
+        for (Index i = block * BLOCK; i < std::min(texts, (block + 1) * BLOCK); ++i) {
+            double squares = 0.0;
+            for (std::int64_t e = starts[i]; e < starts[i + 1]; ++e) {
+                values[e] = of_count[counts[e]] * scale[places[e]];
+                squares += static_cast<double>(values[e]) * static_cast<double>(values[e]);
+            }
+            if (!unit || squares == 0.0) continue;
+            const float by = static_cast<float>(1.0 / std::sqrt(squares));
+            for (std::int64_t e = starts[i]; e < starts[i + 1]; ++e) values[e] *= by;
+        }
+    });
+}
+
+}  // namespace luce

@@ -1,0 +1,87 @@
+// Texts -> hashed n-grams of words, characters and Hangul letters. An n-gram is a number below BUCKETS, the same for
+// the same text always; no seed, no table of words.
+#pragma once
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "view.h"
+
+namespace luce {
+
+inline constexpr std::uint32_t BUCKET_BITS = 24, BUCKETS = 1u << BUCKET_BITS, MOST_COUNT = 255;
+
+// Which n-grams are made. words: of 1 to so many tokens, with the beginning of the text as a token. characters: of so
+// many code points, within a token with a blank on both sides, or across the text. jamo: the letters of Hangul
+// syllables, within a word. A `most` of 0: none of the kind.
+struct Recipe {
+    int words = 0;
+    int characters_least = 1, characters_most = 0;
+    bool across = false;
+    int jamo_least = 1, jamo_most = 0;
+};
+
+using Texts = std::vector<std::string_view>;
+
+// The n-grams of texts, each once a text: starts (texts + 1), and for each its bucket and how often it is there (up to
+// 255) as bucket | count << 24.
+struct Grams {
+    std::vector<std::int64_t> starts;
+    std::vector<std::uint32_t> packed;
+};
+
+Grams count_grams(const Texts& texts, const Recipe& recipe, int threads);
+
+// One occurrence of an n-gram in a text: its bucket and the bytes [begin, end) that it was made from.
+struct Occurrence {
+    std::uint32_t bucket, begin, end;
+};
+
+std::vector<Occurrence> occurrences(std::string_view text, const Recipe& recipe);
+
+// The buckets that at least `least` texts have, the most frequent first (ties by bucket), at most `most` of them.
+std::vector<std::uint32_t> frequent_buckets(const std::uint32_t* packed, Index stored, int least, Index most,
+                                            int threads);
+
+// From buckets to their places in a list.
+class Vocabulary {
+public:
+    Vocabulary(const std::uint32_t* buckets, Index count);
+
+    // The place of a bucket, -1 if it is not in the list.
+    std::int32_t find(std::uint32_t bucket) const {
+        for (std::uint32_t at = home(bucket);; at = (at + 1) & mask_) {
+            const Slot slot = slots_[at];
+            if (slot.place < 0 || slot.bucket == bucket) return slot.place;
+        }
+    }
+    Index size() const { return size_; }
+
+private:
+    struct Slot {
+        std::uint32_t bucket = 0;
+        std::int32_t place = -1;
+    };
+    std::uint32_t home(std::uint32_t bucket) const { return (bucket * 0x9e3779b1u) >> shift_; }
+
+    Index size_;
+    std::uint32_t mask_ = 0;
+    int shift_ = 0;
+    std::vector<Slot> slots_;
+};
+
+// The n-grams that are in the vocabulary: starts (texts + 1), places in it, and how often each is there.
+struct Known {
+    std::vector<std::int64_t> starts;
+    std::vector<std::int32_t> places;
+    std::vector<std::uint8_t> counts;
+};
+
+Known known_grams(const std::int64_t* starts, const std::uint32_t* packed, Index texts, const Vocabulary& vocabulary,
+                  int threads);
+
+// values (starts[texts]): (1 + ln count, or 1) * scale[place], and if wanted each text divided by its Euclidean length.
+void weigh(const std::int64_t* starts, const std::int32_t* places, const std::uint8_t* counts, Index texts,
+           const float* scale, bool counted, bool unit, float* values, int threads);
+
+}  // namespace luce

@@ -1,0 +1,299 @@
+"""Solvers for sparse matrices of many columns, on weights that are told by a number a row and class: W = X'A.
+
+DualSteps: coordinate ascent on the dual, row by row (core/dual_ascent.h). Where that is slow (next to no penalty)
+RowSteps go on: limited-memory BFGS.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from luce import _core
+from luce.features import Array
+from luce.metric import MEMORY
+from luce.objective import Gap, Objective
+from luce.steps import Quadratic, RowPoint, Start, dot, line_search
+
+
+class RowSteps:
+    """Steps of limited-memory BFGS for a wide sparse matrix, on weights W = X'A: a number for each row and class.
+
+    The best weights are of this form (a zero gradient says l2 W = -X'R), and so are all gradients and steps. A vector
+    X'a is held as a and z = X X'a, so that inner products are those of rows, and a step reads X once
+    (core/row_space.h).
+    """
+
+    def __init__(self, objective: Objective, start: Start | None) -> None:
+        self.objective = o = objective
+        self.space = o.features.row_space
+        shape = (o.outputs, o.features.rows)
+        self.size = shape[0] * shape[1]
+        self.passes = 0
+        self.pairs = _core.PairedHistory(2 * self.size + o.outputs, self.size, MEMORY)
+        self.at = self._vector()
+        a, z, b = self._parts(self.at)
+        b[:] = o.start()[-1]
+        if isinstance(start, RowPoint):
+            a[:], b[:] = start.a, start.b
+            self._product(a, z)
+        elif isinstance(start, np.ndarray):
+            self._adopt(start)
+        self._settle()
+
+    def _adopt(self, start: Array) -> None:
+        """Weights of any form: A is what they would have at the optimum, -R / l2, if that is no worse than W = 0."""
+        o, kept = self.objective, self.at
+        residual = np.empty((o.outputs, o.features.rows))
+        cold = self._value_at(kept)
+        _core.residuals(o.logits(start), o.labels, None, residual, o.threads)
+        self.at = self._vector()
+        a, z, b = self._parts(self.at)
+        a[:], b[:] = residual / -o.penalty, start[-1]
+        self._product(a, z)
+        self.passes += 2
+        if not self._value_at(self.at) < cold:
+            self.at = kept
+
+    def _vector(self) -> Array:
+        return np.zeros(2 * self.size + self.objective.outputs)
+
+    def _parts(self, vector: Array) -> tuple[Array, Array, Array]:
+        """a and X X'a, (outputs, rows), and b, (outputs,): views of a vector."""
+        shape = (self.objective.outputs, self.objective.features.rows)
+        ends = self.size, 2 * self.size
+        return vector[: ends[0]].reshape(shape), vector[ends[0] : ends[1]].reshape(shape), vector[ends[1] :]
+
+    def _product(self, a: Array, out: Array) -> None:
+        self.space.product(a, out, self.objective.threads)
+        self.passes += 1
+
+    def _square(self, u: Array, v: Array) -> float:
+        """The inner product of the weights of two vectors."""
+        return dot(self._parts(u)[0], self._parts(v)[1])
+
+    def _logits_of(self, vector: Array) -> Array:
+        _, z, b = self._parts(vector)
+        return z + b[:, np.newaxis]
+
+    def _value_at(self, vector: Array) -> float:
+        o = self.objective
+        loss, _, _ = o.along(self._logits_of(vector), np.zeros((o.outputs, o.features.rows)), 0.0)
+        return loss + 0.5 * o.penalty * self._square(vector, vector)
+
+    def _gradient(self, correction: Array | None = None) -> tuple[float, Array]:
+        """P and its gradient where the solver is."""
+        o = self.objective
+        a, z, _ = self._parts(self.at)
+        out = self._vector()
+        ga, gz, gb = self._parts(out)
+        loss = _core.residuals(self.logits, o.labels, correction, ga, o.threads)
+        if o.intercept:
+            gb[:] = ga.sum(axis=1)
+        self._product(ga, gz)
+        ga += o.penalty * a
+        gz += o.penalty * z
+        return loss + 0.5 * o.penalty * self._square(self.at, self.at), out
+
+    def _settle(self) -> None:
+        self.logits = self._logits_of(self.at)
+        self.value, self.gradient = self._gradient()
+
+    def intercept_slope(self) -> Array:
+        return np.array(self._parts(self.gradient)[2])
+
+    def rough_gap(self) -> float:
+        return max(self._square(self.gradient, self.gradient), 0.0) / (2 * self.objective.penalty)
+
+    def advance(self) -> bool:
+        o = self.objective
+        direction = self._vector()
+        first = 1.0 / (o.penalty + 0.25)
+        slope = self.pairs.direction(self.gradient, first, direction, o.threads)
+        if not slope < 0:
+            self.pairs.forget()
+            slope = self.pairs.direction(self.gradient, first, direction, o.threads)
+        along = self._logits_of(direction)
+        penalty = o.penalty
+        quadratic = Quadratic(
+            0.5 * penalty * self._square(self.at, self.at),
+            penalty * self._square(self.at, direction),
+            penalty * self._square(direction, direction),
+        )
+        step = line_search(o, self.logits, along, self.value, slope, quadratic)
+        direction *= step
+        before, gradient = self.at, self.gradient
+        moved = before + direction
+        if np.array_equal(moved, before):
+            return False
+        self.at = moved
+        self._settle()
+        self.pairs.remember(direction, self.gradient - gradient, o.threads)
+        return True
+
+    def prove(self) -> Gap:
+        """As Objective.certify, on the rows."""
+        o = self.objective
+        a, z, _ = self._parts(self.at)
+        self._product(a, z)
+        self._settle()
+        if not o.intercept:
+            return Gap(self.value, self.rough_gap())
+        slope = self.intercept_slope()
+        correction = o.intercept_correction(self.logits, slope)
+        if correction is None:
+            return Gap(self.value, float("inf"))
+        _, moved = self._gradient(correction)
+        left = max(self._square(moved, moved), 0.0) / (2 * o.penalty)
+        return Gap(self.value, left + max(float((correction * slope).sum()), 0.0))
+
+    def point(self) -> Array:
+        o = self.objective
+        a, _, b = self._parts(self.at)
+        return np.vstack([o.features.transposed_product(a, o.threads), b])
+
+    def resume(self) -> Start:
+        a, _, b = self._parts(self.at)
+        return RowPoint(a.copy(), b.copy(), self.objective.penalty)
+
+
+class DualSteps:
+    """Runs of coordinate ascent on the dual: for each row the best distribution over the classes, all others held.
+
+    The distributions prove how far the weights that follow from them are from the best ones: the duality gap is
+    sum_i s_i KL(a_i || p_i), once the intercepts' demand sum_i s_i (a_i - y_i) = 0 is met (see `prove`).
+    """
+
+    PATIENCE = 4  # runs in which the gap must halve
+
+    def __init__(self, objective: Objective, start: Start | None) -> None:
+        self.objective = o = objective
+        self.ascent = _core.DualAscent(o.features.design, o.labels, o.penalty)
+        self.bias = np.ascontiguousarray(o.start()[-1])
+        self.passes = 0
+        self.rough, self.value = [o.known_loss], o.known_loss
+        self.rest: RowSteps | None = None
+        self.exact: Array | None = None  # the logits, if they have been worked out since the last run
+        self.weights: Array | None = None  # of the last proof, if no run followed
+        if isinstance(start, RowPoint):
+            self.ascent.take(-start.penalty * start.a, o.threads)
+            self.bias = start.b.copy()
+            self.passes += 1
+
+    def advance(self) -> bool:
+        if self.rest is not None:
+            return self._advance_rest()
+        o = self.objective
+        loss, divergence = self.ascent.epoch(self.bias, o.intercept)
+        self.exact = self.weights = None
+        self.passes += 1
+        self.value = loss + 0.5 * o.penalty * self.ascent.square()
+        self.rough.append(divergence)
+        slow = len(self.rough) > self.PATIENCE + 1 and divergence > 0.5 * self.rough[-1 - self.PATIENCE]
+        if slow or not np.isfinite(self.value):
+            self.rest = RowSteps(o, self.resume() if np.isfinite(self.value) else None)
+        return True
+
+    def _advance_rest(self) -> bool:
+        assert self.rest is not None
+        moved = self.rest.advance()
+        self.value, self.exact = self.rest.value, self.rest.logits
+        return moved
+
+    def rough_gap(self) -> float:
+        return self.rough[-1] if self.rest is None else self.rest.rough_gap()
+
+    @property
+    def logits(self) -> Array:
+        if self.exact is None:
+            self.exact = np.empty((self.objective.outputs, self.objective.features.rows))
+            self.ascent.logits(self.bias, self.exact, self.objective.threads)
+        return self.exact
+
+    def _residual(self) -> Array:
+        """s (a - y), (outputs, rows)."""
+        out = np.empty((self.objective.outputs, self.objective.features.rows))
+        self.ascent.residual(out)
+        return out
+
+    def intercept_slope(self) -> Array:
+        return np.asarray(self._residual().sum(axis=1)) if self.rest is None else self.rest.intercept_slope()
+
+    def prove(self) -> Gap:
+        """The gap of distributions that meet the intercepts' demand, and of the weights that follow from them.
+
+        a becomes a - (diag a - a a') c, as in Objective.certify; what the weights are is then worked out afresh.
+        """
+        o = self.objective
+        if self.rest is not None:
+            found = self.rest.prove()
+            self.value, self.exact = self.rest.value, self.rest.logits
+            return found
+        residual, logits = self._residual(), self._logits_of_rows()
+        correction = o.intercept_correction(logits, residual.sum(axis=1)) if o.intercept else np.zeros(o.outputs)
+        if correction is not None:
+            _core.residuals(logits, o.labels, correction, residual, o.threads)
+        self.weights = o.features.transposed_product(residual, o.threads) / -o.penalty
+        self.exact = o.features.logits(self.weights, self.bias, o.threads)
+        loss = self._settle_bias(self.exact)
+        self.value = loss + 0.5 * o.penalty * float(np.sum(self.weights**2))
+        self.ascent.take(residual, o.threads)
+        self.passes += 3
+        if correction is None:
+            return Gap(self.value, float("inf"))
+        gap = loss - float(np.sum(residual * self.exact)) - self._entropy(residual)
+        return Gap(self.value, max(gap, 0.0))
+
+    def _settle_bias(self, logits: Array) -> float:
+        """The bias by two of Newton's steps, as long as they lower the loss, which is returned; logits move along."""
+        o = self.objective
+        loss, _, _ = o.along(logits, np.zeros_like(logits), 0.0)
+        for _ in range(2 if o.intercept else 0):
+            _core.residuals(logits, o.labels, None, away := np.empty_like(logits), o.threads)
+            step = o.intercept_correction(logits, away.sum(axis=1))
+            if step is None:
+                break
+            lower, _, _ = o.along(logits, np.broadcast_to(step[:, np.newaxis], logits.shape).copy(), -1.0)
+            if not lower < loss:
+                break
+            loss = lower
+            logits -= step[:, np.newaxis]
+            self.bias -= step
+        return float(loss)
+
+    def _distributions(self, residual: Array) -> Array:
+        """a of the rows with weight, (outputs, rows)."""
+        o = self.objective
+        a = residual if o.weights is None else residual / np.where(o.weights > 0, o.weights, 1.0)
+        if o.outputs == 1:
+            return np.asarray(a + (o.codes == 1))
+        a = a.copy()
+        a[o.codes, np.arange(len(o.codes))] += 1.0
+        return np.asarray(a)
+
+    def _logits_of_rows(self) -> Array:
+        """Logits whose probabilities are the distributions."""
+        a = np.maximum(self._distributions(self._residual()), 1e-300)
+        return np.asarray(np.log(a) if len(a) > 1 else np.log(a) - np.log(np.maximum(1.0 - a, 1e-300)))
+
+    def _entropy(self, residual: Array) -> float:
+        """sum_i s_i H(a_i)"""
+        o, a = self.objective, self._distributions(residual)
+        if o.outputs == 1:
+            a = np.stack([a[0], 1.0 - a[0]])
+        logs = np.log(np.where(a > 0, a, 1.0))
+        each = -np.einsum("ki,ki->i", np.maximum(a, 0.0), logs)
+        return float(np.sum(each if o.weights is None else each * o.weights))
+
+    def point(self) -> Array:
+        if self.rest is not None:
+            return self.rest.point()
+        o = self.objective
+        weights = self.weights
+        if weights is None:
+            weights = o.features.transposed_product(self._residual(), o.threads) / -o.penalty
+        return np.vstack([weights, self.bias])
+
+    def resume(self) -> Start:
+        if self.rest is not None:
+            return self.rest.resume()
+        return RowPoint(self._residual() / -self.objective.penalty, self.bias.copy(), self.objective.penalty)
