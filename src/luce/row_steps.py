@@ -15,6 +15,9 @@ from luce.objective import Gap, Objective
 from luce.steps import Quadratic, RowPoint, Start, dot, line_search
 
 
+MOST_BIAS_STEPS = 6
+
+
 class RowSteps:
     """Steps of limited-memory BFGS for a wide sparse matrix, on weights W = X'A: a number for each row and class.
 
@@ -244,10 +247,10 @@ class DualSteps:
         return Gap(self.value, max(gap, 0.0))
 
     def _settle_bias(self, logits: Array) -> float:
-        """The bias by two of Newton's steps, as long as they lower the loss, which is returned; logits move along."""
+        """The bias by steps of Newton's, as long as they lower the loss, which is returned; logits move along."""
         o = self.objective
         loss, _, _ = o.along(logits, np.zeros_like(logits), 0.0)
-        for _ in range(2 if o.intercept else 0):
+        for _ in range(MOST_BIAS_STEPS if o.intercept else 0):
             _core.residuals(logits, o.labels, None, away := np.empty_like(logits), o.threads)
             step = o.intercept_correction(logits, away.sum(axis=1))
             if step is None:
