@@ -33,7 +33,8 @@ std::uint64_t mixed(std::uint64_t x) {
     return x ^ (x >> 31);
 }
 
-double kl_part(double a, double p) { return a > 0.0 ? a * std::log(a / p) : 0.0; }
+// Its part of KL(a || p), with p - a beside: what rounding has left of sum a - sum p then does not count.
+double kl_part(double a, double p) { return (a > 0.0 ? a * std::log(a / p) : 0.0) + (p - a); }
 
 }  // namespace
 
@@ -211,7 +212,7 @@ void DualAscent::row(Index i, double* bias, double pull) {
             rise += x / (1.0 + x);
         }
         const double off = q * mass - total;
-        if (std::fabs(off) <= 1e-4 * q * mass) break;
+        if (std::fabs(off) <= 1e-5 * q * mass) break;
         shift += std::clamp(off / rise, -20.0, 20.0);
     }
     const double scale = mass / total;
