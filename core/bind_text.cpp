@@ -25,6 +25,7 @@ namespace {
 
 template <class T>
 using In = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Table = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 template <class T>
 using Out = nb::ndarray<T, nb::numpy, nb::ndim<1>>;
 
@@ -78,6 +79,18 @@ auto count_grams(const nb::object& texts, const Recipe& recipe, int threads) {
     return std::pair(array_of(std::move(found.starts)), array_of(std::move(found.packed)));
 }
 
+auto text_keys(const nb::object& texts, int threads) {
+    const nb::tuple kept = held(texts);
+    if (!kept.is_valid()) throw nb::python_error();
+    const luce::Texts views = views_of(kept);
+    std::vector<std::uint64_t> found;
+    {
+        nb::gil_scoped_release release;
+        found = luce::text_keys(views, threads);
+    }
+    return array_of(std::move(found));
+}
+
 auto frequent_buckets(In<std::uint32_t> packed, int least, Index most, int threads) {
     require(least >= 1 && most >= 0, "a text or more");
     std::vector<std::uint32_t> found;
@@ -115,20 +128,39 @@ auto known_grams(const luce::Vocabulary& vocabulary, In<std::int64_t> starts, In
                       array_of(std::move(found.counts)));
 }
 
-auto weigh(In<std::int64_t> starts, In<std::int32_t> places, In<std::uint8_t> counts, In<float> scale, bool counted,
-           bool unit, int threads) {
+void check_places(const In<std::int32_t>& places, Index columns) {
+    for (std::size_t e = 0; e < places.shape(0); ++e)
+        require(places.data()[e] >= 0 && places.data()[e] < columns, "a place is out of range");
+}
+
+void information(In<std::int64_t> starts, In<std::int32_t> places, In<std::int32_t> codes, int classes,
+                 In<std::int32_t> fold, int folds, Table out, int threads) {
+    check_starts(starts, places.shape(0));
+    const Index columns = static_cast<Index>(out.shape(1));
+    check_places(places, columns);
+    const std::size_t texts = starts.shape(0) - 1;
+    require(codes.shape(0) == texts && fold.shape(0) == texts, "a class and a fold for each text");
+    require(classes >= 2 && folds >= 1 && out.shape(0) == static_cast<std::size_t>(folds) + 1, "a row for each fold");
+    for (std::size_t i = 0; i < texts; ++i)
+        require(codes.data()[i] >= 0 && codes.data()[i] < classes && fold.data()[i] >= 0 && fold.data()[i] < folds,
+                "a class or a fold is out of range");
+    nb::gil_scoped_release release;
+    luce::information(starts.data(), places.data(), static_cast<Index>(texts), codes.data(), classes, fold.data(),
+                      folds, columns, out.data(), threads);
+}
+
+auto weigh(In<std::int64_t> starts, In<std::int32_t> places, In<std::uint8_t> counts, In<float> scale, int threads) {
     check_starts(starts, places.shape(0));
     require(counts.shape(0) == places.shape(0), "places and counts differ in length");
-    for (std::size_t e = 0; e < places.shape(0); ++e)
-        require(places.data()[e] >= 0 && static_cast<std::size_t>(places.data()[e]) < scale.shape(0),
-                "a place is out of range");
-    std::vector<float> values(places.shape(0));
+    check_places(places, static_cast<Index>(scale.shape(0)));
+    luce::Weighed found;
     {
         nb::gil_scoped_release release;
-        luce::weigh(starts.data(), places.data(), counts.data(), static_cast<Index>(starts.shape(0)) - 1, scale.data(),
-                    counted, unit, values.data(), threads);
+        found = luce::weigh(starts.data(), places.data(), counts.data(), static_cast<Index>(starts.shape(0)) - 1,
+                            scale.data(), threads);
     }
-    return array_of(std::move(values));
+    return std::tuple(array_of(std::move(found.starts)), array_of(std::move(found.places)),
+                      array_of(std::move(found.values)));
 }
 
 auto occurrences(const nb::str& text, const Recipe& recipe) {
@@ -168,9 +200,12 @@ void bind_text(nb::module_& m) {
         .def("known", &known_grams, "starts"_a.noconvert(), "packed"_a.noconvert(), "threads"_a);
     m.attr("BUCKETS") = luce::BUCKETS;
     m.def("count_grams", &count_grams, "texts"_a, "recipe"_a, "threads"_a);
+    m.def("text_keys", &text_keys, "texts"_a, "threads"_a);
     m.def("frequent_buckets", &frequent_buckets, "packed"_a.noconvert(), "least"_a, "most"_a, "threads"_a);
+    m.def("information", &information, "starts"_a.noconvert(), "places"_a.noconvert(), "codes"_a.noconvert(),
+          "classes"_a, "fold"_a.noconvert(), "folds"_a, "out"_a.noconvert(), "threads"_a);
     m.def("weigh", &weigh, "starts"_a.noconvert(), "places"_a.noconvert(), "counts"_a.noconvert(),
-          "scale"_a.noconvert(), "counted"_a, "unit"_a, "threads"_a);
+          "scale"_a.noconvert(), "threads"_a);
     m.def("occurrences", &occurrences, "text"_a, "recipe"_a);
     m.def("normalised", &normalised, "text"_a);
 }

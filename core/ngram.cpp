@@ -253,6 +253,24 @@ Grams count_grams(const Texts& texts, const Recipe& recipe, int threads) {
     return out;
 }
 
+std::vector<std::uint64_t> text_keys(const Texts& texts, int threads) {
+    const Index n = static_cast<Index>(texts.size());
+    std::vector<std::uint64_t> out(texts.size());
+    parallel_for((n + BLOCK - 1) / BLOCK, threads, [&](Index block) {
+        static thread_local Desk desk;
+        for (Index i = block * BLOCK; i < std::min(n, (block + 1) * BLOCK); ++i) {
+            unicode::normalise(texts[static_cast<std::size_t>(i)], false, desk.scratch, desk.text);
+            std::uint64_t hash = CHARACTERS;
+            for (const std::uint32_t code : desk.text.codes) {
+                hash = fed(hash, code);
+                hash ^= hash >> 32;
+            }
+            out[static_cast<std::size_t>(i)] = hash * LAST;
+        }
+    });
+    return out;
+}
+
 std::vector<Occurrence> occurrences(std::string_view text, const Recipe& recipe) {
     Desk desk;
     lay_out(text, true, desk);
@@ -349,23 +367,108 @@ Known known_grams(const std::int64_t* starts, const std::uint32_t* packed, Index
     return out;
 }
 
-void weigh(const std::int64_t* starts, const std::int32_t* places, const std::uint8_t* counts, Index texts,
-           const float* scale, bool counted, bool unit, float* values, int threads) {
-    float of_count[MOST_COUNT + 1];
-    for (std::uint32_t c = 0; c <= MOST_COUNT; ++c)
-        of_count[c] = counted && c > 0 ? static_cast<float>(1.0 + std::log(static_cast<double>(c))) : 1.0f;
-    parallel_for((texts + BLOCK - 1) / BLOCK, threads, [&](Index block) {
-        for (Index i = block * BLOCK; i < std::min(texts, (block + 1) * BLOCK); ++i) {
-            double squares = 0.0;
-            for (std::int64_t e = starts[i]; e < starts[i + 1]; ++e) {
-                values[e] = of_count[counts[e]] * scale[places[e]];
-                squares += static_cast<double>(values[e]) * static_cast<double>(values[e]);
+void information(const std::int64_t* starts, const std::int32_t* places, Index texts, const std::int32_t* codes,
+                 int classes, const std::int32_t* fold, int folds, Index columns, float* out, int threads) {
+    const Index stored = starts[texts];
+    std::vector<Index> next(static_cast<std::size_t>(columns) + 1);
+    for (Index e = 0; e < stored; ++e) ++next[static_cast<std::size_t>(places[e]) + 1];
+    for (Index j = 0; j < columns; ++j) next[static_cast<std::size_t>(j) + 1] += next[static_cast<std::size_t>(j)];
+    const std::vector<Index> begin = next;
+    std::vector<std::int32_t> members(static_cast<std::size_t>(stored));  // fold * classes + class, column by column
+    for (Index i = 0; i < texts; ++i)
+        for (Index e = starts[i]; e < starts[i + 1]; ++e)
+            members[static_cast<std::size_t>(next[static_cast<std::size_t>(places[e])]++)] =
+                fold[i] * classes + codes[i];
+    const std::size_t width = static_cast<std::size_t>(folds) * static_cast<std::size_t>(classes);
+    std::vector<double> rows(width), shares(static_cast<std::size_t>(folds + 1) * static_cast<std::size_t>(classes));
+    for (Index i = 0; i < texts; ++i) rows[static_cast<std::size_t>(fold[i] * classes + codes[i])] += 1.0;
+    for (int f = 0; f <= folds; ++f) {
+        double all = 0.0;
+        double* own = &shares[static_cast<std::size_t>(f * classes)];
+        for (int g = 0; g < folds; ++g)
+            for (int k = 0; k < classes && g != f; ++k) own[k] += rows[static_cast<std::size_t>(g * classes + k)];
+        for (int k = 0; k < classes; ++k) all += own[k];
+        for (int k = 0; k < classes; ++k) own[k] /= std::max(all, 1.0);
+    }
+    constexpr Index COLUMNS = 4096;
+    parallel_for((columns + COLUMNS - 1) / COLUMNS, threads, [&](Index block) {
+        std::vector<std::int32_t> count(width);
+        std::vector<std::int32_t> classes_met;
+        for (Index j = block * COLUMNS; j < std::min(columns, (block + 1) * COLUMNS); ++j) {
+            const Index first = begin[static_cast<std::size_t>(j)], end = begin[static_cast<std::size_t>(j) + 1];
+            for (Index e = first; e < end; ++e) ++count[static_cast<std::size_t>(members[static_cast<std::size_t>(e)])];
+            classes_met.clear();
+            for (Index e = first; e < end; ++e) {
+                const std::int32_t k = members[static_cast<std::size_t>(e)] % classes;
+                if (static_cast<int>(classes_met.size()) == classes) break;
+                if (std::find(classes_met.begin(), classes_met.end(), k) == classes_met.end()) classes_met.push_back(k);
             }
-            if (!unit || squares == 0.0) continue;
-            const float by = static_cast<float>(1.0 / std::sqrt(squares));
-            for (std::int64_t e = starts[i]; e < starts[i + 1]; ++e) values[e] *= by;
+            for (int f = 0; f <= folds; ++f) {
+                const double* share = &shares[static_cast<std::size_t>(f * classes)];
+                double total = 0.0, sum = 0.0, rest = 1.0;
+                const auto of_class = [&](std::int32_t k) {
+                    std::int32_t c = 0;
+                    for (int g = 0; g < folds; ++g)
+                        if (g != f) c += count[static_cast<std::size_t>(g * classes + k)];
+                    return static_cast<double>(c);
+                };
+                for (const std::int32_t k : classes_met) total += of_class(k);
+                for (const std::int32_t k : classes_met) {
+                    const double q = share[k], c = of_class(k);
+                    if (c == 0.0 || q == 0.0) continue;
+                    const double p = (c + q) / (total + 1.0);
+                    sum += p * std::log(p / q);
+                    rest -= q;
+                }
+                sum -= std::max(rest, 0.0) / (total + 1.0) * std::log1p(total);
+                out[f * columns + j] = static_cast<float>(std::sqrt(std::max(sum, 0.0)));
+            }
+            for (Index e = first; e < end; ++e)
+                count[static_cast<std::size_t>(members[static_cast<std::size_t>(e)])] = 0;
         }
     });
+}
+
+Weighed weigh(const std::int64_t* starts, const std::int32_t* places, const std::uint8_t* counts, Index texts,
+              const float* scale, int threads) {
+    float of_count[MOST_COUNT + 1];
+    for (std::uint32_t c = 0; c <= MOST_COUNT; ++c)
+        of_count[c] = static_cast<float>(1.0 + std::log(std::max(static_cast<double>(c), 1.0)));
+    Weighed out;
+    out.starts.assign(static_cast<std::size_t>(texts) + 1, 0);
+    const Index blocks = (texts + BLOCK - 1) / BLOCK;
+    const auto each = [&](Index block, const auto& body) {
+        for (Index i = block * BLOCK; i < std::min(texts, (block + 1) * BLOCK); ++i) body(i);
+    };
+    parallel_for(blocks, threads, [&](Index block) {
+        each(block, [&](Index i) {
+            std::int64_t kept = 0;
+            for (std::int64_t e = starts[i]; e < starts[i + 1]; ++e) kept += scale[places[e]] > 0.0f;
+            out.starts[static_cast<std::size_t>(i) + 1] = kept;
+        });
+    });
+    for (Index i = 0; i < texts; ++i)
+        out.starts[static_cast<std::size_t>(i) + 1] += out.starts[static_cast<std::size_t>(i)];
+    out.places.resize(static_cast<std::size_t>(out.starts[static_cast<std::size_t>(texts)]));
+    out.values.resize(out.places.size());
+    parallel_for(blocks, threads, [&](Index block) {
+        each(block, [&](Index i) {
+            const std::size_t first = static_cast<std::size_t>(out.starts[static_cast<std::size_t>(i)]);
+            std::size_t at = first;
+            double squares = 0.0;
+            for (std::int64_t e = starts[i]; e < starts[i + 1]; ++e) {
+                const float size = scale[places[e]];
+                if (!(size > 0.0f)) continue;
+                const float value = of_count[counts[e]] * size;
+                squares += static_cast<double>(value) * static_cast<double>(value);
+                out.places[at] = places[e];
+                out.values[at++] = value;
+            }
+            const float by = static_cast<float>(1.0 / std::sqrt(std::max(squares, 1e-300)));
+            for (std::size_t e = first; e < at; ++e) out.values[e] *= by;
+        });
+    });
+    return out;
 }
 
 }  // namespace luce

@@ -32,6 +32,9 @@ struct Grams {
 
 Grams count_grams(const Texts& texts, const Recipe& recipe, int threads);
 
+// A number for each text that is the same for texts that are alike once normalised.
+std::vector<std::uint64_t> text_keys(const Texts& texts, int threads);
+
 // One occurrence of an n-gram in a text: its bucket and the bytes [begin, end) that it was made from.
 struct Occurrence {
     std::uint32_t bucket, begin, end;
@@ -80,8 +83,23 @@ struct Known {
 Known known_grams(const std::int64_t* starts, const std::uint32_t* packed, Index texts, const Vocabulary& vocabulary,
                   int threads);
 
-// values (starts[texts]): (1 + ln count, or 1) * scale[place], and if wanted each text divided by its Euclidean length.
-void weigh(const std::int64_t* starts, const std::int32_t* places, const std::uint8_t* counts, Index texts,
-           const float* scale, bool counted, bool unit, float* values, int threads);
+// What each n-gram tells of the class of a text, as the square root of the information that one more text would be
+// given on top of the shares q of the classes: of c texts with it, c_k of class k,
+//
+//   sqrt(sum_k p_k ln(p_k / q_k)),   p_k = (c_k + q_k) / (c + 1)
+//
+// out (folds + 1) x columns: without the texts of each fold, and last of all texts. fold: of each text, from 0 on.
+void information(const std::int64_t* starts, const std::int32_t* places, Index texts, const std::int32_t* codes,
+                 int classes, const std::int32_t* fold, int folds, Index columns, float* out, int threads);
+
+// Sparse rows of (1 + ln count) * scale[place], each divided by its Euclidean length; n-grams of scale 0 are left out.
+struct Weighed {
+    std::vector<std::int64_t> starts;
+    std::vector<std::int32_t> places;
+    std::vector<float> values;
+};
+
+Weighed weigh(const std::int64_t* starts, const std::int32_t* places, const std::uint8_t* counts, Index texts,
+              const float* scale, int threads);
 
 }  // namespace luce

@@ -18,7 +18,7 @@ LINE = [
     "_core", "errors", "atomic_file", "container", "arrays", "functional", "features", "splits", "intervals",
     "scored", "metrics", "objective", "metric", "steps", "row_steps", "solver", "path", "inputs", "calibration",
     "conformal", "decision", "inference", "linear", "audit", "text_source", "delimited", "json_lines", "columnar",
-    "reader", "cells", "table", "labels", "grouping", "curves", "encoder", "interactions", "choice", "fitted",
+    "reader", "cells", "table", "labels", "grouping", "curves", "text", "encoder", "interactions", "choice", "wording", "fitted",
     "effects", "explain", "counterfactual", "model_file", "report", "classifier", "suspects", "alone", "twins",
     "hints", "findings", "doctor", "facts", "markup", "phrases", "words", "svg", "sections", "portrait", "page",
     "__init__", "terminal", "cli", "__main__",

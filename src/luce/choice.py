@@ -34,6 +34,7 @@ from luce.splits import holdout, row_keys, strata_of_groups
 from luce.steps import Start
 
 EFFECTS = ("linear", "curves", "pairs")
+KNOWN = (*EFFECTS, "texts")
 PAIRS = 25  # at most
 SAMPLE = 10_000  # rows: on so many it is settled which columns bend and act together
 MOST_RESIDUALS = 400_000  # that are looked at for pairs: rows x classes
@@ -106,7 +107,7 @@ def choose_effects(
     """
     if effects not in ("auto", *EFFECTS):
         raise InputError(f"effects is {effects!r}: give one of auto, {', '.join(EFFECTS)}")
-    features = encoder.transform(parsed)
+    features = encoder.transform(parsed, threads)
     strata, keys = (None, features.hashes(0, threads)) if groups is None else strata_of_groups(codes, groups, 0)
     problem = Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
     if l2 is None:
@@ -124,8 +125,8 @@ def choose_effects(
             folds = _features_by_fold(best, cells, named, len(wider.pairs)) if name == "pairs" else None
             found = _bent(wider, replace(part, features=wider.transform(cells)), l2, best.l2, folds)
             if found is not None:
-                tried.append(_compared(name, found, best))
-                if effects != "auto" or _better(tried[-1]):
+                tried.append(compared(name, found, best))
+                if effects != "auto" or is_better(tried[-1]):
                     best = found
         if name == effects:
             break
@@ -226,7 +227,7 @@ def _nothing_left(first: Choice, effects: str) -> bool:
     return effects == "auto" and _mean(first) < max(NO_LOSS, 1.0 / len(first.problem.codes))
 
 
-def _compared(name: str, wider: Choice, best: Choice) -> Tried:
+def compared(name: str, wider: Choice, best: Choice) -> Tried:
     gain = best.losses - wider.losses
     has = np.isfinite(gain)
     assert best.problem.keys is not None
@@ -236,5 +237,5 @@ def _compared(name: str, wider: Choice, best: Choice) -> Tried:
     return Tried(name, wider.problem.features.columns, _mean(wider), float(gain[has].mean()), error)
 
 
-def _better(tried: Tried) -> bool:
+def is_better(tried: Tried) -> bool:
     return tried.gain > max(CLEAR * tried.error, LITTLE * tried.log_loss)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce.calibration import Calibration, choose, no_calibration
-from luce.choice import choose_effects
+from luce.choice import Choice, choose_effects
 from luce.conformal import Conformal, with_means
 from luce.counterfactual import Counterfactual, counterfactual
 from luce.decision import best_of, costs_for_recall, costs_of, estimated_shares, shares_of, shifts
@@ -33,9 +33,13 @@ from luce.report import Report, evaluate
 from luce.solver import Progress
 from luce.splits import Split
 from luce.table import Schema, Table, infer_schema, parse
+from luce.wording import choose_texts
 
 if TYPE_CHECKING:
     import polars as pl
+
+TOLERANCE = 1e-6  # how near a fit comes, relative
+TEXT_TOLERANCE = 1e-4  # the same where n-grams are weighed
 
 
 class Classifier:
@@ -133,7 +137,7 @@ class Classifier:
         that does not fit its column.
         """
         fitted = self.fitted
-        return self._probabilities(fitted.features(Table.of(data)))
+        return self._probabilities(fitted.features(Table.of(data), available_threads(self.threads)))
 
     def predict(self, data: object, *, abstain: float | None = None) -> NDArray[Any]:
         """The most probable class of each row, (n,), or where mistakes have costs the one of least expected cost.
@@ -432,13 +436,12 @@ def _fit(
     encoder = Encoder.fit(schema, parsed)
     codes = target.codes.astype(np.int32)
     counts = np.bincount(codes, minlength=len(target.classes))
-    choice = choose_effects(
-        encoder, parsed, codes, len(target.classes), effects=model.effects, l2=l2, threads=threads, groups=groups
-    )
+    choice = _chosen(encoder, parsed, schema, codes, len(target.classes), model, groups)
     encoder, problem = choice.encoder, choice.problem
     fit = fit_linear(
-        problem.features, codes, problem.classes, choice.l2, threads=threads, start=choice.start, progress=progress
-    )
+        problem.features, codes, problem.classes, choice.l2, tol=TEXT_TOLERANCE if encoder.texts else TOLERANCE,
+        threads=threads, start=choice.start, progress=progress,
+    )  # fmt: skip
     if fit.certificate.stopped == "interrupted":
         raise KeyboardInterrupt  # the earlier fit, and the file, stay as they are
     warn_of(fit, l2, list(target.classes))
@@ -466,10 +469,32 @@ def _fit(
             costs = costs_for_recall(model.recall, p, truth, target.classes)
     elif model.recall is not None:
         raise InputError("recall needs rows held out of each class: give costs instead, or more rows")
-    parts = (schema, encoder, coef, point[-1].copy(), problem.features.means(), None, calibration, conformal, costs)
+    means = problem.features.means()
+    means[encoder.width - sum(len(t.buckets) for t in encoder.texts) :] = 0.0  # a text is set against an empty one
+    parts = (schema, encoder, coef, point[-1].copy(), means, None, calibration, conformal, costs)
     fitted = Fitted(*parts, tuple(target.classes), name, facts)
     spread = spread_of(encoder, problem.features, centred_weights(fitted)[0])
     return replace(fitted, spread=spread), held_out
+
+
+def _chosen(
+    encoder: Encoder, parsed: Mapping[str, Any], schema: Schema, codes: NDArray[np.int32], classes: int,
+    model: Classifier, groups: NDArray[np.int64] | None,
+) -> Choice:  # fmt: skip
+    """How the columns enter, and whether and how the texts do."""
+    l2, threads = model.l2, available_threads(model.threads)
+    texts = [column.name for column in schema.columns if column.kind == "text"]
+    plain = None
+    if not texts or encoder.width:
+        plain = choose_effects(
+            encoder, parsed, codes, classes, effects=model.effects, l2=l2, threads=threads, groups=groups
+        )
+    if not texts:
+        assert plain is not None
+        return plain
+    if l2 is None:
+        l2 = 1.0 / len(codes)
+    return choose_texts(encoder, parsed, texts, codes, classes, plain=plain, l2=l2, threads=threads, groups=groups)
 
 
 def _on_held_out(path: Path | None, codes: NDArray[np.int32], problem: Problem) -> tuple[Calibration, HeldOut | None]:

@@ -25,9 +25,8 @@ def spread_of(encoder: Encoder, features: Features, weights: Array) -> Array:
     are more), of what it adds. (outputs, columns), in the order of `encoder.sources`."""
     rows = np.unique(np.linspace(0, features.rows - 1, ROWS).astype(np.int64))
     part = features.take(rows)
-    place = {column: i for i, column in enumerate(encoder.sources)}
-    owner = np.array([place[column] for column in encoder.columns], dtype=np.int64)
-    out = np.zeros((len(weights), len(place)))
+    owner = encoder.owner
+    out = np.zeros((len(weights), len(encoder.sources)))
     both: dict[int, NDArray[Any]] = {}  # numbers of few values have a dense and sparse columns
     p = part.dense_columns
     if part.dense is not None:
@@ -75,8 +74,8 @@ def known_spread(fitted: Fitted) -> Array:
     """`spread_of` the fit; for a model whose file does not tell, by the weights alone."""
     if fitted.spread is not None:
         return fitted.spread
-    coef, owner = centred_weights(fitted)[0], np.array(fitted.encoder.columns)
-    squares = [np.sum(coef[:, owner == name] ** 2, axis=1) for name in fitted.encoder.sources]
+    coef, owner = centred_weights(fitted)[0], fitted.encoder.owner
+    squares = [np.sum(coef[:, owner == i] ** 2, axis=1) for i in range(len(fitted.encoder.sources))]
     return np.asarray(np.sqrt(np.stack(squares, axis=1)))
 
 
@@ -111,6 +110,8 @@ def _shape(fitted: Fitted, name: str, kind: str) -> dict[str, Any]:
     basis = next((b for b in fitted.encoder.bases if b.name == name), None)
     if kind == "category":
         return _levels(fitted, name)
+    if kind == "text":
+        return {}
     if not isinstance(basis, NumberBasis):
         return {}  # dates, and models whose files have no bases
     if kind == "boolean" or len(basis.knots) == 2:

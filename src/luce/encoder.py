@@ -4,12 +4,13 @@ A number becomes z = (x - mean) / scale, outliers compressed by a logarithm, and
 0/1 column "is missing" (z is then 0). A number with few different values also gets a column for each value.
 A category becomes one column a level, one for all rare and unseen levels together, and one for missing cells.
 A date becomes the standardised year and time of day, and the month and the weekday as categories.
+A text becomes its n-grams (text.py); then all columns are stored sparse, if few of the others are numbers.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -18,10 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from luce import _core
 from luce.curves import FUNCTIONS, IN_A_PAIR, Basis, LevelBasis, NumberBasis, counts_of, curve_sizes, pair_sizes
 from luce.errors import ModelFileError
 from luce.features import Array, Features
 from luce.table import Schema
+from luce.text import RECIPES, SparseRows, TextPlan
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,6 +37,7 @@ LINEAR_TO = 1.5  # standard deviations; farther out a number counts by its logar
 LEAST_COUNT = 2  # a level seen less often is rare: it shares the column of unseen levels
 FEW_VALUES = 12  # a number with at most so many different values is also encoded value by value
 VALUE_SIZE = 0.5  # what stands in such a column instead of 1: the penalty holds it back more than the number itself
+MOST_BESIDE = 64  # numbers beside a text are stored sparse, as its n-grams are, if they are at most so many
 MOST_LEVELS = 4_000  # of the more frequent levels at most so many have a column of their own
 
 
@@ -186,7 +190,7 @@ class Encoder:
     """The fitted plan; `Encoder.fit(schema, parsed)`, then `transform(parsed)` for any rows of the same schema.
 
     bases: the functions of every column that has some; curves: the numbers whose functions are features; pairs: the
-    columns whose products are.
+    columns whose products are. texts: the n-grams of text columns, which are settled by labels (wording.py).
     """
 
     numbers: tuple[NumberPlan, ...]
@@ -196,6 +200,7 @@ class Encoder:
     bases: tuple[Basis, ...] = ()
     curves: tuple[str, ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
+    texts: tuple[TextPlan, ...] = ()
 
     @staticmethod
     def fit(schema: Schema, parsed: Mapping[str, Any]) -> Encoder:
@@ -229,6 +234,7 @@ class Encoder:
             tuple(b for b in self.bases if b.name in concerned),
             tuple(name for name in self.curves if name == column),
             pairs,
+            tuple(t for t in self.texts if t.name == column),
         )
 
     @property
@@ -239,28 +245,40 @@ class Encoder:
         dense += [f"{TIMES.join(pair)}: {k + 1}" for pair in self.pairs for k in range(self._width(pair))]
         values = [name for v in self.values for name in v.names]
         dates = [name for d in self.dates for name in d.names]
-        return dense + values + dates + [name for c in self.categories for name in c.names]
+        known = dense + values + dates + [name for c in self.categories for name in c.names]
+        return known + [f"{t.name}: n-gram {bucket}" for t in self.texts for bucket in t.buckets.tolist()]
 
     @property
     def width(self) -> int:
         """How many features there are."""
-        return len(self.columns)
+        return sum(count for _, count in self._parts())
 
     @cached_property
     def sources(self) -> list[str]:
         """Each column, and each pair, that features come from, once."""
-        return list(dict.fromkeys(self.columns))
+        return list(dict.fromkeys(column for column, count in self._parts() if count))
+
+    @cached_property
+    def owner(self) -> NDArray[np.int64]:
+        """The place in `sources` of what each feature comes from."""
+        place = {column: i for i, column in enumerate(self.sources)}
+        parts = [(place[column], count) for column, count in self._parts() if count]
+        return np.repeat([i for i, _ in parts], [count for _, count in parts]).astype(np.int64)
 
     @property
     def columns(self) -> list[str]:
         """The column of the table, or the pair "a × b", that each column of the features comes from, in order."""
-        parts = [(p.name, p.names) for p in self.numbers]
-        parts += [(d.name, p.names) for d in self.dates for p in (d.year, d.time)]
-        parts += [(name, [""] * self._basis(name).count) for name in self.curves]
-        parts += [(TIMES.join(pair), [""] * self._width(pair)) for pair in self.pairs]
-        parts += [(v.name, v.names) for v in self.values] + [(d.name, d.names) for d in self.dates]
-        parts += [(c.name, c.names) for c in self.categories]
-        return [column for column, names in parts for _ in names]
+        return [column for column, count in self._parts() for _ in range(count)]
+
+    def _parts(self) -> list[tuple[str, int]]:
+        """In the order of the features: what they come from, and how many there are."""
+        parts = [(p.name, len(p.names)) for p in self.numbers]
+        parts += [(d.name, len(p.names)) for d in self.dates for p in (d.year, d.time)]
+        parts += [(name, self._basis(name).count) for name in self.curves]
+        parts += [(TIMES.join(pair), self._width(pair)) for pair in self.pairs]
+        parts += [(v.name, len(v.names)) for v in self.values] + [(d.name, len(d.names)) for d in self.dates]
+        parts += [(c.name, len(c.names)) for c in self.categories]
+        return parts + [(t.name, len(t.buckets)) for t in self.texts]
 
     @cached_property
     def _by_name(self) -> dict[str, Basis]:
@@ -276,10 +294,16 @@ class Encoder:
     def _dense_plans(self) -> list[NumberPlan]:
         return [*self.numbers, *(p for d in self.dates for p in (d.year, d.time))]
 
-    def transform(self, parsed: Mapping[str, Any]) -> Features:
-        """Features of the rows: dense float32, one stored 1 a category (two a date) in the sparse part."""
+    def transform(
+        self, parsed: Mapping[str, Any], threads: int = 1, texts: Sequence[SparseRows] | None = None
+    ) -> Features:
+        """Features of the rows: dense float32, one stored 1 a category (two a date) in the sparse part. texts: the
+        n-grams of the text columns, if they are known already."""
         rows = len(next(iter(parsed.values()))) if parsed else 0
-        return self._assemble(rows, self._dense(rows, parsed), self._codes(parsed))
+        if texts is None:
+            texts = [t.rows(parsed[t.name].to_list(), threads) for t in self.texts]
+        found = self._assemble(rows, self._dense(rows, parsed), self._codes(parsed))
+        return beside(found, texts) if texts else found
 
     def _dense(self, rows: int, parsed: Mapping[str, Any]) -> NDArray[np.float32]:
         values = [(p, parsed[p.name]) for p in self.numbers]
@@ -348,6 +372,7 @@ class Encoder:
         return Features(rows, dense=have, starts=starts, indices=indices, values=values, sparse_columns=offset)
 
     def to_json(self) -> dict[str, Any]:
+        """All but the arrays, which `arrays` has."""
         facts: dict[str, Any] = {
             "numbers": [p.to_json() for p in self.numbers],
             "values": [[v.name, list(v.values)] for v in self.values],
@@ -357,10 +382,19 @@ class Encoder:
         if self.bases:
             facts["bases"] = [b.to_json() for b in self.bases]
             facts |= {"curves": list(self.curves), "pairs": [list(pair) for pair in self.pairs]}
+        if self.texts:
+            facts["texts"] = [[t.name, t.recipe.name] for t in self.texts]
         return facts
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The n-grams of the texts and their scales, by name."""
+        out: dict[str, NDArray[Any]] = {}
+        for i, t in enumerate(self.texts):
+            out |= {f"text{i}_buckets": t.buckets.astype(np.int32), f"text{i}_scale": t.scale}
+        return out
+
     @staticmethod
-    def from_json(facts: Mapping[str, Any], schema: Schema) -> Encoder:
+    def from_json(facts: Mapping[str, Any], schema: Schema, arrays: Mapping[str, NDArray[Any]]) -> Encoder:
         """The plan that `to_json` wrote; raises ModelFileError if a part is wrong or does not belong to the schema."""
         encoder = Encoder(
             tuple(_number(*entry) for entry in facts["numbers"]),
@@ -370,6 +404,7 @@ class Encoder:
             tuple(_basis_of(*entry) for entry in facts.get("bases", [])),
             tuple(map(_text, facts.get("curves", []))),
             tuple((_text(a), _text(b)) for a, b in facts.get("pairs", [])),
+            tuple(_text_plan(i, arrays, *entry) for i, entry in enumerate(facts.get("texts", []))),
         )
         kind = {c.name: c.kind for c in schema.columns}
         numbers = [n for n in kind if kind[n] in ("number", "boolean")]
@@ -378,6 +413,7 @@ class Encoder:
             [p.name for p in encoder.numbers] == numbers
             and [d.name for d in encoder.dates] == [n for n in kind if kind[n] == "date"]
             and [c.name for c in encoder.categories] == [n for n in kind if kind[n] == "category"]
+            and [t.name for t in encoder.texts] == [n for n in kind if kind[n] == "text"][: len(encoder.texts)]
             and few == [n for n in numbers if n in few]
             and all(v.values for v in encoder.values)
             and _bases_fit(encoder, kind)
@@ -391,6 +427,45 @@ def _number(name: Any, mean: Any, scale: Any, missing: Any) -> NumberPlan:
     if not isinstance(missing, bool) or (scale is not None and not _finite(scale) > 0):
         raise ModelFileError("the scale of a number is broken")
     return NumberPlan(_text(name), _finite(mean), np.inf if scale is None else float(scale), missing)
+
+
+def _text_plan(i: int, arrays: Mapping[str, NDArray[Any]], name: Any, recipe: Any) -> TextPlan:
+    buckets, scale = arrays[f"text{i}_buckets"], arrays[f"text{i}_scale"]
+    sound = buckets.dtype == np.int32 and scale.dtype == np.float32 and buckets.shape == scale.shape == (len(scale),)
+    if not sound or (buckets < 0).any() or (buckets >= _core.BUCKETS).any() or len(np.unique(buckets)) < len(buckets) or not (scale > 0).all():
+        raise ModelFileError("the n-grams of a text are broken")
+    if not np.isfinite(scale).all():
+        raise ModelFileError("the scale of an n-gram is not finite")
+    return TextPlan(_text(name), RECIPES[recipe], buckets.astype(np.uint32), scale)
+
+
+def beside(features: Features, texts: Sequence[SparseRows]) -> Features:
+    """Features with the n-grams of texts behind them; few dense columns become sparse ones."""
+    rows, p = features.rows, features.dense_columns
+    parts: list[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], int]] = []
+    dense = features.dense
+    if dense is not None and p <= MOST_BESIDE:
+        each = np.tile(np.arange(p, dtype=np.int32), rows)
+        parts.append((np.arange(rows + 1, dtype=np.int64) * p, each, np.ascontiguousarray(dense).reshape(-1), p))
+        dense = None
+    if features.indices is not None and features.starts is not None:
+        ones = np.ones(len(features.indices), dtype=np.float32)
+        values = ones if features.values is None else features.values.astype(np.float32)
+        parts.append((features.starts, features.indices, values, features.sparse_columns))
+    parts += [(t.starts, t.indices, t.values, t.columns) for t in texts]
+    if len(parts) == 1:
+        starts, indices, values, columns = parts[0]
+        return Features(rows, dense, starts, indices, values, columns)
+    starts = np.sum([part[0] for part in parts], axis=0)
+    indices, values = np.empty(starts[-1], dtype=np.int32), np.empty(starts[-1], dtype=np.float32)
+    at, offset = starts[:-1].copy(), 0
+    for own, places, numbers, columns in parts:
+        stored = np.diff(own)
+        where = np.repeat(at - own[:-1], stored) + np.arange(own[-1])
+        indices[where], values[where] = places + np.int32(offset), numbers
+        at += stored
+        offset += columns
+    return Features(rows, dense, starts, indices, values, offset)
 
 
 def _basis(name: str, kind: str, parsed: Mapping[str, Any]) -> Basis | None:

@@ -66,9 +66,8 @@ def explain(
     else:
         weights, bias = coef[answer] - coef[other], intercept[answer] - intercept[other]
     parts = weights * (dense_row(features) - fitted.means)
-    amounts: dict[str, float] = {}
-    for column, part in zip(fitted.encoder.columns, parts.tolist(), strict=True):
-        amounts[column] = amounts.get(column, 0.0) + part
+    sums = np.bincount(fitted.encoder.owner, weights=parts, minlength=len(fitted.encoder.sources)).tolist()
+    amounts = dict(zip(fitted.encoder.sources, sums, strict=True))
     base = float(np.sum(weights * fitted.means) + bias)
     cells = table.frame.row(0, named=True)
     cells |= {TIMES.join(pair): TIMES.join(_told(cells[name]) for name in pair) for pair in fitted.encoder.pairs}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -252,7 +253,8 @@ def _schema(fitted: Fitted) -> dict[str, Any]:
 def _missing_shares(fitted: Fitted) -> dict[str, float]:
     """The share of training rows whose cell was missing, by column: the means of the features that say so."""
     encoder = fitted.encoder
-    pairs = zip(encoder.columns, encoder.names, fitted.means.tolist(), strict=True)
+    tables = replace(encoder, texts=())
+    pairs = zip(tables.columns, tables.names, fitted.means.tolist(), strict=False)  # n-grams come last
     return {column: mean for column, name, mean in pairs if name == f"{column} is missing"}
 
 
@@ -261,7 +263,7 @@ def _training(fitted: Fitted) -> dict[str, Any]:
     return {
         "label": fitted.label,
         "rows": fitted.facts["rows"],
-        "features": len(fitted.encoder.names),
+        "features": fitted.encoder.width,
         "class_count": len(counts),
         "classes": [
             {"class": label, "rows": n, "share": share, "few": n < FEW_ROWS}

@@ -44,8 +44,8 @@ class Fitted:
         """The cells of rows that fit the schema; a column named as the label may be there and is not read."""
         return parse(table, self.schema, ignore={self.label} if self.label else set())
 
-    def features(self, table: Table) -> Features:
-        return self.encoder.transform(self.parsed(table))
+    def features(self, table: Table, threads: int = 1) -> Features:
+        return self.encoder.transform(self.parsed(table), threads)
 
     def calibrated_weights(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Weights (outputs, features) and intercepts (outputs,) whose logits are the calibrated ones."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from luce import calibration
-from luce.choice import EFFECTS
+from luce.choice import KNOWN
 from luce.conformal import arrays_of, from_arrays
 from luce.container import read_container, write_container
 from luce.encoder import Encoder
@@ -43,7 +43,7 @@ def save_fitted(fitted: Fitted, path: str | os.PathLike[str]) -> None:
     }
     if fitted.calibration.rows:
         facts["calibration"] = calibration.to_json(fitted.calibration)
-    arrays: dict[str, Any] = {"coef": fitted.coef, "intercept": fitted.intercept}
+    arrays: dict[str, Any] = {"coef": fitted.coef, "intercept": fitted.intercept} | fitted.encoder.arrays()
     if fitted.means.any():
         arrays["means"] = fitted.means
     if fitted.spread is not None:
@@ -74,11 +74,11 @@ def _fitted(arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Fitted:
         raise ModelFileError(f"it holds a {facts['kind']!r}, which this version of luce does not know")
     classes = _classes(facts["classes"])
     schema = Schema.from_json(facts["schema"])
-    encoder = Encoder.from_json(facts["encoder"], schema)
+    encoder = Encoder.from_json(facts["encoder"], schema, arrays)
     coef, intercept = arrays["coef"], arrays["intercept"]
     outputs = 1 if len(classes) == 2 else len(classes)
-    if coef.dtype != np.float64 or coef.shape != (outputs, len(encoder.names)):
-        needed = f"float64 ({outputs}, {len(encoder.names)})"
+    if coef.dtype != np.float64 or coef.shape != (outputs, encoder.width):
+        needed = f"float64 ({outputs}, {encoder.width})"
         raise ModelFileError(f"its weights are {coef.dtype} {coef.shape}, its schema needs {needed}")
     if intercept.dtype != np.float64 or intercept.shape != (outputs,):
         raise ModelFileError(f"its intercepts have shape {intercept.shape}, its classes need ({outputs},)")
@@ -94,8 +94,8 @@ def _fitted(arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Fitted:
         size = len(classes)
         if costs.dtype != np.float64 or costs.shape != (size, size) or not (costs >= 0).all():
             raise ModelFileError("its costs do not belong to its classes")
-    means = arrays.get("means", np.zeros(len(encoder.names)))
-    if means.dtype != np.float64 or means.shape != (len(encoder.names),):
+    means = arrays.get("means", np.zeros(encoder.width))
+    if means.dtype != np.float64 or means.shape != (encoder.width,):
         raise ModelFileError("its means do not belong to its columns")
     spread = arrays.get("spread")
     if spread is not None and (spread.dtype != np.float64 or spread.shape != (outputs, len(encoder.sources))):
@@ -120,7 +120,7 @@ def _training(facts: Any, classes: tuple[Label, ...]) -> dict[str, Any]:
             raise ModelFileError("its shares do not belong to its classes")
     for tried in facts.get("effects", []):
         numbers += [tried[name] for name in ("features", "log_loss", "gain", "error")]
-        if len(tried) != 5 or tried["effects"] not in EFFECTS:
+        if len(tried) != 5 or tried["effects"] not in KNOWN:
             raise ModelFileError("its effects are broken")
     texts = [facts["certificate"], *facts["notes"]] + [held_out[name] for name in ("by", "column") if name in held_out]
     if not all(_is_number(n) for n in numbers) or not all(isinstance(t, str) and t.isprintable() for t in texts):

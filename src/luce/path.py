@@ -21,7 +21,7 @@ from luce.features import Array, Features
 from luce.objective import Objective
 from luce.solver import Ended, Method, Solution, approach, ended, minimise
 from luce.splits import kfold_of_groups
-from luce.steps import Start
+from luce.steps import RowPoint, Start
 
 FOLDS = 5
 FOLD_SHARE = 5e-4  # how near the fits in the folds come (see approach): far below the noise of a held-out loss
@@ -178,10 +178,11 @@ class Race:
     limit: int  # how many folds are scored
 
     def __init__(
-        self, problem: Problem, seed: int, time_limit: float | None = None, features_without: FeaturesOf | None = None
-    ) -> None:
+        self, problem: Problem, seed: int, time_limit: float | None = None, features_without: FeaturesOf | None = None,
+        first: float | None = None,
+    ) -> None:  # fmt: skip
         self.problem = p = problem
-        self.first = _scale(problem)
+        self.first = _scale(problem) if first is None else first
         self.end = None if time_limit is None else time.monotonic() + time_limit
         self.weights = np.ones(p.features.rows) if p.weights is None else p.weights
         keys = p.features.hashes(seed, p.threads) if p.keys is None else p.keys
@@ -213,7 +214,11 @@ class Race:
         return self.first * STEP**-place
 
     def start(self) -> Start | None:
-        """Where a fit of all rows may start: the last one to rows of all classes."""
+        """Where a fit of all rows may start: the last one to rows of all classes; of fits that are told by rows, what
+        they say of the rows that they have seen."""
+        known = [fold for fold in self.folds if fold.last is not None and len(fold.left) == self.problem.classes]
+        if self.problem.features.tells_by_rows and len(known) > 1:
+            return _of_all_rows(known)
         if not self.alike:
             return None
         whole = (fold.last for fold in self.folds if len(fold.left) == self.problem.classes)
@@ -222,14 +227,37 @@ class Race:
     def score(self, place: int) -> bool:
         """One fold more. False if time ran out, or the penalty is so weak that the fit finds no end."""
         p, f = self.problem, self.done.get(place, 0)
-        fold, rows = self.folds[f], self.folds[f].rows
-        if place not in self.losses:
-            self.losses[place] = np.full(p.features.rows, np.nan)
-            self.logits[place] = np.zeros((p.features.rows, p.outputs))
+        fold = self.folds[f]
+        self._open(place)
         share = FOLD_SHARE * min(1.0, p.features.stored * p.outputs / MUCH_WORK)
         method, stopped = self._fit(fold.rest, place, share, fold.last or self._common(f, place))
-        if stopped:
+        return not stopped and self._enter(place, f, method)
+
+    def score_together(self, place: int) -> bool:
+        """The folds that are still open, one for each thread at a time; for fits of one thread."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        p, begun = self.problem, self.done.get(place, 0)
+        self._open(place)
+
+        def fit(fold: Fold) -> tuple[Method, str]:
+            return self._fit(replace(fold.rest, threads=1), place, FOLD_SHARE, fold.last)
+
+        with ThreadPoolExecutor(max(1, min(p.threads, self.limit - begun))) as pool:
+            found = list(pool.map(fit, self.folds[begun : self.limit]))
+        if any(stopped for _, stopped in found):
             return False
+        return all(self._enter(place, begun + i, method) for i, (method, _) in enumerate(found))
+
+    def _open(self, place: int) -> None:
+        if place not in self.losses:
+            p = self.problem
+            self.losses[place] = np.full(p.features.rows, np.nan)
+            self.logits[place] = np.zeros((p.features.rows, p.outputs))
+
+    def _enter(self, place: int, f: int, method: Method) -> bool:
+        """What a fit without a fold says of its rows."""
+        p, fold, rows = self.problem, self.folds[f], self.folds[f].rows
         fold.last = ended(method)
         z = with_absent(np.ascontiguousarray(method.logits[:, rows].T), p.classes, fold.left, ABSENT)
         self.logits[place][rows] = z
@@ -452,10 +480,48 @@ def race_from(
     return race
 
 
+def race_of_texts(problem: Problem, near: float, folds: int, features_without: FeaturesOf) -> Race | None:
+    """A race that begins at a strength and goes on to its neighbours as long as they do better, on so many folds, which
+    are fitted side by side. None if nothing can be held out."""
+    race = Race(problem, 0, features_without=features_without, first=near)
+    race.limit, race.best = min(folds, len(race.folds)), 0
+    if not race.folds or not race.score_together(0):
+        return None
+    for way in (1, -1):
+        place = way
+        while race.best == place - way and abs(place) < MOST_STRENGTHS and race.score_together(place):
+            found = race.difference(place)
+            if found.worse < 0:
+                race.best = place
+            race.logits = {race.best: race.logits[race.best]}
+            if found.level:
+                break
+            place += way
+        if race.best != 0:
+            break
+    return race
+
+
+def _of_all_rows(folds: list[Fold]) -> Start | None:
+    """Each row as the fits say that have seen it, in their mean."""
+    points = [(fold, fold.last.start) for fold in folds if fold.last is not None]
+    known = [(fold, point) for fold, point in points if isinstance(point, RowPoint)]
+    if len(known) < len(folds):
+        return None
+    a, count = np.zeros_like(known[0][1].a), np.zeros(known[0][1].a.shape[1])
+    for fold, point in known:
+        seen = np.ones(len(count))
+        seen[fold.rows] = 0.0
+        a += point.a * point.penalty * seen
+        count += seen
+    bias = np.mean([point.b for _, point in known], axis=0)
+    return RowPoint(a / np.maximum(count, 1.0), bias, 1.0)
+
+
 def finish(race: Race) -> tuple[Path, Start | None]:
     """The best of a race on all folds, and where a fit of all rows may start."""
     race.limit = len(race.folds)
-    race.score_all(race.best)
+    (race.score_together if race.problem.features.tells_by_rows else race.score_all)(race.best)
     return path_of(race, race.best), race.start()
 
 

@@ -14,7 +14,6 @@ from luce.metric import MEMORY
 from luce.objective import Gap, Objective
 from luce.steps import Quadratic, RowPoint, Start, dot, line_search
 
-
 MOST_BIAS_STEPS = 6
 
 

@@ -32,10 +32,12 @@ __all__ = [
     "parse",
 ]
 
-Kind = Literal["number", "boolean", "date", "category", "left out"]
-Asked = Literal["number", "boolean", "date", "category", "ignore"]
+Kind = Literal["number", "boolean", "date", "category", "text", "left out"]
+Asked = Literal["number", "boolean", "date", "category", "text", "ignore"]
 Parsed: TypeAlias = "NDArray[np.float64] | pl.Series"
 
+NAMES = "identifier: different texts"
+UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"  # two letters count as a word
 FEW_ROWS = 20
 """Below this many cells a column is too short to be called an identifier or free text."""
 
@@ -253,8 +255,9 @@ class Schema:
 def infer_schema(table: Table, kinds: Mapping[str, str] | None = None) -> Schema:
     """What each column is, by the rules of docs/tables.md; all cells are looked at.
 
-    `kinds` settles columns by name: "number", "boolean", "date", "category" or "ignore". Raises InputError for an
-    unknown name or kind, an infinite number, a column that is numbers but for a few cells, and types luce cannot read.
+    `kinds` settles columns by name: "number", "boolean", "date", "category", "text" or "ignore". Raises InputError for
+    an unknown name or kind, an infinite number, a column that is numbers but for a few cells, and types luce cannot
+    read.
     """
     if not table.names:
         raise InputError(f"{table.source} has no columns besides the label")
@@ -272,6 +275,8 @@ def infer_schema(table: Table, kinds: Mapping[str, str] | None = None) -> Schema
     for series, levels in zip(texts, cells.read_levels(texts), strict=True):
         table.levels[series.name] = (levels.raw, levels.clean)
         found[series.name] = _text_column(table, series, levels, asked.get(series.name), notes)
+    if not any(column.kind != "left out" for column in found.values()):
+        found |= {name: Column(name, "text") for name, column in found.items() if column.why.startswith(NAMES)}
     return Schema(tuple(found[name] for name in table.names), tuple(notes))
 
 
@@ -299,6 +304,8 @@ def _typed_column(table: Table, series: pl.Series, ask: Asked | None) -> Column 
         raise InputError(f"{table.source}: {what}; {remedy}")
     if family == "text" or (ask == "date" and family == "number"):
         return None
+    if ask == "text":
+        return Column(series.name, "text")
     if ask is not None and ask != "ignore":
         return Column(series.name, ask, date_format="typed" if ask == "date" else "")
     if series.null_count() == len(series):
@@ -351,7 +358,7 @@ def _number_why(values: NDArray[np.float64], rows: int, missing: int) -> str:
 def _text_column(table: Table, series: pl.Series, levels: Levels, ask: Asked | None, notes: list[str]) -> Column:
     present = levels.present
     comma = not levels.point.all_numbers(present) and levels.comma.all_numbers(present)
-    if ask in ("category", "boolean"):
+    if ask in ("category", "boolean", "text"):
         return Column(series.name, ask)
     if ask == "number":
         return Column(series.name, "number", decimal_comma=comma)
@@ -453,16 +460,22 @@ def _category(table: Table, series: pl.Series, levels: Levels, missing: int, not
     present = table.rows - missing
     different = levels.different
     if present >= FEW_ROWS and different > 0.3 * present:
-        words = levels.clean.str.count_matches(r"\S+").mean()
-        words = words if isinstance(words, float) else 0.0
+        words = _words(levels.clean)
         if words >= 8 or (words >= 4 and different > 0.9 * present):
-            return _left_out(series.name, f"free text: about {words:.0f} words a cell")
+            return Column(series.name, "text")
         if different > 0.9 * present:
-            return _left_out(series.name, f"identifier: {different:,} different values in {present:,} rows")
+            what = NAMES if levels.clean.str.contains(r"\p{L}{2}").mean() == 1 else "identifier: different values"
+            return _left_out(series.name, f"{what}, {different:,} in {present:,} rows")
     if different < levels.present.sum():
         merged = f"column {shown(series.name)}: levels that differ only in outer blanks or Unicode form"
         notes.append(f"{merged} are taken as one")
     return Column(series.name, "category")
+
+
+def _words(levels: pl.Series) -> float:
+    """How many words the levels have in the mean; texts without spaces have one for every two letters."""
+    words, letters = levels.str.count_matches(r"\S+").mean(), levels.str.count_matches(UNSPACED).mean()
+    return max(float(words or 0.0), float(letters or 0.0) / 2)  # type: ignore[arg-type]  # of numbers
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -472,8 +485,8 @@ def _category(table: Table, series: pl.Series, levels: Levels, missing: int, not
 def parse(table: Table, schema: Schema, ignore: Collection[str] = ()) -> dict[str, Parsed]:
     """The cells of every column that the schema keeps, matched by name, in the schema's order.
 
-    A number or boolean is float64 with NaN for missing (at times a read-only view of the table), a category a String
-    series and a date a Datetime("us") series with null for missing. Columns in `ignore` may be there and are not
+    A number or boolean is float64 with NaN for missing (at times a read-only view of the table), a category or text a
+    String series and a date a Datetime("us") series with null for missing. Columns in `ignore` may be there and are not
     read. Raises InputError that lists missing and unknown columns, or names the first cell that does not fit.
     """
     _check_names(table, schema, {nfc(name) for name in ignore})
@@ -486,6 +499,8 @@ def parse(table: Table, schema: Schema, ignore: Collection[str] = ()) -> dict[st
         out[column.name] = series  # holds the place in the order; the texts are read together below
         if column.kind == "category" or (column.kind == "boolean" and cells.family(series.dtype) == "text"):
             texts[column.kind].append(_text_of(table, series))
+        elif column.kind == "text":
+            out[column.name] = _text_of(table, series)
         elif column.kind == "date":
             out[column.name] = _date_cells(table, series, column)
         else:

@@ -73,7 +73,7 @@ def effects_line(fitted: Fitted) -> str:
 
 def show_schema(schema: Schema, rows: int, data: str) -> None:
     say(f"{'standard input' if data == '-' else data}: {rows:,} rows")
-    titles = {"number": "numbers", "boolean": "yes/no", "date": "dates", "category": "categories"}
+    titles = {"number": "numbers", "boolean": "yes/no", "date": "dates", "category": "categories", "text": "texts"}
     for kind, title in titles.items():
         names = [c.name for c in schema.columns if c.kind == kind]
         if names:
@@ -182,7 +182,7 @@ def inspection_json(fitted: Fitted, strongest: dict[Any, list[tuple[str, float]]
         "schema": fitted.schema.to_json(),
         "training": dict(fitted.facts),
         "calibration": to_json(fitted.calibration),
-        "features": len(fitted.encoder.names),
+        "features": fitted.encoder.width,
         "strongest": [
             {"class": c, "columns": [{"column": n, "spread": w} for n, w in p]} for c, p in strongest.items()
         ],

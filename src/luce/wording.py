@@ -1,0 +1,141 @@
+"""Which n-grams of the text columns are features, settled by the log loss of rows held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luce import _core
+from luce.choice import SAMPLE, Choice, Tried, compared, is_better
+from luce.encoder import MOST_BESIDE, Encoder, beside
+from luce.features import Features
+from luce.path import FOLDS, Problem, folds_of, hold_out, path_of, race_of_texts
+from luce.splits import holdout, strata_of_groups
+from luce.text import Grams, Recipe, SparseRows, Texts, recipes_for
+
+NEAR = 1e-5  # where the strength is looked for
+MANY_ROWS = 20_000  # with more, SOME_FOLDS are held out
+SOME_FOLDS = 2
+
+
+@dataclass(frozen=True)
+class Worded:
+    """Rows with the n-grams of their texts: the columns that are no texts as features, the n-grams of each text column,
+    and their scales without each fold and by all rows."""
+
+    encoder: Encoder
+    plain: Features
+    grams: tuple[Grams, ...]
+    scales: tuple[NDArray[np.float32], ...]
+    fold: NDArray[np.int64]
+    threads: int
+
+    def rows(self, place: int) -> list[SparseRows]:
+        return [g.rows(s[place], self.threads) for g, s in zip(self.grams, self.scales, strict=True)]
+
+    def without(self, rows: NDArray[np.int64]) -> Features:
+        return beside(self.plain, self.rows(int(self.fold[rows[0]])))
+
+    def kept(self) -> tuple[Encoder, Features]:
+        """The encoder with the n-grams that have a scale by all rows, and its features."""
+        texts, parts = [], []
+        for g, s in zip(self.grams, self.scales, strict=True):
+            plan = g.plan(s[-1])
+            found = g.rows(s[-1], self.threads)
+            place = (np.cumsum(s[-1] > 0) - 1).astype(np.int32)
+            texts.append(plan)
+            parts.append(SparseRows(found.starts, place[found.indices], found.values, len(plan.buckets)))
+        return replace(self.encoder, texts=tuple(texts)), beside(self.plain, parts)
+
+
+def choose_texts(
+    encoder: Encoder, parsed: Mapping[str, Any], names: Sequence[str], codes: NDArray[np.int32], classes: int, *,
+    plain: Choice | None, l2: float | str | None, threads: int, groups: NDArray[np.int64] | None = None,
+) -> Choice:  # fmt: skip
+    """The n-grams of the text columns `names` beside the other columns, by the recipe of least log loss on rows held
+    out; on 10,000 rows where there are more, and the strength then on all.
+
+    plain: the choice without the texts, None where there is no other column; it stays if the texts do not lower the log
+    loss.
+    """
+    texts = {name: parsed[name].to_list() for name in names}
+    if plain is not None and plain.problem.features.dense_columns <= MOST_BESIDE:
+        encoder = plain.encoder
+    features = encoder.transform(parsed, threads, [])
+    keys = _keys(features, texts, threads)
+    strata = None
+    if groups is not None:
+        strata, keys = strata_of_groups(codes, groups, 0)
+    problem = Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
+    many = len(codes) > SAMPLE
+    rows = holdout(codes, SAMPLE / len(codes), 0)[1] if many else np.arange(len(codes))
+    strength = l2 if isinstance(l2, float | int) else NEAR
+    tried: list[tuple[Recipe, Choice]] = []
+    for recipe in recipes_for(next(iter(texts.values()))):
+        near = tried[-1][1].l2 if tried else float(strength)
+        found = _tried(encoder, _some(problem, rows, many), _taken(texts, rows, many), recipe, l2, near, few=True)
+        tried.append((recipe, found))
+    scored = [
+        (float(np.nanmean(found.losses)) if found.path is not None else np.inf, recipe) for recipe, found in tried
+    ]
+    recipe = min(scored, key=lambda pair: pair[0])[1]
+    best = next(found for other, found in tried if other is recipe)
+    if many:
+        near = best.l2 * (len(rows) / len(codes)) ** 0.5
+        best = _tried(encoder, problem, texts, recipe, l2, near, few=len(codes) > MANY_ROWS)
+    best = replace(best, race=None) if len(codes) > MANY_ROWS else best.finished()
+    if plain is None or plain.path is None or best.path is None:
+        loss = float(np.nanmean(best.losses)) if best.path is not None else np.nan
+        alone = (Tried("texts", best.encoder.width, loss, 0.0, 0.0),) if best.path is not None else ()
+        return replace(best, tried=alone)
+    told = compared("texts", best, plain)
+    return replace(best, tried=(*plain.tried, told)) if is_better(told) else plain
+
+
+def _keys(features: Features, texts: Mapping[str, Texts], threads: int) -> NDArray[np.uint64]:
+    """Equal for equal rows."""
+    keys = features.hashes(0, threads) if features.columns else np.zeros(features.rows, dtype=np.uint64)
+    for column in texts.values():
+        keys = keys * np.uint64(0x9E3779B97F4A7C15) ^ _core.text_keys(column, threads)
+    return keys
+
+
+def _some(problem: Problem, rows: NDArray[np.int64], many: bool) -> Problem:
+    if not many:
+        return problem
+    assert problem.keys is not None
+    present, codes = np.unique(problem.codes[rows], return_inverse=True)
+    strata = None if problem.strata is None else problem.strata[rows]
+    return replace(
+        problem, features=problem.features.take(rows), codes=codes.astype(np.int32), classes=len(present),
+        keys=problem.keys[rows], strata=strata,
+    )  # fmt: skip
+
+
+def _taken(texts: Mapping[str, Texts], rows: NDArray[np.int64], many: bool) -> Mapping[str, Texts]:
+    return {name: [column[i] for i in rows.tolist()] for name, column in texts.items()} if many else texts
+
+
+def _tried(
+    encoder: Encoder, problem: Problem, texts: Mapping[str, Texts], recipe: Recipe, l2: float | str | None, near: float,
+    few: bool,
+) -> Choice:  # fmt: skip
+    """One recipe, with the best strength near one, or the one that is wanted; few: on some folds."""
+    assert problem.keys is not None
+    threads, fold = problem.threads, folds_of(problem, problem.keys)
+    grams = tuple(Grams.of(name, column, recipe, threads) for name, column in texts.items())
+    scales = tuple(g.scales(problem.codes, problem.classes, fold.astype(np.int32), threads) for g in grams)
+    worded = Worded(encoder, problem.features, grams, scales, fold, threads)
+    wider, features = worded.kept()
+    whole = replace(problem, features=features)
+    if l2 is not None and not isinstance(l2, str):
+        return Choice(wider, whole, float(l2), hold_out(whole, float(l2), features_without=worded.without), None)
+    race = race_of_texts(whole, near, SOME_FOLDS if few else FOLDS, worded.without)
+    if race is None:
+        return Choice(wider, whole, near, None, None)
+    path = path_of(race, race.best)
+    return Choice(wider, whole, path.l2, path, race.start(), race=race)
