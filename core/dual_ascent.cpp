@@ -10,8 +10,9 @@ namespace luce {
 
 namespace {
 
-constexpr Index BLOCK = 512;        // rows that a thread takes at a time
-constexpr double SEEN = 1e-5;       // a class of less probability, before and after, is left as it is
+constexpr Index BLOCK = 512;  // rows that a thread takes at a time
+constexpr double SEEN =
+    0.05;  // of the mean divergence, shared out to the classes: less, before and after, is left as it is
 constexpr double UNCHANGED = 1e-6;  // a row whose distribution would change by less is left as it is
 constexpr int MOST_STEPS = 40;
 constexpr double PULL = 0.5;
@@ -106,6 +107,7 @@ DualAscent::Met DualAscent::epoch(double* bias, bool free) {
         for (const std::int32_t i : order_) all += static_cast<double>(of[i]);
         return all;
     };
+    seen_ = std::clamp(SEEN * sum(divergence_) / static_cast<double>(order_.size()) / outputs, 1e-10, 1e-4);
     std::vector<std::int32_t> restless;
     std::size_t visits = 0;
     for (int round = 0; round < MOST_ROUNDS && visits < order_.size() / 4; ++round) {
@@ -187,7 +189,7 @@ void DualAscent::row(Index i, double* bias, double pull) {
     for (int k = 0; k < outputs; ++k) {
         p_[k] /= sum;
         a_[k] = k == own ? 1.0 - static_cast<double>(left[k]) : -static_cast<double>(left[k]);
-        if (p_[k] > SEEN || a_[k] > SEEN) {
+        if (p_[k] > seen_ || a_[k] > seen_) {
             active_.push_back(k);
             mass += a_[k];
             divergence += kl_part(a_[k], p_[k]);

@@ -55,6 +55,7 @@ private:
     std::vector<float> left_;     // rows x width: y_i - a_i; of two classes that of the second
     std::vector<float> square_;   // |x_i|^2
     std::uint64_t epoch_ = 0;
+    double seen_ = 1e-4;  // a class of less probability, before and after, is left as it is
     std::vector<std::int32_t> order_;
     std::vector<float> z_, change_;
     std::vector<double> a_, p_, lifted_;

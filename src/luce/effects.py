@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,25 +28,31 @@ def spread_of(encoder: Encoder, features: Features, weights: Array) -> Array:
     owner = encoder.owner
     out = np.zeros((len(weights), len(encoder.sources)))
     both: dict[int, NDArray[Any]] = {}  # numbers of few values have a dense and sparse columns
+    texts = [encoder.sources.index(t.name) for t in encoder.texts if len(t.buckets)]
+    for i in texts:
+        own = np.where(owner == i, weights, 0.0)
+        both[i] = linear_logits(part, own, np.zeros(len(own)), 1)
     p = part.dense_columns
     if part.dense is not None:
         for i in np.unique(owner[:p]).tolist():
             own = np.flatnonzero(owner[:p] == i)
             both[i] = part.dense[:, own].astype(np.float64) @ weights[:, own].T
     if part.indices is not None and part.starts is not None:
-        _add_sparse(both, part, owner[p:], weights[:, p:])
+        _add_sparse(both, part, owner[p:], weights[:, p:], texts)
     for i, added in both.items():
         out[:, i] = added.std(axis=0)
     return out
 
 
-def _add_sparse(both: dict[int, NDArray[Any]], part: Features, owner: NDArray[np.int64], weights: Array) -> None:
+def _add_sparse(
+    both: dict[int, NDArray[Any]], part: Features, owner: NDArray[np.int64], weights: Array, done: Sequence[int]
+) -> None:
     """To what each column adds for every row, (rows, outputs) by column, what its sparse features do."""
     assert part.indices is not None and part.starts is not None
     row = np.repeat(np.arange(part.rows), np.diff(part.starts))
     values = np.ones(len(row)) if part.values is None else part.values.astype(np.float64)
     of = owner[part.indices]
-    for i in np.unique(of).tolist():
+    for i in sorted(set(np.unique(of).tolist()) - set(done)):
         mine = of == i
         added = weights[:, part.indices[mine]] * values[mine]
         sums = np.stack([np.bincount(row[mine], weights=line, minlength=part.rows) for line in added], axis=1)

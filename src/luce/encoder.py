@@ -432,7 +432,13 @@ def _number(name: Any, mean: Any, scale: Any, missing: Any) -> NumberPlan:
 def _text_plan(i: int, arrays: Mapping[str, NDArray[Any]], name: Any, recipe: Any) -> TextPlan:
     buckets, scale = arrays[f"text{i}_buckets"], arrays[f"text{i}_scale"]
     sound = buckets.dtype == np.int32 and scale.dtype == np.float32 and buckets.shape == scale.shape == (len(scale),)
-    if not sound or (buckets < 0).any() or (buckets >= _core.BUCKETS).any() or len(np.unique(buckets)) < len(buckets) or not (scale > 0).all():
+    if (
+        not sound
+        or (buckets < 0).any()
+        or (buckets >= _core.BUCKETS).any()
+        or len(np.unique(buckets)) < len(buckets)
+        or not (scale > 0).all()
+    ):
         raise ModelFileError("the n-grams of a text are broken")
     if not np.isfinite(scale).all():
         raise ModelFileError("the scale of an n-gram is not finite")

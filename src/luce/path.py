@@ -172,14 +172,15 @@ class Race:
     weak by factors of STEP.
 
     A strength is scored fold by fold, and no further once it is clear whether it is better than the best so far.
-    features_without: what the features are for a fold whose rows are these, where they too are chosen by labels.
+    features_without: what the features are for a fold whose rows are these, where they too are chosen by labels. first:
+    the strength at place 0. most: how many of the folds are there at all.
     """
 
     limit: int  # how many folds are scored
 
     def __init__(
         self, problem: Problem, seed: int, time_limit: float | None = None, features_without: FeaturesOf | None = None,
-        first: float | None = None,
+        first: float | None = None, most: int = FOLDS,
     ) -> None:  # fmt: skip
         self.problem = p = problem
         self.first = _scale(problem) if first is None else first
@@ -188,7 +189,7 @@ class Race:
         keys = p.features.hashes(seed, p.threads) if p.keys is None else p.keys
         fold_of_row = folds_of(p, keys)
         self.folds = []
-        for f in range(FOLDS):
+        for f in range(most):
             rows = np.flatnonzero(fold_of_row == f)
             own = p.features if features_without is None else features_without(rows)
             rest, left = replace(p, weights=self._without(rows), features=own).present()
@@ -480,10 +481,10 @@ def race_from(
     return race
 
 
-def race_of_texts(problem: Problem, near: float, folds: int, features_without: FeaturesOf) -> Race | None:
-    """A race that begins at a strength and goes on to its neighbours as long as they do better, on so many folds, which
-    are fitted side by side. None if nothing can be held out."""
-    race = Race(problem, 0, features_without=features_without, first=near)
+def race_of_texts(problem: Problem, near: float, folds: int, most: int, features_without: FeaturesOf) -> Race | None:
+    """A race that begins at a strength and goes on to its neighbours as long as they do better, on so many folds (of
+    `most` that there are), which are fitted side by side. None if nothing can be held out."""
+    race = Race(problem, 0, features_without=features_without, first=near, most=most)
     race.limit, race.best = min(folds, len(race.folds)), 0
     if not race.folds or not race.score_together(0):
         return None
@@ -491,7 +492,7 @@ def race_of_texts(problem: Problem, near: float, folds: int, features_without: F
         place = way
         while race.best == place - way and abs(place) < MOST_STRENGTHS and race.score_together(place):
             found = race.difference(place)
-            if found.worse < 0:
+            if found.worse < (-found.little if way > 0 else 0.0):  # weaker penalties take longer: it must pay
                 race.best = place
             race.logits = {race.best: race.logits[race.best]}
             if found.level:

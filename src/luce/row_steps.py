@@ -165,7 +165,8 @@ class DualSteps:
     sum_i s_i KL(a_i || p_i), once the intercepts' demand sum_i s_i (a_i - y_i) = 0 is met (see `prove`).
     """
 
-    PATIENCE = 4  # runs in which the gap must halve
+    PATIENCE = 6  # runs in which the gap must fall to SLOW of what it was
+    SLOW = 0.7
 
     def __init__(self, objective: Objective, start: Start | None) -> None:
         self.objective = o = objective
@@ -190,7 +191,7 @@ class DualSteps:
         self.passes += 1
         self.value = loss + 0.5 * o.penalty * self.ascent.square()
         self.rough.append(divergence)
-        slow = len(self.rough) > self.PATIENCE + 1 and divergence > 0.5 * self.rough[-1 - self.PATIENCE]
+        slow = len(self.rough) > self.PATIENCE + 1 and divergence > self.SLOW * self.rough[-1 - self.PATIENCE]
         if slow or not np.isfinite(self.value):
             self.rest = RowSteps(o, self.resume() if np.isfinite(self.value) else None)
         return True

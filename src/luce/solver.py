@@ -146,12 +146,13 @@ def minimise(
     began = time.monotonic()
     method, stopped = _begun(objective, None if start is None else Ended(start), time_limit)
     proven: Gap | None = None
+    below = np.inf  # a proof that failed is not tried again before the rough gap is half of what it was
 
     def near(rough: float) -> bool:
-        nonlocal proven
-        if not rough <= tolerance * method.value:
+        nonlocal proven, below
+        if not rough <= min(tolerance * method.value, below):
             return False
-        proven = method.prove()
+        proven, below = method.prove(), 0.5 * rough
         return proven.gap <= tolerance * proven.value
 
     if not stopped:

@@ -17,6 +17,7 @@ from luce.path import FOLDS, Problem, folds_of, hold_out, path_of, race_of_texts
 from luce.splits import holdout, strata_of_groups
 from luce.text import Grams, Recipe, SparseRows, Texts, recipes_for
 
+RICHER = 0.01  # of the log loss: by less, more n-grams are not worth their time
 NEAR = 1e-5  # where the strength is looked for
 MANY_ROWS = 20_000  # with more, SOME_FOLDS are held out
 SOME_FOLDS = 2
@@ -77,7 +78,15 @@ def choose_texts(
     tried: list[tuple[Recipe, Choice]] = []
     for recipe in recipes_for(next(iter(texts.values()))):
         near = tried[-1][1].l2 if tried else float(strength)
-        found = _tried(encoder, _some(problem, rows, many), _taken(texts, rows, many), recipe, l2, near, few=True)
+        found = _tried(
+            encoder,
+            _some(problem, rows, many),
+            _taken(texts, rows, many),
+            recipe,
+            l2,
+            near,
+            SOME_FOLDS if many else FOLDS,
+        )
         tried.append((recipe, found))
     scored = [
         (float(np.nanmean(found.losses)) if found.path is not None else np.inf, recipe) for recipe, found in tried
@@ -86,7 +95,7 @@ def choose_texts(
     best = next(found for other, found in tried if other is recipe)
     if many:
         near = best.l2 * (len(rows) / len(codes)) ** 0.5
-        best = _tried(encoder, problem, texts, recipe, l2, near, few=len(codes) > MANY_ROWS)
+        best = _tried(encoder, problem, texts, recipe, l2, near, SOME_FOLDS if len(codes) > MANY_ROWS else FOLDS)
     best = replace(best, race=None) if len(codes) > MANY_ROWS else best.finished()
     if plain is None or plain.path is None or best.path is None:
         loss = float(np.nanmean(best.losses)) if best.path is not None else np.nan
@@ -122,11 +131,11 @@ def _taken(texts: Mapping[str, Texts], rows: NDArray[np.int64], many: bool) -> M
 
 def _tried(
     encoder: Encoder, problem: Problem, texts: Mapping[str, Texts], recipe: Recipe, l2: float | str | None, near: float,
-    few: bool,
+    most: int,
 ) -> Choice:  # fmt: skip
-    """One recipe, with the best strength near one, or the one that is wanted; few: on some folds."""
+    """One recipe, with the best strength near one, or the one that is wanted; most: folds that may be held out."""
     assert problem.keys is not None
-    threads, fold = problem.threads, folds_of(problem, problem.keys)
+    threads, fold = problem.threads, np.minimum(folds_of(problem, problem.keys), most)
     grams = tuple(Grams.of(name, column, recipe, threads) for name, column in texts.items())
     scales = tuple(g.scales(problem.codes, problem.classes, fold.astype(np.int32), threads) for g in grams)
     worded = Worded(encoder, problem.features, grams, scales, fold, threads)
@@ -134,7 +143,7 @@ def _tried(
     whole = replace(problem, features=features)
     if l2 is not None and not isinstance(l2, str):
         return Choice(wider, whole, float(l2), hold_out(whole, float(l2), features_without=worded.without), None)
-    race = race_of_texts(whole, near, SOME_FOLDS if few else FOLDS, worded.without)
+    race = race_of_texts(whole, near, SOME_FOLDS, most, worded.without)
     if race is None:
         return Choice(wider, whole, near, None, None)
     path = path_of(race, race.best)

@@ -1,0 +1,355 @@
+"""Wide sparse fits, coordinate ascent on the dual (core/dual_ascent.h): the optimum of the dense rows, truly proven.
+
+The dense path takes other steps (quasi-Newton on the weights) and another proof. Fits are compared as claims.py says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import reference
+
+from luce.features import Features
+from luce.objective import Objective
+from luce.row_steps import DualSteps
+from luce.solver import Solution, minimise
+from luce.steps import RowPoint
+
+Array = np.ndarray
+
+ROUNDING = 1e-14
+"""Of a mean over rows of losses and entropies, whose logits and logarithms of up to 40 have 40 u = 4e-15 each."""
+
+TIGHT = 1e-11
+"""The tolerance of the dense fits: far below the gaps looked at."""
+
+every_k = pytest.mark.parametrize("classes", [2, 3, 7, 20])
+every_weight = pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+every_intercept = pytest.mark.parametrize("intercept", [True, False], ids=["intercept", "none"])
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows whose zeros are not stored; l2 as in the mean objective."""
+
+    x: Array
+    codes: Array
+    classes: int
+    l2: float = 1e-3
+    weights: Array | None = None
+    intercept: bool = True
+
+    @property
+    def weight(self) -> Array:
+        return np.ones(len(self.x)) if self.weights is None else self.weights
+
+    def objective(self, features: Features, threads: int = 1) -> Objective:
+        penalty = self.l2 * float(self.weight.sum())
+        return Objective(features, self.codes, self.classes, penalty, self.weights, threads, intercept=self.intercept)
+
+    def sparse(self, dtype: type | None = np.float64, threads: int = 1) -> Objective:
+        """values: none where each is 1."""
+        row, column = np.nonzero(self.x)
+        starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(self.x)))]).astype(np.int64)
+        values = None if dtype is None else self.x[row, column].astype(dtype)
+        features = Features(len(self.x), None, starts, column.astype(np.int32), values, self.x.shape[1])
+        assert features.tells_by_rows
+        return self.objective(features, threads)
+
+    def best(self) -> Solution:
+        used = np.flatnonzero(self.x.any(axis=0))  # the weights of the other columns are 0
+        used = np.arange(1) if len(used) == 0 else used
+        found = minimise(self.objective(Features(len(self.x), dense=np.ascontiguousarray(self.x[:, used]))), TIGHT)
+        point = np.zeros((self.x.shape[1] + 1, found.point.shape[1]))
+        point[np.append(used, -1)] = found.point
+        found.point = point
+        return found
+
+    def value(self, point: Array) -> float:
+        """The mean objective, by NumPy."""
+        weight = self.weight
+        penalty = self.l2 * float(weight.sum())
+        return reference.objective(self.x, self.codes, penalty, weight, point) / float(weight.sum())
+
+    def distance(self, one: Array, other: Array) -> float:
+        """The mean Bhattacharyya distance of the predictions of two points."""
+        p, q = (reference.probabilities(self.x, point) for point in (one, other))
+        return float(self.weight @ -np.log(np.sqrt(p * q).sum(axis=1)) / self.weight.sum())
+
+
+def drawn(classes: int, weighted: bool = False, rows: int = 80, columns: int = 150, **how: object) -> Problem:
+    """A tenth of the numbers is not 0; every class has a row; with weights from 0 to 2, every seventh 0."""
+    rng = np.random.default_rng(classes + rows)
+    x = np.where(rng.random((rows, columns)) < 0.1, rng.normal(size=(rows, columns)), 0.0)
+    codes = np.append(np.arange(classes), rng.integers(0, classes, rows - classes)).astype(np.int32)
+    x[:, 0] = np.where(rng.random(rows) < 0.7, codes / classes, 0.0)
+    weights = np.where(np.arange(rows) % 7 == 3, 0.0, rng.uniform(0, 2, rows)) if weighted else None
+    return Problem(x, codes, classes, weights=weights, **how)  # type: ignore[arg-type]
+
+
+def same_optimum(problem: Problem, found: Solution, best: Solution | None = None) -> None:
+    """The value told is that of the weights, and the other's lies within the gap; so do predictions and weights."""
+    best = problem.best() if best is None else best
+    assert found.certificate.converged
+    truly_proven(problem, found, best)
+
+
+def truly_proven(problem: Problem, found: Solution, best: Solution) -> None:
+    """The same for a fit that may have ended before its tolerance."""
+    one, other = found.certificate, best.certificate
+    assert other.converged
+    assert abs(problem.value(found.point) - one.objective) <= ROUNDING * (1 + one.objective)
+    rounding = ROUNDING * (1 + other.objective)
+    assert -other.gap - rounding <= one.objective - other.objective <= one.gap + rounding
+    assert problem.distance(found.point, best.point) <= (one.gap + other.gap) / 2 + rounding
+    apart = float(np.linalg.norm(found.point[:-1] - best.point[:-1]))
+    assert apart <= one.distance + other.distance + np.sqrt(2 * rounding / problem.l2)
+    if not problem.intercept:
+        assert not found.point[-1].any()
+
+
+# --- the same optimum ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("l2", [1e-7, 1e-5, 1e-3, 0.1, 10.0])
+@every_intercept
+@every_weight
+@every_k
+def test_the_optimum_is_that_of_the_dense_rows(classes: int, weighted: bool, intercept: bool, l2: float) -> None:
+    problem = drawn(classes, weighted, l2=l2, intercept=intercept)
+    best = problem.best()
+    for tolerance in (1e-3, 1e-6, 1e-8):
+        found = minimise(problem.sparse(), tolerance)
+        assert found.certificate.relative_gap <= tolerance
+        same_optimum(problem, found, best)
+
+
+@pytest.mark.parametrize("l2", [1e-9, 1e-7])
+@every_weight
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_next_to_no_penalty_the_optimum_is_that_of_newton(classes: int, weighted: bool, l2: float) -> None:
+    problem = drawn(classes, weighted, rows=30, columns=35, l2=l2)
+    penalty = l2 * float(problem.weight.sum())
+    best = problem.value(reference.optimum(problem.x, problem.codes, classes, penalty, problem.weight))
+    for tolerance in (1e-3, 1e-6):
+        found = minimise(problem.sparse(), tolerance)
+        one = found.certificate
+        assert one.converged
+        assert abs(problem.value(found.point) - one.objective) <= ROUNDING
+        assert -ROUNDING <= one.objective - best <= one.gap + ROUNDING
+
+
+@pytest.mark.parametrize(("l2", "slow"), [(0.1, False), (1e-9, True)])
+def test_where_the_ascent_is_slow_other_steps_go_on(l2: float, slow: bool) -> None:
+    """So both kinds are at work in the test above."""
+    steps = DualSteps(drawn(7, l2=l2, intercept=False).sparse(), None)
+    while steps.rest is None and steps.rough_gap() > 1e-9 * steps.value:
+        assert steps.advance()
+    assert (steps.rest is not None) == slow
+
+
+@every_weight
+@every_k
+def test_more_than_4096_columns_and_still_more_rows(classes: int, weighted: bool) -> None:
+    problem = drawn(classes, weighted, rows=4300, columns=20)
+    wide = np.zeros((4300, 4200))
+    wide[:, 17::210] = problem.x
+    problem = replace(problem, x=wide)
+    same_optimum(problem, minimise(problem.sparse()))
+
+
+@every_intercept
+@every_k
+def test_values_of_either_width_or_none_have_one_optimum(classes: int, intercept: bool) -> None:
+    """Ones are the same bits however they are stored; other numbers of float64 are not rounded in the proof."""
+    problem = drawn(classes, True, intercept=intercept)
+    ones = replace(problem, x=(problem.x != 0).astype(np.float64))
+    found = [minimise(ones.sparse(dtype)) for dtype in (None, np.float32, np.float64)]
+    assert len({solution.point.tobytes() for solution in found}) == 1
+    same_optimum(ones, found[0])
+    rounded = replace(problem, x=problem.x.astype(np.float32).astype(np.float64))
+    best = rounded.best()
+    for dtype in (np.float32, np.float64):
+        same_optimum(rounded, minimise(rounded.sparse(dtype), 1e-8), best)
+
+
+@every_k
+def test_a_row_of_weight_0_counts_for_nothing_and_one_of_weight_3_for_three(classes: int) -> None:
+    problem = drawn(classes)
+    times = np.resize([1, 0, 3], 80)
+    times[:classes] = 1
+    weighted = replace(problem, weights=times.astype(np.float64))
+    repeated = replace(problem, x=np.repeat(problem.x, times, axis=0), codes=np.repeat(problem.codes, times))
+    same_optimum(weighted, minimise(weighted.sparse()), repeated.best())
+
+
+@pytest.mark.parametrize("start_l2", [1e-9, 1e-4, 1e-2, 10.0])
+@every_intercept
+@every_k
+def test_a_start_at_the_optimum_of_another_strength_has_the_same_optimum(
+    classes: int, intercept: bool, start_l2: float
+) -> None:
+    problem = drawn(classes, True, intercept=intercept)
+    start = minimise(replace(problem, l2=start_l2).sparse()).resume
+    assert isinstance(start, RowPoint)
+    before = start.a.tobytes(), start.b.tobytes()
+    same_optimum(problem, minimise(problem.sparse(), start=start))
+    assert before == (start.a.tobytes(), start.b.tobytes())
+
+
+def test_a_start_at_its_own_optimum_is_nearly_there() -> None:
+    objective = drawn(7, True).sparse()
+    cold = minimise(objective)
+    warm = minimise(objective, start=cold.resume)
+    assert warm.certificate.passes < cold.certificate.passes / 2
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+@pytest.mark.parametrize("l2", [1e-3, 1e-8])
+@pytest.mark.parametrize("classes", [2, 7])
+def test_any_number_of_threads_has_the_same_bits(classes: int, l2: float, threads: int) -> None:
+    """On a matrix large enough that the core starts threads."""
+    rng = np.random.default_rng(0)
+    rows, stored = 3000, 12
+    indices = np.sort(rng.integers(0, 20_000, (rows, stored)), axis=1).astype(np.int32).ravel()
+    values = rng.normal(size=rows * stored)
+    features = Features(rows, None, np.arange(0, rows * stored + 1, stored), indices, values, 20_000)
+    problem = Problem(np.empty((rows, 0)), rng.integers(0, classes, rows).astype(np.int32), classes, l2)
+    one, other = (minimise(problem.objective(features, n), 1e-4) for n in (1, threads))
+    assert one.point.tobytes() == other.point.tobytes()
+    assert one.logits.tobytes() == other.logits.tobytes()
+    assert (one.certificate.objective, one.certificate.gap) == (other.certificate.objective, other.certificate.gap)
+    assert one.certificate.passes == other.certificate.passes
+
+
+# --- the proof -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("l2", [1e-6, 1e-3, 0.1, 10.0])
+@every_intercept
+@every_weight
+@every_k
+def test_what_is_proven_on_the_way_holds(classes: int, weighted: bool, intercept: bool, l2: float) -> None:
+    """After every run over the rows, and before the first: the value is that of the weights, the best lies within the
+    gap; and the ascent goes on from what a proof leaves."""
+    problem = drawn(classes, weighted, l2=l2, intercept=intercept)
+    best = problem.best()
+    total = float(problem.weight.sum())
+    steps = DualSteps(problem.sparse(), None)
+    proven, gaps = 0, []
+    for _ in range(25):
+        gap = steps.prove()
+        value = gap.value / total
+        assert abs(problem.value(steps.point()) - value) <= ROUNDING * (1 + value)
+        assert value - gap.gap / total <= best.certificate.objective + ROUNDING * (1 + value)
+        gaps.append(gap.gap / total)
+        proven += bool(np.isfinite(gap.gap))
+        if not steps.advance():
+            break
+    assert proven >= 5
+    assert min(gaps) <= 0.01 * gaps[0]
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_the_gap_covers_what_is_left_with_50_digits(classes: int) -> None:
+    """Of sums of 30 rows; 50 u for what the gap itself is rounded by."""
+    problem = drawn(classes, True, rows=30, columns=35, l2=0.01)
+    penalty = problem.l2 * float(problem.weight.sum())
+    plain = problem.x, problem.codes, penalty, problem.weight
+    least = reference.exact_objective(*plain, reference.optimum(problem.x, problem.codes, classes, *plain[2:]))
+    steps = DualSteps(problem.sparse(), None)
+    seen = []
+    for _ in range(40):
+        gap = steps.prove().gap
+        left = float(reference.exact_objective(*plain, steps.point()) - least)
+        assert left <= gap + 50 * 2.0**-52
+        seen.append((left, gap))
+        steps.advance()
+    assert min(gap for _, gap in seen) < 1e-5
+    assert sum(gap < 20 * left for left, gap in seen) >= 5, "the gap is far from what is left"
+
+
+@every_k
+def test_a_matrix_that_lost_an_entry_is_found_out(classes: int) -> None:
+    """A hand-made fault: one number of hundreds is missing in the fit."""
+    problem = drawn(classes, l2=1e-4)
+    lost = problem.x.copy()
+    lost[np.unravel_index(np.abs(lost).argmax(), lost.shape)] = 0.0
+    with pytest.raises(AssertionError):
+        same_optimum(problem, minimise(replace(problem, x=lost).sparse()))
+
+
+# --- odd problems --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("near", [0.0, 1e-6, 1e-2])
+@pytest.mark.parametrize("l2", [1e-6, 1e-4, 1e-2])
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_near_duplicates_of_other_classes(classes: int, l2: float, near: float) -> None:
+    problem = drawn(classes, rows=40)
+    twin = problem.x * (1 + near * np.random.default_rng(5).normal(size=problem.x.shape))
+    codes = np.append(problem.codes, (problem.codes + 1) % classes).astype(np.int32)
+    problem = replace(problem, x=np.vstack([problem.x, twin]), codes=codes, l2=l2)
+    found, best = minimise(problem.sparse()), problem.best()
+    truly_proven(problem, found, best)
+    assert found.certificate.converged or l2 == 1e-6
+
+
+@pytest.mark.parametrize("l2", [1e-9, 1e-3, 10.0])
+@pytest.mark.parametrize(("classes", "intercept"), [(2, True), (2, False), (3, False)])
+def test_two_rows(intercept: bool, classes: int, l2: float) -> None:
+    x = np.array([[1.0, 0.0, 2.0], [0.0, -3.0, 1.0]])
+    problem = Problem(x, np.array([0, classes - 1], np.int32), classes, l2, intercept=intercept)
+    same_optimum(problem, minimise(problem.sparse()))
+
+
+@every_intercept
+@every_k
+def test_a_class_of_one_row(classes: int, intercept: bool) -> None:
+    """Of 80, and that one without a number; and a class whose one row has no weight, if others are left."""
+    problem = drawn(classes, intercept=intercept)
+    codes = np.append(0, np.resize(np.arange(1, classes), 79)).astype(np.int32)
+    for empty in (False, True):
+        x = problem.x.copy()
+        x[0] *= not empty
+        rare = replace(problem, x=x, codes=codes)
+        same_optimum(rare, minimise(rare.sparse()))
+
+
+@every_intercept
+@every_k
+def test_rows_without_an_entry_have_what_the_intercepts_say(classes: int, intercept: bool) -> None:
+    problem = drawn(classes, True, intercept=intercept)
+    problem.x[::3] = 0.0
+    found = minimise(problem.sparse())
+    same_optimum(problem, found)
+    assert np.abs(found.logits[:, ::3] - found.point[-1][:, np.newaxis]).max() <= 1e-15 * (
+        1 + np.abs(found.point[-1]).max()
+    )
+    problem.x[:] = 0.0
+    found = minimise(problem.sparse())
+    same_optimum(problem, found)
+    assert not found.point[:-1].any()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-5, 0.1, 10.0, 1e5, 1e15, 1e30])
+@pytest.mark.parametrize("classes", [2, 7])
+def test_numbers_of_any_size_are_truly_proven(classes: int, scale: float) -> None:
+    """Numbers times c under a penalty times c^2 have weights divided by c: the same losses. Beyond float32, too."""
+    problem = drawn(classes, l2=0.1)
+    scaled = replace(problem, x=problem.x * scale, l2=problem.l2 * scale**2)
+    found, best = minimise(scaled.sparse(), time_limit=0.3), problem.best().certificate.objective
+    one = found.certificate
+    assert abs(scaled.value(found.point) - one.objective) <= ROUNDING * (1 + one.objective)
+    assert -ROUNDING <= one.objective - best <= one.gap + ROUNDING
+    assert one.converged or not 0.1 <= scale <= 10
+
+
+@pytest.mark.parametrize("classes", [2, 7])
+def test_columns_of_very_different_sizes_are_truly_proven(classes: int) -> None:
+    problem = drawn(classes, l2=1e-2)
+    problem.x[:, ::2] *= 1e3
+    problem.x[:, ::5] *= 1e-3
+    truly_proven(problem, minimise(problem.sparse(), time_limit=0.3), problem.best())
