@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "ngram.h"
+#include "text_scorer.h"
 #include "unicode.h"
 
 namespace nb = nanobind;
@@ -163,6 +164,46 @@ auto weigh(In<std::int64_t> starts, In<std::int32_t> places, In<std::uint8_t> co
                       array_of(std::move(found.values)));
 }
 
+auto text_rows(const nb::object& texts, const Recipe& recipe, const luce::Vocabulary& vocabulary, In<float> scale,
+               int threads) {
+    require(static_cast<Index>(scale.shape(0)) == vocabulary.size(), "a scale for each n-gram");
+    const nb::tuple kept = held(texts);
+    if (!kept.is_valid()) throw nb::python_error();
+    const luce::Texts views = views_of(kept);
+    luce::Weighed found;
+    {
+        nb::gil_scoped_release release;
+        found = luce::text_rows(views, recipe, vocabulary, scale.data(), threads);
+    }
+    return std::tuple(array_of(std::move(found.starts)), array_of(std::move(found.places)),
+                      array_of(std::move(found.values)));
+}
+
+void new_scorer(luce::TextScorer* self, const Recipe& recipe, In<std::uint32_t> buckets, In<float> scale,
+                nb::ndarray<const double, nb::ndim<2>, nb::c_contig, nb::device::cpu> weights, In<double> bias) {
+    const std::size_t grams = buckets.shape(0);
+    require(grams > 0 && grams < (1u << 30) && scale.shape(0) == grams && weights.shape(0) == grams,
+            "buckets, scale and weights differ in length");
+    require(weights.shape(1) == bias.shape(0) && bias.shape(0) > 0, "weights and bias differ in width");
+    for (std::size_t i = 0; i < grams; ++i) require(buckets.data()[i] < luce::BUCKETS, "a bucket is out of range");
+    new (self) luce::TextScorer(recipe, buckets.data(), scale.data(), static_cast<Index>(grams), weights.data(),
+                                bias.data(), static_cast<int>(bias.shape(0)));
+}
+
+auto probabilities(const luce::TextScorer& scorer, const nb::object& texts, int threads) {
+    const nb::tuple kept = held(texts);
+    if (!kept.is_valid()) throw nb::python_error();
+    const luce::Texts views = views_of(kept);
+    const std::size_t classes = static_cast<std::size_t>(scorer.classes());
+    auto* out = new std::vector<double>(views.size() * classes);
+    const nb::capsule owner(out, [](void* p) noexcept { delete static_cast<std::vector<double>*>(p); });
+    {
+        nb::gil_scoped_release release;
+        scorer.probabilities(views, out->data(), threads);
+    }
+    return nb::ndarray<double, nb::numpy, nb::ndim<2>>(out->data(), {views.size(), classes}, owner);
+}
+
 auto occurrences(const nb::str& text, const Recipe& recipe) {
     std::vector<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>> out;
     for (const luce::Occurrence& o : luce::occurrences(bytes_of(text), recipe))
@@ -198,6 +239,11 @@ void bind_text(nb::module_& m) {
             },
             "buckets"_a.noconvert())
         .def("known", &known_grams, "starts"_a.noconvert(), "packed"_a.noconvert(), "threads"_a);
+    nb::class_<luce::TextScorer>(m, "TextScorer")
+        .def("__init__", &new_scorer, "recipe"_a, "buckets"_a.noconvert(), "scale"_a.noconvert(),
+             "weights"_a.noconvert(), "bias"_a.noconvert())
+        .def("probabilities", &probabilities, "texts"_a, "threads"_a);
+    m.def("text_rows", &text_rows, "texts"_a, "recipe"_a, "vocabulary"_a, "scale"_a.noconvert(), "threads"_a);
     m.attr("BUCKETS") = luce::BUCKETS;
     m.def("count_grams", &count_grams, "texts"_a, "recipe"_a, "threads"_a);
     m.def("text_keys", &text_keys, "texts"_a, "threads"_a);

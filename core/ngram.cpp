@@ -15,6 +15,7 @@ using unicode::Kind;
 using unicode::Text;
 
 constexpr Index BLOCK = 256;  // texts
+constexpr std::int64_t AHEAD = 16;  // n-grams that are looked up later are fetched already
 constexpr std::uint64_t STEP = 0x9e3779b97f4a7c15u, LAST = 0xd6e8feb86659fd93u;
 constexpr std::uint64_t WORDS = 0x51a7c0de11f3a94bu, CHARACTERS = 0xc3a5c85c97cb3127u, JAMO = 0xb492b66fbe98f273u;
 constexpr std::uint64_t BEGIN = 0x8ebc6af09c88c6e3u;  // the token before the first
@@ -167,25 +168,32 @@ void lay_out(std::string_view bytes, bool spans, Desk& desk) {
 }
 
 // Counts the buckets of one text after another: a table whose slots are those of the last text only if their mark says
-// so.
+// so, and of which a short text uses the beginning alone.
 class Tally {
 public:
-    void begin() { first_ = -1; }
+    // The next text, of at most `most` n-grams, goes behind what is packed.
+    void begin(std::size_t most, std::vector<std::uint32_t>& packed) {
+        int bits = 6;
+        while ((std::size_t{1} << bits) < 2 * most) ++bits;
+        if (slots_.size() < std::size_t{1} << bits) slots_.resize(std::size_t{1} << bits);
+        mask_ = (std::uint32_t{1} << bits) - 1;
+        shift_ = 32 - bits;
+        if (++mark_ == 0) std::fill(slots_.begin(), slots_.end(), Slot{}), mark_ = 1;
+        first_ = packed.size();
+        packed.resize(first_ + most);
+        own_ = packed.data() + first_;
+        size_ = 0;
+    }
 
-    void add(std::uint32_t bucket, std::vector<std::uint32_t>& packed) {
-        if (first_ < 0) {
-            first_ = static_cast<std::int64_t>(packed.size());
-            if (++mark_ == 0) std::fill(slots_.begin(), slots_.end(), Slot{}), mark_ = 1;
-        }
+    void add(std::uint32_t bucket) {
         for (std::uint32_t at = (bucket * 0x9e3779b1u) >> shift_;; at = (at + 1) & mask_) {
             Slot& slot = slots_[at];
             if (slot.mark != mark_) {
-                slot = {mark_, static_cast<std::uint32_t>(static_cast<std::int64_t>(packed.size()) - first_)};
-                packed.push_back(bucket | 1u << BUCKET_BITS);
-                if (2 * (packed.size() - static_cast<std::size_t>(first_)) > slots_.size()) grow(packed);
+                slot = {mark_, size_};
+                own_[size_++] = bucket | 1u << BUCKET_BITS;
                 return;
             }
-            std::uint32_t& held = packed[static_cast<std::size_t>(first_) + slot.place];
+            std::uint32_t& held = own_[slot.place];
             if ((held & (BUCKETS - 1)) == bucket) {
                 if (held >> BUCKET_BITS < MOST_COUNT) held += 1u << BUCKET_BITS;
                 return;
@@ -193,30 +201,27 @@ public:
         }
     }
 
+    void end(std::vector<std::uint32_t>& packed) const { packed.resize(first_ + size_); }
+
 private:
     struct Slot {
         std::uint32_t mark = 0, place = 0;
     };
-
-    void grow(const std::vector<std::uint32_t>& packed) {
-        slots_.assign(2 * slots_.size(), Slot{});
-        --shift_;
-        mask_ = static_cast<std::uint32_t>(slots_.size()) - 1;
-        mark_ = 1;
-        const std::size_t count = packed.size() - static_cast<std::size_t>(first_);
-        for (std::size_t i = 0; i < count; ++i) {
-            const std::uint32_t bucket = packed[static_cast<std::size_t>(first_) + i] & (BUCKETS - 1);
-            std::uint32_t at = (bucket * 0x9e3779b1u) >> shift_;
-            while (slots_[at].mark == mark_) at = (at + 1) & mask_;
-            slots_[at] = {mark_, static_cast<std::uint32_t>(i)};
-        }
-    }
-
-    std::vector<Slot> slots_ = std::vector<Slot>(1024);
-    std::uint32_t mark_ = 0, mask_ = 1023;
-    int shift_ = 22;
-    std::int64_t first_ = -1;
+    std::vector<Slot> slots_;
+    std::uint32_t mark_ = 0, mask_ = 0, size_ = 0;
+    int shift_ = 0;
+    std::size_t first_ = 0;
+    std::uint32_t* own_ = nullptr;
 };
+
+// No fewer than each_gram will emit.
+std::size_t most_grams(const Desk& desk, const Recipe& recipe) {
+    const std::size_t tokens = desk.tokens.size(), codes = desk.text.codes.size() + 2 * tokens + 2;
+    const auto sizes = [](int least, int most) { return static_cast<std::size_t>(std::max(most - least + 1, 0)); };
+    return (tokens + 1) * static_cast<std::size_t>(recipe.words) +
+           codes * sizes(recipe.characters_least, recipe.characters_most) +
+           3 * codes * sizes(recipe.jamo_least, recipe.jamo_most);
+}
 
 }  // namespace
 
@@ -226,14 +231,14 @@ Grams count_grams(const Texts& texts, const Recipe& recipe, int threads) {
     out.starts.assign(static_cast<std::size_t>(n) + 1, 0);
     std::vector<std::vector<std::uint32_t>> found(static_cast<std::size_t>(blocks));
     parallel_for(blocks, threads, [&](Index block) {
-        static thread_local Desk desk;
-        static thread_local Tally tally;
+        Desk desk;
+        Tally tally;
         std::vector<std::uint32_t>& packed = found[static_cast<std::size_t>(block)];
         for (Index i = block * BLOCK; i < std::min(n, (block + 1) * BLOCK); ++i) {
             lay_out(texts[static_cast<std::size_t>(i)], false, desk);
-            tally.begin();
-            each_gram(desk, recipe,
-                      [&](std::uint64_t hash, std::size_t, std::size_t) { tally.add(bucket_of(hash), packed); });
+            tally.begin(most_grams(desk, recipe), packed);
+            each_gram(desk, recipe, [&](std::uint64_t hash, std::size_t, std::size_t) { tally.add(bucket_of(hash)); });
+            tally.end(packed);
             out.starts[static_cast<std::size_t>(i) + 1] = static_cast<std::int64_t>(packed.size());
         }
     });
@@ -257,7 +262,7 @@ std::vector<std::uint64_t> text_keys(const Texts& texts, int threads) {
     const Index n = static_cast<Index>(texts.size());
     std::vector<std::uint64_t> out(texts.size());
     parallel_for((n + BLOCK - 1) / BLOCK, threads, [&](Index block) {
-        static thread_local Desk desk;
+        Desk desk;
         for (Index i = block * BLOCK; i < std::min(n, (block + 1) * BLOCK); ++i) {
             unicode::normalise(texts[static_cast<std::size_t>(i)], false, desk.scratch, desk.text);
             std::uint64_t hash = CHARACTERS;
@@ -342,6 +347,7 @@ Known known_grams(const std::int64_t* starts, const std::uint32_t* packed, Index
         for (Index i = block * BLOCK; i < std::min(texts, (block + 1) * BLOCK); ++i) {
             std::int64_t known = 0;
             for (std::int64_t e = starts[i]; e < starts[i + 1]; ++e) {
+                if (e + AHEAD < starts[texts]) vocabulary.expect(packed[e + AHEAD] & (BUCKETS - 1));
                 const std::int32_t place = vocabulary.find(packed[e] & (BUCKETS - 1));
                 found[static_cast<std::size_t>(e)] = place;
                 known += place >= 0;
@@ -429,11 +435,88 @@ void information(const std::int64_t* starts, const std::int32_t* places, Index t
     });
 }
 
+namespace {
+
+// 1 + ln c
+struct OfCount {
+    float of[MOST_COUNT + 1];
+    OfCount() {
+        for (std::uint32_t c = 0; c <= MOST_COUNT; ++c)
+            of[c] = static_cast<float>(1.0 + std::log(std::max(static_cast<double>(c), 1.0)));
+    }
+};
+
+const float* of_counts() {
+    static const OfCount made;
+    return made.of;
+}
+
+// values[from, to) divided by their Euclidean length.
+void to_unit(float* values, std::size_t from, std::size_t to, double squares) {
+    const float by = static_cast<float>(1.0 / std::sqrt(std::max(squares, 1e-300)));
+    for (std::size_t e = from; e < to; ++e) values[e] *= by;
+}
+
+}  // namespace
+
+Weighed text_rows(const Texts& texts, const Recipe& recipe, const Vocabulary& vocabulary, const float* scale,
+                  int threads) {
+    const Index n = static_cast<Index>(texts.size()), blocks = (n + BLOCK - 1) / BLOCK;
+    const float* of_count = of_counts();
+    Weighed out;
+    out.starts.assign(static_cast<std::size_t>(n) + 1, 0);
+    std::vector<Weighed> found(static_cast<std::size_t>(blocks));
+    parallel_for(blocks, threads, [&](Index block) {
+        Desk desk;
+        Tally tally;
+        std::vector<std::uint32_t> packed;
+        Weighed& part = found[static_cast<std::size_t>(block)];
+        for (Index i = block * BLOCK; i < std::min(n, (block + 1) * BLOCK); ++i) {
+            lay_out(texts[static_cast<std::size_t>(i)], false, desk);
+            packed.clear();
+            tally.begin(most_grams(desk, recipe), packed);
+            each_gram(desk, recipe, [&](std::uint64_t hash, std::size_t, std::size_t) { tally.add(bucket_of(hash)); });
+            tally.end(packed);
+            const std::size_t first = part.values.size();
+            double squares = 0.0;
+            for (const std::uint32_t gram : packed) vocabulary.expect(gram & (BUCKETS - 1));
+            for (const std::uint32_t gram : packed) {
+                const std::int32_t place = vocabulary.find(gram & (BUCKETS - 1));
+                if (place < 0) continue;
+                const float value = of_count[gram >> BUCKET_BITS] * scale[place];
+                squares += static_cast<double>(value) * static_cast<double>(value);
+                part.places.push_back(place);
+                part.values.push_back(value);
+            }
+            to_unit(part.values.data(), first, part.values.size(), squares);
+            out.starts[static_cast<std::size_t>(i) + 1] = static_cast<std::int64_t>(part.values.size());
+        }
+    });
+    if (blocks == 1) {
+        out.places = std::move(found[0].places);
+        out.values = std::move(found[0].values);
+        return out;
+    }
+    std::int64_t before = 0;
+    for (Index block = 0; block < blocks; ++block) {
+        for (Index i = block * BLOCK; i < std::min(n, (block + 1) * BLOCK); ++i)
+            out.starts[static_cast<std::size_t>(i) + 1] += before;
+        before += static_cast<std::int64_t>(found[static_cast<std::size_t>(block)].values.size());
+    }
+    out.places.resize(static_cast<std::size_t>(before));
+    out.values.resize(static_cast<std::size_t>(before));
+    parallel_for(blocks, threads, [&](Index block) {
+        const Weighed& part = found[static_cast<std::size_t>(block)];
+        const std::int64_t at = out.starts[static_cast<std::size_t>(block * BLOCK)];
+        std::copy(part.places.begin(), part.places.end(), out.places.begin() + at);
+        std::copy(part.values.begin(), part.values.end(), out.values.begin() + at);
+    });
+    return out;
+}
+
 Weighed weigh(const std::int64_t* starts, const std::int32_t* places, const std::uint8_t* counts, Index texts,
               const float* scale, int threads) {
-    float of_count[MOST_COUNT + 1];
-    for (std::uint32_t c = 0; c <= MOST_COUNT; ++c)
-        of_count[c] = static_cast<float>(1.0 + std::log(std::max(static_cast<double>(c), 1.0)));
+    const float* of_count = of_counts();
     Weighed out;
     out.starts.assign(static_cast<std::size_t>(texts) + 1, 0);
     const Index blocks = (texts + BLOCK - 1) / BLOCK;
@@ -464,8 +547,7 @@ Weighed weigh(const std::int64_t* starts, const std::int32_t* places, const std:
                 out.places[at] = places[e];
                 out.values[at++] = value;
             }
-            const float by = static_cast<float>(1.0 / std::sqrt(std::max(squares, 1e-300)));
-            for (std::size_t e = first; e < at; ++e) out.values[e] *= by;
+            to_unit(out.values.data(), first, at, squares);
         });
     });
     return out;

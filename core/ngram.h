@@ -58,6 +58,8 @@ public:
             if (slot.place < 0 || slot.bucket == bucket) return slot.place;
         }
     }
+    // That a bucket will be looked for soon.
+    void expect(std::uint32_t bucket) const { __builtin_prefetch(&slots_[home(bucket)]); }
     Index size() const { return size_; }
 
 private:
@@ -98,6 +100,10 @@ struct Weighed {
     std::vector<std::int32_t> places;
     std::vector<float> values;
 };
+
+// The same in one run over new texts, with the n-grams of a vocabulary alone.
+Weighed text_rows(const Texts& texts, const Recipe& recipe, const Vocabulary& vocabulary, const float* scale,
+                  int threads);
 
 Weighed weigh(const std::int64_t* starts, const std::int32_t* places, const std::uint8_t* counts, Index texts,
               const float* scale, int threads);

@@ -91,18 +91,27 @@ void push(Text& text, std::uint32_t code, std::size_t begin, std::size_t end, bo
 bool read(std::string_view bytes, bool spans, Text& out) {
     const Tables& t = tables();
     bool odd = false;
-    for (std::size_t at = 0; at < bytes.size();) {
+    const std::size_t size = bytes.size();
+    out.codes.resize(size);
+    std::uint32_t* codes = out.codes.data();
+    std::size_t n = 0;
+    for (std::size_t at = 0; at < size; ++n) {
         const std::size_t begin = at;
         const std::uint8_t lead = static_cast<std::uint8_t>(bytes[at]);
-        std::uint32_t code = lead;
         if (lead < ASCII) {
+            codes[n] = lead;
             ++at;
         } else {
-            code = decode(bytes, at);
-            odd = odd || (t.kind[code] & ODD);
+            const std::uint32_t code = decode(bytes, at);
+            codes[n] = code;
+            odd = odd || (code - S0 >= SYLLABLES && (t.kind[code] & ODD));
         }
-        push(out, code, begin, at, spans);
+        if (spans) {
+            out.begin.push_back(static_cast<std::uint32_t>(begin));
+            out.end.push_back(static_cast<std::uint32_t>(at));
+        }
     }
+    out.codes.resize(n);
     return odd;
 }
 
@@ -211,24 +220,37 @@ bool of_a_word(Kind kind) { return kind == Kind::letter || kind == Kind::digit; 
 void simplify(const Text& in, bool spans, Text& out) {
     const Tables& t = tables();
     const std::size_t n = in.codes.size();
+    out.codes.resize(n);
+    out.kinds.resize(n);
+    std::uint32_t* codes = out.codes.data();
+    Kind* kinds = out.kinds.data();
+    std::size_t size = 0;
     const auto add = [&](std::uint32_t code, Kind kind, std::size_t i) {
-        out.kinds.push_back(kind);
-        push(out, code, spans ? in.begin[i] : 0, spans ? in.end[i] : 0, spans);
+        codes[size] = code;
+        kinds[size++] = kind;
+        if (spans) {
+            out.begin.push_back(in.begin[i]);
+            out.end.push_back(in.end[i]);
+        }
     };
     enum class In { text, host, path } where = In::text;
     for (std::size_t i = 0; i < n; ++i) {
-        const std::uint32_t code = t.folded[in.codes[i]];
-        const Kind kind = static_cast<Kind>(t.kind[code] & ~ODD);
-        const std::size_t size = out.codes.size();
+        std::uint32_t code = in.codes[i];
+        Kind kind = Kind::hangul;
+        if (code - S0 >= SYLLABLES) {
+            code = t.folded[code];
+            kind = static_cast<Kind>(t.kind[code] & ~ODD);
+        }
         if (kind == Kind::ignored) continue;
         if (kind == Kind::space) {
             where = In::text;
-            if (size != 0 && out.codes.back() != ' ') add(' ', Kind::space, i);
+            if (size != 0 && codes[size - 1] != ' ') add(' ', Kind::space, i);
             continue;
         }
-        if (where == In::host && (code == '/' || code == '?' || code == '#')) where = In::path;
-        if (where == In::path) continue;
-        if ((code == 'h' || code == 'w') && where == In::text && (size == 0 || !of_a_word(out.kinds.back()))) {
+        if (where != In::text) {
+            if (where == In::host && (code == '/' || code == '?' || code == '#')) where = In::path;
+            if (where == In::path) continue;
+        } else if ((code == 'h' || code == 'w') && (size == 0 || !of_a_word(kinds[size - 1]))) {
             if (const std::size_t length = scheme_at(in.codes, i)) {
                 add(ADDRESS, Kind::symbol, i);
                 i += length - 1;
@@ -236,14 +258,15 @@ void simplify(const Text& in, bool spans, Text& out) {
                 continue;
             }
         }
-        if (size > 1 && kind != Kind::digit && out.codes[size - 1] == code && out.codes[size - 2] == code) continue;
+        if (size > 1 && codes[size - 1] == code && codes[size - 2] == code && kind != Kind::digit) continue;
         add(code, kind, i);
     }
-    if (!out.codes.empty() && out.codes.back() == ' ') {
-        out.codes.pop_back();
-        out.kinds.pop_back();
+    if (size != 0 && codes[size - 1] == ' ') {
+        --size;
         if (spans) out.begin.pop_back(), out.end.pop_back();
     }
+    out.codes.resize(size);
+    out.kinds.resize(size);
 }
 
 void clear(Text& text) {

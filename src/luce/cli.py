@@ -107,7 +107,7 @@ def train(
         say(f"note: {note}")
     found = {}
     if as_json or page is not None:
-        found = _facts(model, trained.report, data, _findings(model, table, label))
+        found = _facts(model, trained.report, data, table, _findings(model, table, label))
     if page is not None:
         _write_page(page, found, lang)
     if as_json:
@@ -145,13 +145,19 @@ def _findings(model: Classifier, table: Table, label: str) -> dict[str, Any]:
 
 
 def _facts(
-    classifier: Classifier, report: Report | None, data: str, findings: dict[str, Any] | None = None
+    classifier: Classifier, report: Report | None, data: str, rows: Table, findings: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """All that a page shows."""
-    from luce.facts import facts
+    """All that a page shows. rows: those that it was trained on, or those of the report."""
+    from luce.facts import facts, text_examples
 
-    source = "standard input" if data == "-" else data
-    return facts(classifier.fitted, report, findings=findings, overview=classifier.overview(), source=source)
+    source, held, texts = "standard input" if data == "-" else data, classifier.held_out, []
+    if held is not None:
+        texts = text_examples(classifier, rows, held.probabilities, held.codes, held.scored)
+    elif report is not None and report.rows == rows.rows:
+        texts = text_examples(classifier, rows, report.probabilities, report.codes)
+    return facts(
+        classifier.fitted, report, findings=findings, overview=classifier.overview(), texts=texts, source=source
+    )
 
 
 def _write_page(path: str, found: dict[str, Any], lang: str | None) -> None:
@@ -309,8 +315,10 @@ def evaluate(
     _check_page(page, model, data)
     classifier = luce.load(model)
     classifier.threads = threads
-    report = classifier.evaluate(_read(data, encoding), label)
-    found = _facts(classifier, report, data) if as_json or page is not None else {}
+    table = _read(data, encoding)
+    report = classifier.evaluate(table, label)
+    rows = table if label is None else table.without(label)
+    found = _facts(classifier, report, data, rows) if as_json or page is not None else {}
     if page is not None:
         _write_page(page, found, lang)
     if as_json:
@@ -353,6 +361,8 @@ def explain(
         click.echo(json_line(explanation_json(found, flip)))
         return
     show_explanation(found)
+    if all(column.kind in ("text", "left out") for column in classifier.fitted.schema.columns):
+        return  # there is nothing that could be changed
     change = inert(flip.sentence()) if flip is not None else "no change of one or two columns flips the answer"
     click.echo(f"\nnearest change: {change}")
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from luce.curves import LevelBasis, NumberBasis
 from luce.encoder import Encoder
 from luce.features import Array
+from luce.text import SparseRows
 
 STEPS = 40  # values of a number that are tried, from its 1st to its 99th part of a hundred
 FEW_STEPS = 12  # where two columns change
@@ -70,7 +71,7 @@ def counterfactual(
 
     parsed: the row's cells, of one row; given: them as they were given; booleans: columns of yes and no; answer: codes
     and probabilities (n, K) of rows of such cells. Numbers move within the middle 98 % of the training rows (a yes/no
-    to the other), categories to their more frequent levels. None where no such change does it.
+    to the other), categories to their more frequent levels; dates and texts stay. None where no such change does it.
     """
     own = int(answer(parsed)[0][0])
     every = [c for b in encoder.bases if b.name not in keep and (c := _candidates(b, parsed[b.name])) is not None]
@@ -128,6 +129,12 @@ def _best(
     i = int(np.argmin(np.where(wanted, distances, np.inf)))
     moved = {c.column: c.cells[int(place[i])] for c, place in zip(group, places, strict=True)}
     return (float(distances[i]), {name: _plain(cell) for name, cell in moved.items()}, int(codes[i]), p[i]), nearest
+
+
+def repeated(row: SparseRows, rows: int) -> SparseRows:
+    """A single row so many times."""
+    starts = np.arange(rows + 1, dtype=np.int64) * len(row.indices)
+    return SparseRows(starts, np.tile(row.indices, rows), np.tile(row.values, rows), row.columns)
 
 
 def _repeated(column: Any, rows: int) -> Any:

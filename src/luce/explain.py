@@ -11,6 +11,7 @@ from luce.encoder import TIMES
 from luce.errors import InputError
 from luce.features import Array, Features
 from luce.fitted import Fitted, Label
+from luce.marks import MarkedText, marks
 from luce.table import Table
 
 
@@ -29,7 +30,7 @@ class Explanation:
 
     difference = logit of answer - logit of other, after calibration, = base + the sum of all contributions, exact but
     for rounding. base: the difference for an average training row; contributions: by column, the largest first.
-    probabilities: (answer's, other's).
+    probabilities: (answer's, other's). texts: those of text columns that are features, with what each word adds.
     """
 
     answer: Label
@@ -38,6 +39,7 @@ class Explanation:
     difference: float
     base: float
     contributions: tuple[Contribution, ...]
+    texts: tuple[MarkedText, ...] = ()
 
     def sentence(self, count: int = 3) -> str:
         """The strongest reasons in words."""
@@ -46,8 +48,14 @@ class Explanation:
         p, q = (100 * share for share in self.probabilities)
         said = f"{self.answer} ({p:.1f} %) and not {self.other} ({q:.1f} %)"
         if for_it:
-            said += ", because of " + ", ".join(_shown(c) for c in for_it)
-        return said + (", against " + ", ".join(_shown(c) for c in against) if against else "")
+            said += ", because of " + ", ".join(self._shown(c) for c in for_it)
+        return said + (", against " + ", ".join(self._shown(c) for c in against) if against else "")
+
+    def _shown(self, c: Contribution) -> str:
+        """A column, its cell, or the strongest words of its text, and its amount."""
+        words = next((text.strongest() for text in self.texts if text.column == c.column), None)
+        told = _told(c.value) if not words else ", ".join(f"'{word}'" for word in words)
+        return f"{c.column} {told} ({c.amount:+.2f})"
 
 
 def explain(
@@ -75,8 +83,25 @@ def explain(
     found.sort(key=lambda c: -abs(c.amount))
     return Explanation(
         fitted.classes[answer], fitted.classes[other], (float(p[answer]), float(p[other])),
-        base + float(np.sum(parts)), base, tuple(found),
+        base + float(np.sum(parts)), base, tuple(found), _marked(fitted, table, weights),
     )  # fmt: skip
+
+
+def _marked(fitted: Fitted, table: Table, weights: Array) -> tuple[MarkedText, ...]:
+    """The texts of a row with what each word adds, of all features with these weights."""
+    encoder = fitted.encoder
+    if not encoder.texts:
+        return ()
+    given, parsed = table.frame.row(0, named=True), fitted.parsed(table)
+    out = []
+    for plan in encoder.texts:
+        if not len(plan.buckets):
+            continue
+        cell, whole = parsed[plan.name][0], given[plan.name]
+        text = "" if cell is None else whole if isinstance(whole, str) else cell  # a word for missing cells is none
+        own = weights[encoder.owner == encoder.sources.index(plan.name)]
+        out.append(MarkedText(plan.name, text, marks(text, plan, own)))
+    return tuple(out)
 
 
 def dense_row(features: Features) -> Array:
@@ -92,7 +117,3 @@ def dense_row(features: Features) -> Array:
 
 def _told(value: Any) -> str:
     return "missing" if value is None or value == "" else str(value)
-
-
-def _shown(c: Contribution) -> str:
-    return f"{c.column} {_told(c.value)} ({c.amount:+.2f})"

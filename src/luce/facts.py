@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 
 from luce import intervals, metrics
 from luce.calibration import to_json as calibration_json
+from luce.classifier import Classifier, take
+from luce.decision import best_of
+from luce.explain import Explanation, explain
 from luce.fitted import Fitted
 from luce.report import MATRIX_CLASSES, Report, confusions, interval_json, to_json, worst
+from luce.table import Table
 
 FEW_ROWS = 30  # rows of a class below which its scores are little more than a guess
 TENTHS = 10  # of the probability scale, in a reliability diagram
@@ -28,6 +32,8 @@ NUMBER_POINTS = 60  # of a column's curve
 LEVELS = 12
 HEAT_CELLS = 10  # a side
 HEAT_CLASSES = 3
+TEXTS = 4  # that are shown of rows answered right, and of rows answered wrong
+TEXTS_TRIED = 40
 
 Floats = NDArray[np.float64]
 
@@ -38,13 +44,15 @@ def facts(
     *,
     findings: Mapping[str, Any] | None = None,
     overview: Sequence[Mapping[str, Any]] | None = None,
+    texts: Sequence[Mapping[str, Any]] | None = None,
     source: str = "",
 ) -> dict[str, Any]:
     """What a model is and how it did, as a dictionary that `json.dumps(..., allow_nan=False)` takes.
 
     report: of rows that the model was scored on; None where nothing was measured, and then the keys of a report are
     absent and `rows` is 0. It must be of the same classes. findings: of the data, as plain lists and texts.
-    overview: what each column adds, the list that `Classifier.overview` gives. source: the name of the data.
+    overview: what each column adds, the list that `Classifier.overview` gives. texts: rows with their words marked, as
+    `text_examples` gives them; without any there is no such key. source: the name of the data.
     Numbers that are not finite are None. The keys of `luce.report.to_json` keep their place.
     """
     out: dict[str, Any] = {"rows": 0, "classes": list(fitted.classes)}
@@ -61,6 +69,8 @@ def facts(
         "schema": _schema(fitted),
         "training": _training(fitted),
     }
+    if texts:
+        out["texts"] = texts
     cleaned = plain(out)
     assert isinstance(cleaned, dict)
     return cleaned
@@ -244,7 +254,7 @@ def _schema(fitted: Fitted) -> dict[str, Any]:
     columns = []
     for column in fitted.schema.columns:
         share = shares.get(column.name, 0.0)
-        gone = {} if column.kind == "left out" else {"missing": round(share * rows), "missing_share": share}
+        gone = {} if column.kind in ("text", "left out") else {"missing": round(share * rows), "missing_share": share}
         columns.append({"name": column.name, "kind": column.kind, "why": column.why, **gone})
     kinds = [c["kind"] for c in columns]
     return {"columns": columns, "used": len(kinds) - kinds.count("left out"), "left_out": kinds.count("left out")}
@@ -353,3 +363,62 @@ def _heat(column: Mapping[str, Any], classes: int) -> dict[str, Any]:
     ]
     ticks = {"x": [heat["x"][i] for i in across.tolist()], "y": [heat["y"][i] for i in down.tolist()]}
     return {"columns": list(column["columns"]), "weight": column["weight"], **ticks, "maps": maps}
+
+
+# --- texts -------------------------------------------------------------------
+
+
+def text_examples(
+    classifier: Classifier, table: Table, probabilities: Floats, codes: NDArray[np.integer],
+    scored: NDArray[np.bool_] | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Up to four rows answered right and four answered wrong, the surest of each answer first, with what each word of
+    their texts does for the answer, or for the class that it is set against; none for a model without texts.
+
+    probabilities: (n, K) of the rows of the table; codes: (n,) of their labels; scored: (n,) the rows that count.
+    """
+    fitted = classifier.fitted
+    if not fitted.encoder.texts:
+        return []
+    answers = best_of(probabilities, fitted.costs)
+    sure = probabilities[np.arange(len(codes)), answers]
+    counted = np.ones(len(codes), dtype=np.bool_) if scored is None else scored
+    out: list[dict[str, Any]] = []
+    for right in (True, False):
+        rows = np.flatnonzero(counted & ((answers == codes) == right))
+        found: list[dict[str, Any]] = []
+        for row in _in_turn(rows, answers, sure)[:TEXTS_TRIED]:
+            each = _text_example(fitted, table, row, probabilities[row], int(answers[row]), int(codes[row]))
+            known = [other["texts"] for other in found]
+            if each["texts"] and each["texts"] not in known:
+                found.append(each)
+            if len(found) == TEXTS:
+                break
+        out += found
+    return out
+
+
+def _in_turn(rows: NDArray[np.int64], answers: NDArray[np.int64], sure: Floats) -> list[int]:
+    """The surest row of each answer, then the second of each, and so on."""
+    rows = rows[np.argsort(-sure[rows], kind="stable")]
+    turn = np.zeros(len(rows), dtype=np.int64)
+    for answer in np.unique(answers[rows]):
+        own = answers[rows] == answer
+        turn[own] = np.arange(int(own.sum()))
+    return [int(row) for row in rows[np.argsort(turn, kind="stable")]]
+
+
+def _text_example(fitted: Fitted, table: Table, row: int, p: Floats, answer: int, true: int) -> dict[str, Any]:
+    one = take(table, np.array([row]))
+    other = None if answer == true else true
+    found = explain(fitted, one, fitted.features(one), p[np.newaxis], answer, other)
+    shown = {"row": row + 1, "answer": found.answer, "other": found.other, "right": answer == true}
+    return shown | {"probability": found.probabilities[0], "texts": _shown_texts(found)}
+
+
+def _shown_texts(found: Explanation) -> list[dict[str, Any]]:
+    return [
+        {"column": text.column, "words": [asdict(piece) for piece in text.shown()]}
+        for text in found.texts
+        if text.marks
+    ]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from luce import _core
 from luce.calibration import Calibration
 from luce.conformal import Conformal
 from luce.encoder import Encoder
 from luce.features import Features
-from luce.linear import linear_logits
 from luce.table import Schema, Table, parse
+from luce.text import TextPlan
 
 Label = str | int | bool
 
@@ -36,9 +38,32 @@ class Fitted:
     label: str
     facts: Mapping[str, Any]
 
+    @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """(features, outputs), as the passes read them."""
+        return np.ascontiguousarray(self.coef.T)
+
     def logits(self, features: Features, threads: int) -> NDArray[np.float64]:
         """Calibrated, (n, outputs)."""
-        return self.calibration.apply(linear_logits(features, self.coef, self.intercept, threads), threads)
+        z = features.logits(self.weights, self.intercept, threads)
+        return self.calibration.apply(np.ascontiguousarray(z.T), threads)
+
+    @cached_property
+    def text_alone(self) -> TextPlan | None:
+        """The plan of the one text column that the model reads; None if it reads others, or none."""
+        kept = [column.name for column in self.schema.columns if column.kind != "left out"]
+        texts = self.encoder.texts
+        known = len(texts) == 1 and kept == [texts[0].name] and len(texts[0].buckets) > 0
+        return texts[0] if known else None
+
+    @cached_property
+    def scorer(self) -> _core.TextScorer:
+        """From texts to probabilities, where one text column is all that the model reads."""
+        plan = self.text_alone
+        assert plan is not None
+        coef, bias = self.calibrated_weights()
+        weights = np.ascontiguousarray(coef.T)
+        return _core.TextScorer(plan.recipe.core, plan.buckets, plan.scale, weights, np.ascontiguousarray(bias))
 
     def parsed(self, table: Table) -> dict[str, Any]:
         """The cells of rows that fit the schema; a column named as the label may be there and is not read."""

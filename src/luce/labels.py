@@ -12,11 +12,16 @@ import numpy as np
 from luce import cells
 from luce.cells import nfc, shown
 from luce.errors import InputError
-from luce.table import Table
+from luce.table import FEW_ROWS, Table, mean_words
 
 if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
+
+
+SENTENCE = 4  # words of the mean value from which on a column of nearly different values is text
+MOST_LABELS = 100  # different values of a column that is offered as the label
+_SAYS_LABEL = re.compile("label|class|target|categor|sentiment|topic|라벨|레이블|분류|감정", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +38,12 @@ def labels(table: Table, name: str) -> Labels:
 
     Whole numbers become int classes in their order, truth values bool, and text its levels (NFC, stripped) by code
     point; text that is whole numbers throughout becomes int. Raises InputError for a missing column, missing labels,
-    mixed types, quantities (numbers with fractions, or nearly as many values as rows), and a single class.
+    mixed types, quantities (numbers with fractions, or nearly as many values as rows), free text, and a single class.
     """
     series = table.column(name)
     place = f"{table.source}, label {shown(name)}"
     _refuse_mixed(table.mixed.get(nfc(name), ""), place)
-    return _label_codes(series, place)
+    return _label_codes(series, place, table)
 
 
 def labels_of(values: object, source: str = "y") -> Labels:
@@ -76,10 +81,11 @@ def _refuse_mixed(mixture: str, place: str) -> None:
         raise InputError(f"{place}: labels of several types; {mixture}; make them one type")
 
 
-def _label_codes(series: pl.Series, place: str) -> Labels:
+def _label_codes(series: pl.Series, place: str, table: Table | None = None) -> Labels:
     """Codes of a label column: truth values, whole numbers in their order, or text by code point (NFC, stripped).
 
-    Raises InputError, opening with `place`, for missing labels, quantities, and fewer than two classes.
+    Raises InputError, opening with `place`, for missing labels, quantities, free text (naming a column of the table that
+    may be meant), and fewer than two classes.
     """
     import polars as pl
 
@@ -87,7 +93,7 @@ def _label_codes(series: pl.Series, place: str) -> Labels:
     if kind in ("date", "other"):
         raise InputError(f"{place} holds values of type {series.dtype}; labels are text, whole numbers or truth values")
     if kind in ("text", "empty") or isinstance(series.dtype, (pl.Int128, pl.UInt128)):
-        return _sound(_text_labels(cells.as_text(series), place), place)
+        return _sound(_text_labels(cells.as_text(series), place, table), place)
     absent = np.isnan(cells.typed_numbers(series)) if series.dtype.is_float() else series.is_null().to_numpy()
     _refuse_missing(absent, place)
     if kind == "boolean":
@@ -151,8 +157,10 @@ def _ranked(values: NDArray[Any]) -> tuple[list[int], NDArray[np.intp]]:
 _WHOLE = re.compile("0|[1-9][0-9]{0,17}")
 
 
-def _text_labels(text: pl.Series, place: str) -> Labels:
+def _text_labels(text: pl.Series, place: str, table: Table | None) -> Labels:
     raw = text.unique().drop_nulls()
+    if len(text) >= FEW_ROWS and len(raw) > 0.5 * len(text) and (words := mean_words(raw)) >= SENTENCE:
+        _refuse_text(len(raw), len(text), words, place, None if table is None else _label_like(table))
     bare = cells.stripped(raw).to_list()
     if text.null_count() or "" in bare:
         _refuse_missing((cells.stripped(text).fill_null("") == "").to_numpy(), place)
@@ -170,6 +178,26 @@ def _text_labels(text: pl.Series, place: str) -> Labels:
     if unsure:
         notes.append(f"{place}: {shown(unsure[0])} is taken as a class; leave the cell empty where a label is missing")
     return Labels(codes, tuple(map(int, order)) if whole else tuple(order), tuple(notes))
+
+
+def _refuse_text(different: int, rows: int, words: float, place: str, better: tuple[str, int] | None) -> NoReturn:
+    looks = f"{place} looks like text, not like classes: {different:,} different values in {rows:,} rows"
+    fix = "choose another column"
+    if better is not None:
+        fix = f"is {shown(better[0])} the label? it has {better[1]} different values"
+    raise InputError(f"{looks}, of about {words:.0f} words; {fix}")
+
+
+def _label_like(table: Table) -> tuple[str, int] | None:
+    """The column that looks most like a label, and how many values it has: a few that occur often, under a name that
+    says so or, of several, the fewest; None if there is none."""
+    found = []
+    for series in table.frame.get_columns():
+        name, different = series.name, series.n_unique()
+        few = cells.family(series.dtype) != "other" and 2 <= different <= min(MOST_LABELS, table.rows / 5)
+        if few and not series.null_count() and not series.dtype.is_float():
+            found.append((not _SAYS_LABEL.search(name), different, name))
+    return (found[0][2], found[0][1]) if (found := sorted(found)) else None
 
 
 def _refuse_fractions(text: pl.Series, raw: pl.Series, place: str) -> None:

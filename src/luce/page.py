@@ -19,8 +19,8 @@ from luce.report import Report
 
 MEASURED = (sections.trust, sections.classes, sections.confusion, sections.curves, sections.metrics)
 MODEL = (
-    portrait.looks, portrait.findings, portrait.proof, portrait.calibration, portrait.sets, portrait.schema,
-    portrait.how, portrait.card,
+    portrait.looks, portrait.texts, portrait.findings, portrait.proof, portrait.calibration, portrait.sets,
+    portrait.schema, portrait.how, portrait.card,
 )  # fmt: skip
 
 
@@ -52,7 +52,8 @@ def save(path: str | os.PathLike[str], text: str) -> None:
 def page(facts: Mapping[str, Any], lang: str) -> str:
     """The facts (of `luce.facts.facts`) as an HTML page; each number on it is one of them. lang: "en" or "ko"."""
     v = View(dict(facts), words.language(lang))
-    parts = [sections.answer, *(MEASURED if facts["rows"] else ()), *MODEL]
+    model = [part for part in MODEL if part is not portrait.texts or facts.get("texts")]
+    parts = [sections.answer, *(MEASURED if facts["rows"] else ()), *model]
     built = [part(v) for part in parts]
     keys = [part.__name__ for part in parts]
     body = el(

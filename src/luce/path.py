@@ -492,7 +492,9 @@ def race_of_texts(problem: Problem, near: float, folds: int, most: int, features
         place = way
         while race.best == place - way and abs(place) < MOST_STRENGTHS and race.score_together(place):
             found = race.difference(place)
-            if found.worse < (-found.little if way > 0 else 0.0):  # weaker penalties take longer: it must pay
+            if found.worse < (
+                -LITTLE * race.mean(race.losses[race.best]) if way > 0 else 0.0
+            ):  # weaker ones take longer
                 race.best = place
             race.logits = {race.best: race.logits[race.best]}
             if found.level:

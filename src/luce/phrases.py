@@ -360,6 +360,32 @@ PHRASES: dict[str, tuple[str, str]] = {
         "A cell with a plus speaks for the class, one with a minus against it, beyond what the two columns do alone.",
         "+ 칸은 그 클래스 쪽으로, − 칸은 반대쪽으로 기웁니다. 두 열이 따로 미치는 영향은 뺀 값입니다.",
     ),
+    # --- texts
+    "texts": ("How it reads texts", "글을 어떻게 읽는가"),
+    "texts.intro": (
+        "Some rows of the data, the surest answers first, with the words that move it most. Long texts are cut.",
+        "자료의 사례 가운데 가장 확신한 답부터 몇 건을 골라, 답을 크게 움직인 낱말을 표시했습니다. 긴 글은 일부만 "
+        "보여 줍니다.",
+    ),
+    "texts.key": (
+        "{for} {against} The deeper the shade, the more a word does.",
+        "{for} {against} 색이 짙을수록 영향이 큰 낱말입니다.",
+    ),
+    "texts.for": ("for the answer", "답 쪽으로 기우는 낱말"),
+    "texts.against": ("for the other class", "다른 클래스 쪽으로 기우는 낱말"),
+    "texts.held": (
+        "Answers and probabilities are of fits that did not see the row; the words are weighed by the saved model.",
+        "답과 확률은 그 사례를 학습에 쓰지 않은 모델의 것이고, 낱말의 영향은 저장한 모델의 것입니다.",
+    ),
+    "texts.given": (
+        "Answers, probabilities and words are those of the saved model on the rows given.",
+        "답과 확률, 낱말의 영향은 모두 주어진 사례에 대한 저장된 모델의 것입니다.",
+    ),
+    "texts.right": ("Answered right", "맞힌 사례"),
+    "texts.wrong": ("Answered wrong", "틀린 사례"),
+    "texts.was right": ("{answer}, given {p}; set against {other}", "{answer} (확률 {p}), 비교한 클래스: {other}"),
+    "texts.was wrong": ("Answered {answer}, given {p}; it is {other}", "{answer}라고 답함(확률 {p}), 실제: {other}"),
+    "texts.row": ("row {row}", "{row}행"),
     # --- findings
     "findings": ("What to check in the data", "자료에서 확인할 점"),
     "findings.not asked": (

@@ -15,6 +15,7 @@ FOLD = 20  # columns from which their list is folded away
 FINDING_ROWS = 50
 FINDING_COLUMNS = 8
 FIRST_FINDINGS = 10  # the others are folded away
+WORD = 60  # characters of a word that are shown
 WEIGHTS = ("fault", "ask", "fact")
 
 
@@ -158,6 +159,54 @@ def _heat(v: View, k: int, m: int) -> Markup:
     ends = {end: v.num(f"{path}.{end}", "signed") for end in ("least", "most")}
     about = say(v, "looks.pair.for", **{"class": label(v, v.at(f"{path}.code"))}, **ends)
     return figure(chart, caption=join([el("b", title), Markup(" · "), about]), above=True)
+
+
+# --- texts -------------------------------------------------------------------
+
+
+def texts(v: View) -> Markup:
+    """Some texts that were answered right and some that were not, with the words for and against the answer."""
+    places = range(len(v.at("texts")))
+    parts = [para(v, "texts.intro"), el("p", _key(v), class_="quiet")]
+    parts.append(para(v, "texts.held" if v.at("measured.on") != "rows given" else "texts.given", "quiet"))
+    for right in (True, False):
+        own = [k for k in places if v.at(f"texts.{k}.right") == right]
+        if own:
+            parts += [el("h3", say(v, "texts.right" if right else "texts.wrong")), *(_text(v, k) for k in own)]
+    return section(v, "texts", *parts)
+
+
+def _key(v: View) -> Markup:
+    """How the marks look."""
+    signs = {"for": el("mark", say(v, "texts.for"), class_="m3"), "against": _against(say(v, "texts.against"), 3)}
+    return say(v, "texts.key", **signs)
+
+
+def _against(text: object, strength: int) -> Markup:
+    return el("mark", text, class_=f"n{strength}")
+
+
+def _text(v: View, k: int) -> Markup:
+    """One row: its answer and probability, and its texts."""
+    each = v.at(f"texts.{k}")
+    parts = {"answer": name(each["answer"]), "p": v.num(f"texts.{k}.probability", "percent")}
+    parts["other"] = name(each["other"])
+    head = say(v, "texts.was right" if each["right"] else "texts.was wrong", **parts)
+    row = el("small", say(v, "texts.row", row=v.num(f"texts.{k}.row", "plain")))
+    several = len(each["texts"]) > 1
+    said = []
+    for text in each["texts"]:
+        column = [el("b", inert(text["column"])), ": "] if several else []
+        said.append(el("p", *column, *map(_word, text["words"]), class_="name", dir="auto"))
+    return el("figure", el("figcaption", head, row), *said, class_="text")
+
+
+def _word(word: Mapping[str, Any]) -> Markup:
+    strength = word["strength"]
+    text = inert(word["text"], WORD) if word["text"] else ""
+    if strength < 0:
+        return join([escaped(word["before"]), _against(text, -strength)])
+    return join([escaped(word["before"]), el("mark", text, class_=f"m{strength}") if strength else escaped(text)])
 
 
 # --- findings ----------------------------------------------------------------

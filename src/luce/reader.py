@@ -18,6 +18,7 @@ from luce.columnar import ARROW_STARTS, PARQUET_START, read_columnar
 from luce.delimited import read_delimited
 from luce.errors import InputError, LimitError, inert
 from luce.json_lines import read_json_lines
+from luce.labelled_lines import LABEL, PREFIX, is_labelled, read_labelled_lines
 from luce.text_source import MAX_INPUT_BYTES, SAMPLE, Text, clean_names, end_of_rows, line_at, mib
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ MAX_GZIP_RATIO = 250
 
 _PIECE = 4 << 20  # bytes for one read
 
-_TEXT_KINDS = {".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_TEXT_KINDS = {".csv": "csv", ".txt": "txt", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _BINARY_KINDS = {".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow"}
 _READABLE = f"{' '.join(_TEXT_KINDS)} (each also with .gz), {' '.join(_BINARY_KINDS)}"
 
@@ -54,7 +55,7 @@ _FOREIGN = {
     b"\x80\x04\x95": "a Python pickle",
     b"\x80\x05\x95": "a Python pickle",
 }
-_BOMS = {  # UTF-32 first: its little-endian mark begins with that of UTF-16
+BOMS = {  # UTF-32 first: its little-endian mark begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -69,27 +70,32 @@ class RawTable:
     frame: for CSV and TSV every column is String, cells as in the file (outer white space kept), an empty cell is null;
         JSON lines, Parquet and Arrow keep their types.
     source: the path as given, or "standard input"; encoding: of a text format, else None; notes: lines for the user.
+    label: the name of the label column where the form of the file says it (fastText's lines), else None.
     """
 
     frame: pl.DataFrame
     source: str
     encoding: str | None
     notes: tuple[str, ...]
+    label: str | None = None
 
 
-def read_file(source: str | os.PathLike[str], *, encoding: str | None = None) -> RawTable:
+def read_file(source: str | os.PathLike[str], *, encoding: str | None = None, begun: bytes = b"") -> RawTable:
     """Read a file, or standard input for "-", into a raw frame in which every row of the source is accounted for.
 
-    source: .csv .txt .tsv .tab .jsonl .ndjson (each also .gz), .parquet .pq .arrow .feather .ipc.
+    source: .csv .txt .tsv .tab .jsonl .ndjson (each also .gz), .parquet .pq .arrow .feather .ipc. Lines that begin with
+    __label__NAME, as fastText has them, are columns `label` and `text`, under .txt, an unknown suffix or none.
     encoding: of a text format; without it a byte-order mark decides, then strict UTF-8, then strict cp949 with a note.
+    begun: what was read of standard input already.
     Raises InputError (one line: file, line, what to do) and its child LimitError.
     """
     name = os.fspath(source)
     where = "standard input" if name == "-" else inert(name, 4096)
     notes: list[str] = []
+    label = None
     try:
-        _check_encoding(encoding)
-        data, kind = _read_stdin() if name == "-" else _read_path(name, where)
+        check_encoding(encoding)
+        data, kind = _read_stdin(begun) if name == "-" else _read_path(name, where)
         if kind in ("parquet", "arrow"):
             _check_start(where, data, kind)
             frame, found = read_columnar(where, data, kind), None
@@ -97,11 +103,15 @@ def read_file(source: str | os.PathLike[str], *, encoding: str | None = None) ->
                 notes.append(f"the encoding {encoding} does not apply to Parquet and Arrow files")
         else:
             text = _decode(where, data, encoding)
-            frame, found, notes = _read_text(text, kind), text.encoding, text.notes
+            label = LABEL if kind in ("txt", "unknown", "other") and is_labelled(text.data) else None
+            if kind == "other" and label is None:
+                raise _unknown_suffix(name, where)
+            frame = read_labelled_lines(text) if label else _read_text(text, kind)
+            found, notes = text.encoding, text.notes
         frame.columns = clean_names(where, frame.columns, notes)
     except MemoryError:
         raise InputError(f"{where}: does not fit in this machine's memory; split it") from None
-    return RawTable(frame, "standard input" if name == "-" else name, found, tuple(notes))
+    return RawTable(frame, "standard input" if name == "-" else name, found, tuple(notes), label)
 
 
 def _read_text(text: Text, kind: str) -> pl.DataFrame:
@@ -116,36 +126,52 @@ def _check_start(where: str, data: bytes, kind: str) -> None:
     if not data:
         raise InputError(f"{where}: is empty; it should be {what} file")
     if not data.startswith(PARQUET_START if kind == "parquet" else ARROW_STARTS):
-        found = _foreign(data) or "something else"
+        found = foreign(data) or "something else"
         raise InputError(f"{where}: is not {what} file but {found}; give it the name or the form of its kind")
 
 
 # ---------------------------------------------------------------------------------------------------- bytes
 
 
-def _read_path(name: str, where: str) -> tuple[bytes, str]:
+def status_of(name: str, where: str) -> os.stat_result:
+    """The status of a regular file; raises InputError for anything else."""
     try:
-        before = os.stat(name)
-        if stat.S_ISDIR(before.st_mode):
-            raise InputError(f"{where}: is a folder; name a file")
-        if not stat.S_ISREG(before.st_mode):
-            raise InputError(f"{where}: is a pipe or a device, not a file; pipe it in and say - for standard input")
-        kind, zipped = _kind_of(name, where)
-        with open(name, "rb", opener=_open_at_once) as stream:
-            data = _take(stream, where, text=not zipped and kind in _TEXT_KINDS.values())
+        status = os.stat(name)
+    except (OSError, ValueError) as error:
+        raise cannot_read(where, error) from None
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{where}: is a folder; name a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{where}: is a pipe or a device, not a file; pipe it in and say - for standard input")
+    return status
+
+
+def cannot_read(where: str, error: Exception) -> InputError:
+    """What stopped a read, in one line."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return InputError(f"{where or 'an empty name'}: cannot be read: {inert(reason)}")
+
+
+def _read_path(name: str, where: str) -> tuple[bytes, str]:
+    before = status_of(name, where)
+    kind, zipped = _kind_of(name)
+    try:
+        with open(name, "rb", opener=open_at_once) as stream:
+            if kind == "other" and PREFIX.encode() not in stream.peek().replace(b"\0", b""):  # of UTF-16
+                raise _unknown_suffix(name, where)
+            data = _take(stream, where, text=not zipped and kind not in _BINARY_KINDS.values())
             after = os.fstat(stream.fileno())
     except InputError:
         raise
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{where or 'an empty name'}: cannot be read: {inert(reason)}") from None
+        raise cannot_read(where, error) from None
     if _identity(before) != _identity(after) or len(data) != after.st_size:
         raise InputError(f"{where}: changed while it was being read; read it again when its writer is done")
     return (_gunzip(data, where) if zipped else data), kind
 
 
-def _open_at_once(name: str, flags: int) -> int:
-    # A file that turns into a pipe between the check and this call must not block.
+def open_at_once(name: str, flags: int) -> int:
+    """An opener for a file that may have turned into a pipe since it was checked: it does not block."""
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -153,24 +179,38 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _kind_of(name: str, where: str) -> tuple[str, bool]:
+def _kind_of(name: str) -> tuple[str, bool]:
+    """The kind of a file by its name, "other" where that is unknown, and whether it is compressed."""
     suffixes = [suffix.lower() for suffix in Path(name).suffixes]
     last = suffixes[-1] if suffixes else ""
     if last == ".gz" and len(suffixes) > 1 and suffixes[-2] in _TEXT_KINDS:
         return _TEXT_KINDS[suffixes[-2]], True
-    kind = _TEXT_KINDS.get(last) or _BINARY_KINDS.get(last)
-    if kind is None:
-        what = f'files named "{inert(last)}" cannot be read' if last else "the name has no suffix that says its format"
-        raise InputError(f"{where}: {what}; readable: {_READABLE}")
-    return kind, False
+    return _TEXT_KINDS.get(last) or _BINARY_KINDS.get(last) or "other", False
 
 
-def _read_stdin() -> tuple[bytes, str]:
-    stream = getattr(sys.stdin, "buffer", None)
+def may_be_lines(name: str) -> bool:
+    """Whether the name of a file leaves open that its lines are texts, or begin with labels."""
+    return name == "-" or _kind_of(name)[0] in ("txt", "other")
+
+
+def _unknown_suffix(name: str, where: str) -> InputError:
+    last = Path(name).suffix.lower()
+    what = f'files named "{inert(last)}" cannot be read' if last else "the name has no suffix that says its format"
+    return InputError(f"{where}: {what}; readable: {_READABLE}")
+
+
+def standard_input() -> io.BufferedIOBase:
+    """The bytes of standard input; raises InputError where it is closed."""
+    stream: io.BufferedIOBase | None = getattr(sys.stdin, "buffer", None)
     if stream is None:
         raise InputError("standard input: is closed; pipe a table into it")
+    return stream
+
+
+def _read_stdin(begun: bytes) -> tuple[bytes, str]:
+    stream = standard_input()
     try:
-        data = _take(stream, "standard input", text=True)
+        data = _take(stream, "standard input", text=True, begun=begun)
     except InputError:
         raise
     except (OSError, ValueError) as error:
@@ -180,11 +220,14 @@ def _read_stdin() -> tuple[bytes, str]:
     return data, "arrow" if data.startswith(ARROW_STARTS) else "unknown"
 
 
-def _take(stream: IO[bytes] | io.BufferedIOBase, where: str, *, text: bool, most: int | None = None) -> bytes:
+def _take(
+    stream: IO[bytes] | io.BufferedIOBase, where: str, *, text: bool, most: int | None = None, begun: bytes = b""
+) -> bytes:
     """All bytes of a stream, stopping at the first limit so that an endless line or stream is never stored."""
     pieces: list[bytes] = []
     size = line = 0
-    while piece := stream.read(_PIECE):
+    while piece := begun or stream.read(_PIECE):
+        begun = b""
         if not pieces and piece.startswith((PARQUET_START, *ARROW_STARTS)):
             text = False
         pieces.append(piece)
@@ -209,7 +252,7 @@ def _gunzip(data: bytes, where: str) -> bytes:
             raise InputError(f"{where}: is not a whole gzip file: {inert(str(error))}") from None
 
 
-def _foreign(data: bytes) -> str | None:
+def foreign(data: bytes) -> str | None:
     """What a file is by its first bytes, where that is no text."""
     if data.startswith(b"PK\x03\x04"):
         return "an Excel workbook" if b"xl/workbook" in data else "a zip archive"
@@ -221,7 +264,8 @@ def _foreign(data: bytes) -> str | None:
 # ---------------------------------------------------------------------------------------------------- characters
 
 
-def _check_encoding(encoding: str | None) -> None:
+def check_encoding(encoding: str | None) -> None:
+    """Raises InputError for a name that is no encoding of text."""
     try:
         if encoding is not None:
             codecs.lookup(encoding)
@@ -235,14 +279,14 @@ def _check_encoding(encoding: str | None) -> None:
 def _decode(where: str, raw: bytes, encoding: str | None) -> Text:
     if not raw:
         raise InputError(f"{where}: is empty; it needs column names and rows")
-    if what := _foreign(raw):
+    if what := foreign(raw):
         fix = "save its table as CSV or Parquet"
         if "gzip" in what:
             fix = "decompress it, or give it a name that ends in .csv.gz or .jsonl.gz"
         elif "Parquet" in what or "Arrow" in what:
             fix = "give it a name that ends in .parquet or .arrow"
         raise InputError(f"{where}: is {what}, not text; {fix}")
-    codec = encoding or next((name for bom, name in _BOMS.items() if raw.startswith(bom)), None)
+    codec = encoding or next((name for bom, name in BOMS.items() if raw.startswith(bom)), None)
     text = _as_utf8(where, raw, codec) if codec else _guess(where, raw)
     data = text.data.removeprefix(codecs.BOM_UTF8)
     if not end_of_rows(data):

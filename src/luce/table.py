@@ -460,7 +460,7 @@ def _category(table: Table, series: pl.Series, levels: Levels, missing: int, not
     present = table.rows - missing
     different = levels.different
     if present >= FEW_ROWS and different > 0.3 * present:
-        words = _words(levels.clean)
+        words = mean_words(levels.clean)
         if words >= 8 or (words >= 4 and different > 0.9 * present):
             return Column(series.name, "text")
         if different > 0.9 * present:
@@ -472,7 +472,7 @@ def _category(table: Table, series: pl.Series, levels: Levels, missing: int, not
     return Column(series.name, "category")
 
 
-def _words(levels: pl.Series) -> float:
+def mean_words(levels: pl.Series) -> float:
     """How many words the levels have in the mean; texts without spaces have one for every two letters."""
     words, letters = levels.str.count_matches(r"\S+").mean(), levels.str.count_matches(UNSPACED).mean()
     return max(float(words or 0.0), float(letters or 0.0) / 2)  # type: ignore[arg-type]  # of numbers

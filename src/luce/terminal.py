@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,10 +18,12 @@ from luce.errors import inert
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
+    from rich.text import Text
 
     from luce.counterfactual import Counterfactual
     from luce.explain import Explanation
     from luce.fitted import Fitted
+    from luce.marks import MarkedText
     from luce.solver import Progress
     from luce.table import Schema
 
@@ -111,7 +114,10 @@ def explanation_json(found: Explanation, flip: Counterfactual | None) -> dict[st
     if flip is not None:
         moves = [{"column": m.column, "before": m.before, "after": m.after} for m in flip.moves]
         change = {"answer": flip.answer, "moves": moves, "probabilities": list(flip.probabilities)}
-    shown: dict[str, Any] = json.loads(json.dumps(facts | {"contributions": parts, "change": change}, default=str))
+    facts |= {"contributions": parts, "change": change}
+    if found.texts:
+        facts["texts"] = [asdict(text) for text in found.texts]
+    shown: dict[str, Any] = json.loads(json.dumps(facts, default=str))
     return shown
 
 
@@ -140,6 +146,26 @@ def show_explanation(found: Explanation) -> None:
         table.add_row(name, value, f"{amount:+.2f}", Text(text, style="red" if amount < 0 else "green"))
     table.add_row("together", "", f"{found.difference:+.2f}", "", style="bold")
     console.print(table)
+    for marked in found.texts:
+        console.print(_words(marked, console.no_color or console.color_system is None))
+
+
+def _words(marked: MarkedText, plain: bool) -> Text:
+    """A text whose words for the answer are green and those against it red and underlined, the weak dim, the strong
+    bold; plain: the stronger ones in brackets with a sign."""
+    from rich.text import Text
+
+    out = Text.assemble("\n", (inert(marked.column), "bold"), ": ")
+    for piece in marked.shown():
+        out.append(piece.before)
+        word, size = inert(piece.text), abs(piece.strength)
+        sign = "+" if piece.strength > 0 else "-"
+        if plain:
+            out.append(f"[{sign}{word}]" if size > 1 else word)
+        else:
+            style = f"{('dim', 'not bold', 'bold')[size - 1]} {'green' if sign == '+' else 'red underline'}"
+            out.append(word, style=style if size else "")
+    return out
 
 
 def _cell(value: Any) -> str:

@@ -23,6 +23,8 @@ LEAST = 2  # texts that an n-gram must be in
 MOST_GRAMS = 1 << 20  # of the most frequent ones
 MANY = 4_000_000  # n-grams in all texts; with more, those that tell least are left out:
 LEFT_OUT = 0.5  # so many of them, counted as often as they stand
+LEVELS = 1 << 14  # in which scales are told apart for that; information is seldom above 16 nats
+MANY_TEXTS = 20_000
 HANGUL = 0.2  # share of Hangul among the letters from which on syllables and their letters are looked at
 
 
@@ -49,10 +51,19 @@ RECIPES = {recipe.name: recipe for recipe in (WORDS, PIECES, SYLLABLES, JAMO)}
 
 
 def recipes_for(texts: Texts) -> tuple[Recipe, ...]:
-    """Those that are tried, the simplest first."""
+    """Those that are tried, the simplest first. Of many Korean texts syllables tell all that their letters do."""
     letters = "".join(text for text in texts[:1000] if text)
     hangul = sum("가" <= letter <= "힣" for letter in letters)
-    return (SYLLABLES, JAMO) if hangul > HANGUL * sum(map(str.isalpha, letters)) > 0 else (WORDS, PIECES)
+    if hangul > HANGUL * sum(map(str.isalpha, letters)) > 0:
+        return (SYLLABLES, JAMO) if len(texts) <= MANY_TEXTS else (SYLLABLES,)
+    return WORDS, PIECES
+
+
+def _leave_out(scale: NDArray[np.float32], often: NDArray[np.int64]) -> None:
+    """The lowest scales become 0, of LEFT_OUT of all that stands in the texts."""
+    level = np.minimum(scale * np.float32(LEVELS / 4), LEVELS - 1).astype(np.int64)
+    below = np.cumsum(np.bincount(level, weights=often, minlength=LEVELS))
+    scale[below[level] <= LEFT_OUT * below[-1]] = 0.0
 
 
 @dataclass(frozen=True)
@@ -69,9 +80,8 @@ class TextPlan:
         return _core.Vocabulary(self.buckets)
 
     def rows(self, texts: Texts, threads: int) -> SparseRows:
-        starts, packed = _core.count_grams(texts, self.recipe.core, threads)
-        known = self.vocabulary.known(starts, packed, threads)
-        return SparseRows(*_core.weigh(*known, self.scale, threads), len(self.buckets))
+        found = _core.text_rows(texts, self.recipe.core, self.vocabulary, self.scale, threads)
+        return SparseRows(*found, len(self.buckets))
 
 
 @dataclass(frozen=True)
@@ -112,8 +122,7 @@ class Grams:
         if len(self.places) > MANY:
             often = np.bincount(self.places, minlength=len(self.buckets))
             for scale in out:
-                order = np.argsort(scale, kind="stable")
-                scale[order[np.cumsum(often[order]) <= LEFT_OUT * len(self.places)]] = 0.0
+                _leave_out(scale, often)
         return out
 
     def rows(self, scale: NDArray[np.float32], threads: int) -> SparseRows:

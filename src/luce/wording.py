@@ -18,6 +18,7 @@ from luce.splits import holdout, strata_of_groups
 from luce.text import Grams, Recipe, SparseRows, Texts, recipes_for
 
 RICHER = 0.01  # of the log loss: by less, more n-grams are not worth their time
+GROWTH = 0.8  # the best strength falls with about this power of the rows
 NEAR = 1e-5  # where the strength is looked for
 MANY_ROWS = 20_000  # with more, SOME_FOLDS are held out
 SOME_FOLDS = 2
@@ -94,7 +95,7 @@ def choose_texts(
     recipe = min(scored, key=lambda pair: pair[0])[1]
     best = next(found for other, found in tried if other is recipe)
     if many:
-        near = best.l2 * (len(rows) / len(codes)) ** 0.5
+        near = best.l2 * (len(rows) / len(codes)) ** GROWTH
         best = _tried(encoder, problem, texts, recipe, l2, near, SOME_FOLDS if len(codes) > MANY_ROWS else FOLDS)
     best = replace(best, race=None) if len(codes) > MANY_ROWS else best.finished()
     if plain is None or plain.path is None or best.path is None:

@@ -1,0 +1,53 @@
+#include "text_scorer.h"
+
+#include <algorithm>
+
+#include "cross_entropy.h"
+#include "parallel.h"
+#include "softmax.h"
+
+namespace luce {
+
+namespace {
+constexpr Index BLOCK = 256;  // texts
+}
+
+TextScorer::TextScorer(const Recipe& recipe, const std::uint32_t* buckets, const float* scale, Index grams,
+                       const double* weights, const double* bias, int outputs)
+    : recipe_(recipe),
+      vocabulary_(buckets, grams),
+      scale_(scale, scale + grams),
+      weights_(weights, weights + grams * outputs),
+      bias_(bias, bias + outputs),
+      outputs_(outputs) {}
+
+void TextScorer::probabilities(const Texts& texts, double* out, int threads) const {
+    const Index n = static_cast<Index>(texts.size());
+    parallel_for((n + BLOCK - 1) / BLOCK, threads, [&](Index block) {
+        const Index first = block * BLOCK, rows = std::min(n, first + BLOCK) - first;
+        const Texts own(texts.begin() + first, texts.begin() + first + rows);
+        const Weighed found = text_rows(own, recipe_, vocabulary_, scale_.data(), 1);
+        Features x;
+        x.rows = rows;
+        x.sparse = {found.starts.data(), found.places.data(), found.values.data(), nullptr, rows, vocabulary_.size()};
+        std::vector<double> z(static_cast<std::size_t>(outputs_ * rows));
+        forward(x, weights_.data(), bias_.data(), outputs_, z.data(), rows, 1, false);
+        double* p = out + first * classes();
+        if (outputs_ > 1) {
+            for (Index i = 0; i < rows; ++i)
+                for (int k = 0; k < outputs_; ++k) p[i * outputs_ + k] = z[static_cast<std::size_t>(k * rows + i)];
+            softmax<double>(Softmax::probabilities, p, rows, outputs_, 1, 1.0, p, nullptr, 1);
+            return;
+        }
+        std::vector<double> share(z.size());
+        for (const int second : {1, 0}) {
+            sigmoid<double>(z.data(), rows, false, share.data(), 1);
+            for (Index i = 0; i < rows; ++i) {
+                p[2 * i + second] = share[static_cast<std::size_t>(i)];
+                z[static_cast<std::size_t>(i)] = -z[static_cast<std::size_t>(i)];
+            }
+        }
+    });
+}
+
+}  // namespace luce

@@ -1,0 +1,28 @@
+// Probabilities of texts at once, from the bytes on, for callers who wait for one text or have very many.
+#pragma once
+#include <vector>
+
+#include "ngram.h"
+
+namespace luce {
+
+class TextScorer {
+public:
+    // weights: n-grams of the vocabulary x outputs; bias: outputs; two classes have one output.
+    TextScorer(const Recipe& recipe, const std::uint32_t* buckets, const float* scale, Index grams,
+               const double* weights, const double* bias, int outputs);
+
+    // texts x classes; the same bits for a text alone and among others, on any number of threads.
+    void probabilities(const Texts& texts, double* out, int threads) const;
+
+    int classes() const { return outputs_ == 1 ? 2 : outputs_; }
+
+private:
+    Recipe recipe_;
+    Vocabulary vocabulary_;
+    std::vector<float> scale_;
+    std::vector<double> weights_, bias_;
+    int outputs_;
+};
+
+}  // namespace luce
