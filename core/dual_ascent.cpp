@@ -15,7 +15,7 @@ constexpr double SEEN =
     0.05;  // of the mean divergence, shared out to the classes: less, before and after, is left as it is
 constexpr double UNCHANGED = 1e-6;  // a row whose distribution would change by less is left as it is
 constexpr int MOST_STEPS = 40;
-constexpr double PULL = 0.5;
+constexpr double PULL = 0.25;     // of the mean square of a row: the square of the number in the bias's column
 constexpr double RESTLESS = 4.0;  // times the mean divergence: such rows are looked at again
 constexpr int MOST_ROUNDS = 8;
 
@@ -60,6 +60,9 @@ DualAscent::DualAscent(const Csr& x, const Targets& y, double l2) : x_(x), y_(y)
         square_[i] = static_cast<float>(sum);
         if (weight(i) > 0.0) order_.push_back(static_cast<std::int32_t>(i));
     }
+    double squares = 0.0;
+    for (const float square : square_) squares += static_cast<double>(square);
+    pull_ = PULL * (squares > 0.0 ? squares / static_cast<double>(x.rows) : 1.0);
     z_.resize(static_cast<std::size_t>(width_));
     change_.resize(static_cast<std::size_t>(width_));
     a_.resize(static_cast<std::size_t>(outputs));
@@ -85,7 +88,7 @@ DualAscent::Met DualAscent::epoch(double* bias, bool free) {
         std::swap(order_[n - 1], order_[static_cast<std::size_t>((static_cast<unsigned __int128>(state) * n) >> 64)]);
     }
     const int outputs = y_.outputs();
-    const double pull = free ? PULL * PULL : 0.0;  // square of the number in the bias's column
+    const double pull = free ? pull_ : 0.0;
     Met met;
     if (free) {
         std::vector<double> left(static_cast<std::size_t>(outputs));

@@ -25,7 +25,7 @@ public:
     struct Met {
         double loss = 0, divergence = 0;
     };
-    // bias (outputs), if `free`: it moves with every row as the weight of a column of PULL would, held where the run
+    // bias (outputs), if `free`: it moves with every row as the weight of a further column would, held where the run
     // began (a proximal step).
     Met epoch(double* bias, bool free);
 
@@ -47,7 +47,7 @@ private:
 
     Csr x_;
     Targets y_;
-    double l2_;
+    double l2_, pull_;
     Index width_;                 // numbers that a column has in weights_, and a row in left_
     std::vector<float> own_;      // the values, where x has doubles or none
     const float* values_;         // as many as x stores

@@ -14,7 +14,7 @@ namespace {
 using unicode::Kind;
 using unicode::Text;
 
-constexpr Index BLOCK = 256;  // texts
+constexpr Index BLOCK = 256;        // texts
 constexpr std::int64_t AHEAD = 16;  // n-grams that are looked up later are fetched already
 constexpr std::uint64_t STEP = 0x9e3779b97f4a7c15u, LAST = 0xd6e8feb86659fd93u;
 constexpr std::uint64_t WORDS = 0x51a7c0de11f3a94bu, CHARACTERS = 0xc3a5c85c97cb3127u, JAMO = 0xb492b66fbe98f273u;
@@ -281,7 +281,12 @@ std::vector<Occurrence> occurrences(std::string_view text, const Recipe& recipe)
     lay_out(text, true, desk);
     std::vector<Occurrence> out;
     each_gram(desk, recipe, [&](std::uint64_t hash, std::size_t begin, std::size_t end) {
-        out.push_back({bucket_of(hash), desk.text.begin[begin], desk.text.end[end - 1]});
+        Occurrence o{bucket_of(hash), desk.text.begin[begin], desk.text.end[begin]};
+        for (std::size_t i = begin; i < end; ++i) {  // marks may have changed places
+            o.begin = std::min(o.begin, desk.text.begin[i]);
+            o.end = std::max(o.end, desk.text.end[i]);
+        }
+        out.push_back(o);
     });
     return out;
 }

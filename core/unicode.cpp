@@ -249,7 +249,8 @@ void simplify(const Text& in, bool spans, Text& out) {
         }
         if (where != In::text) {
             if (where == In::host && (code == '/' || code == '?' || code == '#')) where = In::path;
-            if (where == In::path) continue;
+            if (where == In::path && code < ASCII) continue;
+            if (code >= ASCII) where = In::text;  // a sentence goes on without a blank
         } else if ((code == 'h' || code == 'w') && (size == 0 || !of_a_word(kinds[size - 1]))) {
             if (const std::size_t length = scheme_at(in.codes, i)) {
                 add(ADDRESS, Kind::symbol, i);

@@ -1,5 +1,5 @@
 // Bytes of text -> code points that are alike where texts are: NFC, one case and one width, single spaces, no letter or
-// mark more than twice in a row, nothing that cannot be seen; the host of a web address behind a sign of its own.
+// sign more than twice in a row, nothing that cannot be seen; the host of a web address behind a sign of its own.
 #pragma once
 #include <cstdint>
 #include <string_view>

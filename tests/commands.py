@@ -111,6 +111,30 @@ def orders(rows: int = 240, seed: int = 0) -> pl.DataFrame:
     )
 
 
+GOOD = ("great", "love it", "wonderful", "works well", "happy"), ("정말 좋아요", "최고예요", "만족합니다", "예뻐요")
+BAD = (
+    ("terrible", "broken", "waste of money", "awful", "slow"),
+    ("별로예요", "고장났어요", "너무 느려요", "실망했습니다"),
+)
+NEITHER = (
+    ("the phone", "my order", "this product", "battery", "for my kid", "after a week", "in the box", "screen"),
+    ("이 제품은", "배송이", "화면이", "어제 산 건데", "아이가 쓰는데", "포장 상태는", "색깔이", "전화기"),
+)
+
+
+def reviews(rows: int = 160, korean: bool = False, seed: int = 0) -> pl.DataFrame:
+    """Short texts and a number, and a label that mostly follows the two telling words of each text."""
+    rng = np.random.default_rng(seed)
+    good, texts = rng.random(rows) < 0.5, []
+    for each in good:
+        telling = GOOD[korean] if each ^ (rng.random() < 0.07) else BAD[korean]
+        texts.append(
+            " ".join(rng.permutation([*rng.choice(NEITHER[korean], 4, False), *rng.choice(telling, 2, False)]))
+        )
+    stars = np.round(3 + good + rng.normal(size=rows), 1)
+    return pl.DataFrame({"review": texts, "stars": stars, "label": np.where(good, "good", "bad")})
+
+
 def written(frame: pl.DataFrame, form: str, stem: str) -> str:
     """The frame as a file of the form in the working folder; its name."""
     name = f"{stem}.{form}"

@@ -120,7 +120,7 @@ def truly_proven(problem: Problem, found: Solution, best: Solution) -> None:
 def test_the_optimum_is_that_of_the_dense_rows(classes: int, weighted: bool, intercept: bool, l2: float) -> None:
     problem = drawn(classes, weighted, l2=l2, intercept=intercept)
     best = problem.best()
-    for tolerance in (1e-3, 1e-6, 1e-8):
+    for tolerance in (1e-3, 1e-7):
         found = minimise(problem.sparse(), tolerance)
         assert found.certificate.relative_gap <= tolerance
         same_optimum(problem, found, best)
@@ -185,7 +185,7 @@ def test_a_row_of_weight_0_counts_for_nothing_and_one_of_weight_3_for_three(clas
     same_optimum(weighted, minimise(weighted.sparse()), repeated.best())
 
 
-@pytest.mark.parametrize("start_l2", [1e-9, 1e-4, 1e-2, 10.0])
+@pytest.mark.parametrize("start_l2", [1e-9, 1e-2, 10.0])
 @every_intercept
 @every_k
 def test_a_start_at_the_optimum_of_another_strength_has_the_same_optimum(
@@ -206,10 +206,9 @@ def test_a_start_at_its_own_optimum_is_nearly_there() -> None:
     assert warm.certificate.passes < cold.certificate.passes / 2
 
 
-@pytest.mark.parametrize("threads", [2, 3, 8])
 @pytest.mark.parametrize("l2", [1e-3, 1e-8])
 @pytest.mark.parametrize("classes", [2, 7])
-def test_any_number_of_threads_has_the_same_bits(classes: int, l2: float, threads: int) -> None:
+def test_any_number_of_threads_has_the_same_bits(classes: int, l2: float) -> None:
     """On a matrix large enough that the core starts threads."""
     rng = np.random.default_rng(0)
     rows, stored = 3000, 12
@@ -217,17 +216,17 @@ def test_any_number_of_threads_has_the_same_bits(classes: int, l2: float, thread
     values = rng.normal(size=rows * stored)
     features = Features(rows, None, np.arange(0, rows * stored + 1, stored), indices, values, 20_000)
     problem = Problem(np.empty((rows, 0)), rng.integers(0, classes, rows).astype(np.int32), classes, l2)
-    one, other = (minimise(problem.objective(features, n), 1e-4) for n in (1, threads))
-    assert one.point.tobytes() == other.point.tobytes()
-    assert one.logits.tobytes() == other.logits.tobytes()
-    assert (one.certificate.objective, one.certificate.gap) == (other.certificate.objective, other.certificate.gap)
-    assert one.certificate.passes == other.certificate.passes
+    one, *others = (minimise(problem.objective(features, threads), 1e-4) for threads in (1, 2, 3, 8))
+    for other in others:
+        assert one.point.tobytes() == other.point.tobytes()
+        assert one.logits.tobytes() == other.logits.tobytes()
+        assert replace(one.certificate, seconds=0.0) == replace(other.certificate, seconds=0.0)
 
 
 # --- the proof -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("l2", [1e-6, 1e-3, 0.1, 10.0])
+@pytest.mark.parametrize("l2", [1e-6, 1e-3, 1.0])
 @every_intercept
 @every_weight
 @every_k

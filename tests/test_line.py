@@ -18,10 +18,11 @@ LINE = [
     "_core", "errors", "atomic_file", "container", "arrays", "functional", "features", "splits", "intervals",
     "scored", "metrics", "objective", "metric", "steps", "row_steps", "solver", "path", "inputs", "calibration",
     "conformal", "decision", "inference", "linear", "audit", "text_source", "delimited", "json_lines",
-    "labelled_lines", "columnar", "reader", "text_lines", "cells", "table", "labels", "grouping", "curves", "text", "encoder", "interactions", "choice",
-    "wording", "fitted", "effects", "marks", "explain", "counterfactual", "model_file", "report", "classifier",
-    "suspects", "alone", "twins", "hints", "findings", "doctor", "facts", "markup", "phrases", "words", "svg",
-    "sections", "portrait", "page", "__init__", "terminal", "cli", "__main__",
+    "labelled_lines", "columnar", "reader", "text_lines", "cells", "table", "labels", "grouping", "curves", "text",
+    "encoder", "interactions", "choice", "wording", "fitted", "compact", "effects", "marks", "explain",
+    "counterfactual", "model_file", "report", "classifier", "suspects", "alone", "twins", "hints", "findings",
+    "doctor", "facts", "markup", "phrases", "words", "svg", "sections", "portrait", "page", "__init__", "terminal",
+    "cli", "__main__",
 ]  # fmt: skip
 
 # Installed for files, frames, the terminal and the tests; a plain `import luce` must not wait for any of them.

@@ -240,6 +240,7 @@ def test_every_form_of_a_text_is_one_text() -> None:
         ("Ｆｕｌｌ！１２", "full!12"),
         ("Å \u212b A\u030a", "å å å"),
         ("\u1112\u1161\u11ab", "한"),
+        ("가\u11a7 \u1100\u1161\u11a7\u11a8 가\u11c3", "가\u11a7 가\u11a7\u11a8 가\u11c3"),
         ("\uf900 \U0002f800", "豈 丽"),
         ("👩\u200d👧 ❤\ufe0f 👍🏽", "👩👧 ❤ 👍"),
         ("\u200eab\u200fc\u202e\ufeff\u00ad", "abc"),
@@ -424,7 +425,6 @@ def test_occurrences_are_what_is_counted_and_their_spans_lie_on_characters(recip
             spans_lie_in(text, recipe)
 
 
-@pytest.mark.xfail(reason="marks that are put in their order keep their own spans: begin may lie behind end")
 def test_spans_lie_on_characters_where_marks_change_places() -> None:
     spans_lie_in("q\u0301\u0323\u0334", Recipe(characters=(1, 3)))
 
@@ -533,7 +533,7 @@ def test_weights_are_those_of_numpy(threads: int) -> None:
     starts, packed = drawn_grams(3)
     rng = np.random.default_rng(4)
     places, counts = rng.integers(0, 50, len(packed)).astype(np.int32), (packed >> 24).astype(np.uint8)
-    scale = np.where(np.arange(50) < 25, rng.uniform(0.5, 9, 50), 0).astype(np.float32)
+    scale = np.where(np.arange(50) < 25, rng.uniform(0.5, 9, 50) * threads**-5.0, 0).astype(np.float32)
     wanted = (1 + np.log(counts.astype(np.float64))) * scale[places]
     row = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     kept = wanted > 0

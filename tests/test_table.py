@@ -94,9 +94,6 @@ def test_infinite_numbers_name_their_row() -> None:
         ([str(value) for value in range(30)][::-1], "identifier: counts the rows, 0 to 29"),
         ([f"id{value}" for value in range(20)], "identifier: 20 different values in 20 rows"),
         ([f"id{value % 19}" for value in range(20)], "identifier: 19 different values in 20 rows"),
-        ([f"we like item {value}" for value in range(20)], "free text: about 4 words a cell"),
-        (["one two three four five six seven", "x y", *(f"a b c d e f g h {n}" for n in range(40))] * 2,
-         "free text: about 9 words a cell"),
     ],
 )  # fmt: skip
 def test_columns_left_out_say_why(cells: list[Any], why: str) -> None:
@@ -124,14 +121,34 @@ def test_columns_that_are_kept(cells: list[Any], kind: str) -> None:
     assert column(cells) == Column("x", kind, date_format="typed" if kind == "date" else "")
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [f"we like item {value}" for value in range(20)],  # 4 words, all different
+        ["one two three four five six seven", "x y", *(f"a b c d e f g h {n}" for n in range(40))] * 2,  # 9 words
+        ["날씨가 좋다", "집에 간다"] + [f"오늘은 {n}번째 영화를 봤는데 참 재미있었다" for n in range(20)],
+        [f"私は{chr(0x4E00 + n)}が好きです" for n in range(20)],  # no spaces, 8 letters
+        ["baker", "teacher", "nurse", "driver"] + [f"{a}{b} worker" for a in "abcd" for b in "efgh"],  # nothing else
+    ],
+)
+def test_sentences_are_text(cells: list[str]) -> None:
+    assert column(cells) == Column("x", "text")
+
+
+def test_codes_are_no_text_even_if_nothing_else_is_there() -> None:
+    assert column([f"id{value}" for value in range(30)]).kind == "left out"
+
+
 def test_kinds_overrule_and_unknown_ones_are_refused() -> None:
     table = Table.of({"age": ["1", "2"], "zip": ["7", "8"]})
     schema = infer_schema(table, {"zip": "category", "age": "ignore"})
     assert [(c.kind, c.why) for c in schema.columns] == [("left out", "left out as asked"), ("category", "")]
     with pytest.raises(InputError, match=r"no column 'zap' \(did you mean 'zip'\?\)"):
         infer_schema(table, {"zap": "category"})
-    with pytest.raises(InputError, match="'text' is no kind; the kinds are number, boolean, date, category, ignore"):
-        infer_schema(table, {"zip": "text"})
+    with pytest.raises(
+        InputError, match="'words' is no kind; the kinds are number, boolean, date, category, text, ignore"
+    ):
+        infer_schema(table, {"zip": "words"})
     with pytest.raises(InputError, match="row 2, column 'x': 'b' is not a number"):
         parsed(["1", "b"], "number")
     with pytest.raises(InputError, match="row 2, column 'x': 'b' is no date"):
@@ -503,7 +520,7 @@ def test_real_columns_are_what_a_reader_would_say(shared_data: Path) -> None:
     titanic = kinds("titanic")
     assert {titanic[name] for name in ("age", "fare", "body", "pclass")} == {"number"}
     assert {titanic[name] for name in ("sex", "ticket", "cabin", "boat", "home.dest")} == {"category"}
-    assert titanic["name"] == "free text"
+    assert titanic["name"] == "text"
     maintenance = kinds("predictive_maintenance")
     assert maintenance["UDI"] == maintenance["Product ID"] == "identifier"
     churn = kinds("telecom_churn")

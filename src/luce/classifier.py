@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from luce.calibration import Calibration, choose, no_calibration
 from luce.choice import Choice, choose_effects
+from luce.compact import bytes_of, compacted, kept_places
 from luce.conformal import Conformal, with_means
 from luce.counterfactual import Counterfactual, counterfactual, repeated
 from luce.decision import best_of, costs_for_recall, costs_of, estimated_shares, shares_of, shifts
@@ -59,6 +60,7 @@ class Classifier:
     costs: what mistakes cost, {class: cost of missing it}, {true class: {answer: cost}}, or numbers (K, K); by default
     all mistakes cost 1. recall: {class: share of its rows to be found}, by costs that held-out rows settle. Both change
     `predict` alone; probabilities stay true.
+    size: of the file of a model that reads texts, at most about, such as "2MB": weights of 8 bits and fewer n-grams.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Classifier:
         effects: str = "auto",
         costs: Mapping[Any, Any] | Sequence[Any] | NDArray[Any] | None = None,
         recall: Mapping[Any, float] | None = None,
+        size: str | float = "20MB",
     ) -> None:
         self.l2 = l2
         self.kinds = kinds
@@ -77,6 +80,7 @@ class Classifier:
         self.effects = effects
         self.costs = costs
         self.recall = recall
+        self.size = size
         self._fitted: Fitted | None = None
         self._held_out: HeldOut | None = None
 
@@ -228,7 +232,7 @@ class Classifier:
 
     def _probabilities(self, features: Features, threads: int | None = None) -> NDArray[np.float64]:
         logits = self.fitted.logits(features, available_threads(self.threads) if threads is None else threads)
-        return probabilities_of(logits[:, 0] if logits.shape[1] == 1 else logits)
+        return probabilities_of(_squeezed(logits))
 
     def adjust_prior(self, shares: Mapping[Any, float] | Sequence[float] | NDArray[Any]) -> Classifier:
         """The same model for a population with other shares of the classes: p'_k in proportion to p_k s'_k / s_k.
@@ -242,7 +246,13 @@ class Classifier:
         moved = fitted.calibration.shifted(shifts(fitted.class_shares, new))
         facts = {**fitted.facts, "shares": new.tolist()}
         other = Classifier(
-            self.l2, self.kinds, self.threads, effects=self.effects, costs=self.costs, recall=self.recall
+            self.l2,
+            self.kinds,
+            self.threads,
+            effects=self.effects,
+            costs=self.costs,
+            recall=self.recall,
+            size=self.size,
         )
         other._fitted = replace(fitted, calibration=moved, conformal=None, facts=facts)
         return other
@@ -478,7 +488,7 @@ def _fit(
         "effects": [asdict(tried) for tried in choice.tried],
         "notes": list(dict.fromkeys([*table.notes, *target.notes, *schema.notes, *_few(counts, target)])),
     }
-    coef = np.ascontiguousarray(point[:-1].T)
+    coef = _rounded(encoder, np.ascontiguousarray(point[:-1].T))
     calibration, held_out = _on_held_out(choice.path, codes, problem)
     conformal = None
     if held_out is not None:
@@ -496,7 +506,36 @@ def _fit(
     parts = (schema, encoder, coef, point[-1].copy(), means, None, calibration, conformal, costs)
     fitted = Fitted(*parts, tuple(target.classes), name, facts)
     spread = spread_of(encoder, problem.features, centred_weights(fitted)[0])
-    return replace(fitted, spread=spread), held_out
+    whole = replace(fitted, spread=spread)
+    small = compacted(whole, problem.features, bytes_of(model.size))
+    return small if small is whole else _with_cost(small, whole, problem), held_out
+
+
+def _with_cost(small: Fitted, whole: Fitted, problem: Problem) -> Fitted:
+    """A compacted model with a note on what that has cost: the accuracy on its own rows before and after."""
+    kept, grams = (sum(len(t.buckets) for t in f.encoder.texts) for f in (small, whole))
+    width, first = whole.encoder.width, whole.encoder.width - grams
+    place = np.concatenate([np.arange(first), first + kept_places(small.encoder, whole.encoder)])
+    coef = np.zeros((len(small.coef), width))
+    coef[:, place] = small.coef
+    right = []
+    for f in (whole, replace(small, encoder=whole.encoder, coef=coef)):
+        p = probabilities_of(_squeezed(f.logits(problem.features, problem.threads)))
+        right.append(100 * float((p.argmax(axis=1) == problem.codes).mean()))
+    told = f"the model keeps {kept:,} of {grams:,} n-grams, with weights of 8 bits"
+    cost = f"accuracy on its own rows {right[0]:.2f} %, then {right[1]:.2f} %"
+    return replace(small, facts={**small.facts, "notes": [*small.facts["notes"], f"{told}: {cost}"]})
+
+
+def _squeezed(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    return logits[:, 0] if logits.shape[1] == 1 else logits
+
+
+def _rounded(encoder: Encoder, coef: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights of n-grams as float32, as they are kept."""
+    table = encoder.width - sum(len(t.buckets) for t in encoder.texts)
+    coef[:, table:] = coef[:, table:].astype(np.float32)
+    return coef
 
 
 def _chosen(

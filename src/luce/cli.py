@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -14,6 +15,7 @@ import numpy as np
 from luce.errors import InputError, LuceError, inert
 from luce.terminal import (
     BY_COSTS,
+    answer_lines,
     effects_line,
     explanation_json,
     inspection_json,
@@ -21,11 +23,15 @@ from luce.terminal import (
     new_console,
     progress_bar,
     say,
+    say_nothing_known,
+    say_unknown_texts,
     say_unseen,
     show_explanation,
     show_model,
     show_schema,
     show_softmax,
+    top_columns,
+    unknown_among,
 )
 
 if TYPE_CHECKING:
@@ -33,8 +39,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from luce.classifier import Classifier
+    from luce.fitted import Fitted
     from luce.report import Report
     from luce.table import Table
+    from luce.text import TextPlan
 
 # ---------------------------------------------------------------------------------------------------------------------
 # train
@@ -58,12 +66,15 @@ lang_option = click.option(
 
 @cli.command()
 @click.argument("data")
-@click.option("--label", required=True, metavar="COLUMN", help="The column to predict.")
+@click.option("--label", metavar="COLUMN", help="The column to predict (default: for fastText's lines, their labels).")
 @click.option("--out", default="model.luce", show_default=True, metavar="FILE", help="Where to save the model.")
 @click.option("--holdout", default=0.2, show_default=True, metavar="SHARE", help="Share of rows to measure on, or 0.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Chooses the held-out rows.")
 @click.option("--as", "kinds", multiple=True, metavar="COLUMN=KIND",
-              help="Settle what a column is: number, boolean, date, category or ignore. May be repeated.")  # fmt: skip
+              help="Settle what a column is: number, boolean, date, category, text or ignore. May be "
+                   "repeated.")  # fmt: skip
+@click.option("--text", "texts", multiple=True, metavar="COLUMN",
+              help="A column of texts: the same as --as COLUMN=text. May be repeated.")  # fmt: skip
 @click.option("--cost", "costs", multiple=True, metavar="CLASS=NUMBER",
               help="What missing a class costs (1 by default): changes the answers, not the probabilities. May be "
                    "repeated.")  # fmt: skip
@@ -78,11 +89,12 @@ lang_option = click.option(
 @encoding_option
 @threads_option
 def train(
-    data: str, label: str, out: str, holdout: float, seed: int, kinds: tuple[str, ...], costs: tuple[str, ...],
-    recalls: tuple[str, ...], group: str | None, time: str | None, page: str | None, lang: str | None, as_json: bool,
-    encoding: str | None, threads: int | None,
+    data: str, label: str | None, out: str, holdout: float, seed: int, kinds: tuple[str, ...], texts: tuple[str, ...],
+    costs: tuple[str, ...], recalls: tuple[str, ...], group: str | None, time: str | None, page: str | None,
+    lang: str | None, as_json: bool, encoding: str | None, threads: int | None,
 ) -> None:  # fmt: skip
-    """Train a classifier on DATA (CSV, TSV, JSON lines, Parquet, Arrow; - for standard input).
+    """Train a classifier on DATA (CSV, TSV, JSON lines, Parquet, Arrow; - for standard input; or lines that begin with
+    __label__NAME, as fastText has them, which need no --label).
 
     Example: luce train patients.csv --label diagnosis --out patients.luce --report patients.html
     """
@@ -92,9 +104,12 @@ def train(
     _check_share(holdout)
     _check_target(out, data)
     _check_page(page, data, out)
-    table = _read(data, encoding)
+    table, label = _read_labelled(data, label, encoding)
     model = luce.Classifier(
-        kinds=_kinds(kinds), threads=threads, costs=_numbers("--cost", costs), recall=_numbers("--recall", recalls)
+        kinds=_kinds(kinds, texts),
+        threads=threads,
+        costs=_numbers("--cost", costs),
+        recall=_numbers("--recall", recalls),
     )
     with progress_bar("fitting") as progress:
         trained = luce.train(
@@ -188,12 +203,14 @@ def _check_target(out: str, *read: str, option: str = "--out") -> None:
         raise InputError(f"{option} {out}: the folder {folder} cannot be written to")
 
 
-def _kinds(pairs: tuple[str, ...]) -> dict[str, str]:
-    kinds = {}
+def _kinds(pairs: tuple[str, ...], texts: tuple[str, ...] = ()) -> dict[str, str]:
+    kinds = dict.fromkeys(texts, "text")
     for pair in pairs:
         column, equals, kind = pair.rpartition("=")
         if not equals or not column:
             raise InputError(f"--as {pair}: write COLUMN=KIND, for example --as zip=category")
+        if kinds.get(column, kind) != kind:
+            raise InputError(f"--as {inert(pair)}: the column is said to be {kinds[column]} as well; say one of them")
         kinds[column] = kind
     return kinds
 
@@ -212,12 +229,43 @@ def _numbers(option: str, pairs: tuple[str, ...]) -> dict[str, float] | None:
     return found or None
 
 
-def _read(data: str, encoding: str | None) -> Any:
+def _read(data: str, encoding: str | None) -> Table:
     from luce.reader import read_file
     from luce.table import Table
 
+    return Table.of(read_file(data, encoding=encoding))
+
+
+def _read_labelled(data: str, label: str | None, encoding: str | None) -> tuple[Table, str]:
+    """A table and its label column, which the form of the file may say; click.UsageError if nothing says it."""
+    from luce.reader import may_be_lines, read_file
+    from luce.table import Table
+
+    missing = f"say which column of {inert(data)} to predict: --label COLUMN"
+    if label is None and not may_be_lines(data):
+        raise click.UsageError(missing, click.get_current_context())
     raw = read_file(data, encoding=encoding)
-    return Table.of(raw)
+    label = label if label is not None else raw.label
+    if label is None:
+        names = ", ".join(map(inert, raw.frame.columns[:10])) + (", ..." if raw.frame.width > 10 else "")
+        raise click.UsageError(f"{missing}; the columns are {names}", click.get_current_context())
+    return Table.of(raw), label
+
+
+def _read_for(fitted: Fitted, data: str, encoding: str | None, begun: bytes = b"") -> Table:
+    """As `_read`; the label and the text of fastText's lines get the names that a model of one text column knows.
+
+    begun: what was read of standard input already.
+    """
+    from luce.labelled_lines import LABEL, TEXT
+    from luce.reader import read_file
+    from luce.table import Table
+
+    table = Table.of(raw := read_file(data, encoding=encoding, begun=begun))
+    if raw.label is None or fitted.text_alone is None:
+        return table
+    names = {LABEL: fitted.label or LABEL, TEXT: fitted.text_alone.name}
+    return Table(table.frame.rename(names), table.source, table.notes)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -231,35 +279,104 @@ def _read(data: str, encoding: str | None) -> Any:
 @click.option("--coverage", type=float, metavar="SHARE",
               help="A column `set` beside: the classes that a row may have, joined by |; of the rows of each class "
                    "this share has its own among them.")  # fmt: skip
+@click.option("--top", type=click.IntRange(min=1), metavar="K",
+              help="The K most probable classes, `class 1`, `p 1`, `class 2`, ..., instead of a column for each "
+                   "class.")  # fmt: skip
+@click.option("--lines", is_flag=True, help="Every line of DATA is a text, for a model of one text column.")
 @raw_option
 @encoding_option
 @threads_option
 def predict(
-    model: str, data: str, out: str | None, coverage: float | None, raw: bool, encoding: str | None,
-    threads: int | None,
+    model: str, data: str, out: str | None, coverage: float | None, top: int | None, lines: bool, raw: bool,
+    encoding: str | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Predict the rows of DATA with MODEL: a column `prediction` and a column `p:<class>` for each class.
 
+    With --lines every line of DATA is one text, without a header or quotes, and has one line of answer: the class, a
+    tab, its probability; with --top K the K most probable classes so, separated by tabs. Lines are answered as they
+    come. A label that a line begins with (__label__NAME) is dropped. Where MODEL knows one text column and nothing
+    else, - and a .txt file are read so without --lines too, unless their first line names that column or begins with a
+    label.
+
+    \b
     Example: luce predict patients.luce new.csv --out answers.csv
+             luce predict reviews.luce - --lines --top 3
     """
     import polars as pl
 
     import luce
+    from luce.functional import available_threads
 
     if out is not None:
         _check_target(out, model, data)
     classifier = luce.load(model)
     classifier.threads = threads
-    table = _read(data, encoding)
+    fitted, begun = classifier.fitted, b""
+    if lines or (fitted.text_alone is not None and _may_be_texts(data)):
+        rest = _predict_lines(classifier, data, lines, top, encoding, out is not None or coverage is not None)
+        if rest is None:
+            return
+        begun = rest
+    table = _read_for(fitted, data, encoding, begun)
     probabilities = classifier.predict_proba(table)
     columns: dict[str, Any] = {"prediction": classifier.decide(probabilities)}
     if coverage is not None:
         names = list(map(str, classifier.classes_.tolist()))
         sets = classifier.sets_of(probabilities, coverage)
         columns["set"] = ["|".join(names[k] for k in np.flatnonzero(row)) for row in sets]
-    columns |= {f"p:{c}": probabilities[:, k] for k, c in enumerate(classifier.classes_.tolist())}
+    if top is not None:
+        columns |= top_columns(classifier.classes_, probabilities, top)
+    else:
+        columns |= {f"p:{c}": probabilities[:, k] for k, c in enumerate(classifier.classes_.tolist())}
     _write_frame(pl.DataFrame(columns), out, raw)
-    say_unseen(classifier.fitted, table)
+    say_unseen(fitted, fitted.parsed(table), available_threads(threads))
+
+
+def _may_be_texts(data: str) -> bool:
+    return data == "-" or data.lower().endswith((".txt", ".txt.gz"))
+
+
+def _predict_lines(
+    classifier: Classifier, data: str, lines: bool, top: int | None, encoding: str | None, framed: bool
+) -> bytes | None:
+    """Answers every line of DATA, in blocks; or returns what it read of standard input, as DATA is a table.
+
+    lines: it is lines, whatever it begins with. framed: an option was given that needs a table.
+    """
+    from luce.text_lines import blocks, is_table, opened, with_first_line
+
+    plan = classifier.fitted.text_alone
+    if plan is None:
+        raise InputError("--lines: the model does not read one text column alone; give it a table with its columns")
+    with opened(data) as source:
+        if not lines:
+            source = with_first_line(source)
+            if is_table(source.begun, plan.name, encoding):
+                return source.begun if data == "-" else b""
+        if framed:
+            what = f"{source.where}: is read as lines, for which there are no --out and --coverage"
+            raise InputError(f"{what}; send the answers to a file by >, or give a table with a column {plan.name!r}")
+        _answer(classifier, plan, blocks(source, encoding), top)
+    return None
+
+
+def _answer(classifier: Classifier, plan: TextPlan, blocks: Iterator[list[str]], top: int | None) -> None:
+    """Writes a line for each text, block by block, and last a note if there were texts without anything known."""
+    from luce.decision import best_of
+    from luce.functional import available_threads
+
+    fitted, threads = classifier.fitted, available_threads(classifier.threads)
+    of_nothing = classifier.predict_proba([""])[0]
+    unknown = written = 0
+    for texts in blocks:
+        p = classifier.predict_proba(texts)
+        answers = answer_lines(fitted.classes, p, best_of(p, fitted.costs), top)
+        sys.stdout.buffer.write(answers.encode())
+        sys.stdout.flush()
+        written += sum(map(bool, map(str.strip, texts)))
+        bare = [texts[k] for k in np.flatnonzero((p == of_nothing).all(axis=1)) if texts[k].strip()]
+        unknown += unknown_among(plan, bare, threads)
+    say_nothing_known(unknown, written)
 
 
 def _write_frame(frame: pl.DataFrame, out: str | None, raw: bool) -> None:
@@ -315,8 +432,9 @@ def evaluate(
     _check_page(page, model, data)
     classifier = luce.load(model)
     classifier.threads = threads
-    table = _read(data, encoding)
+    table = _read_for(classifier.fitted, data, encoding)
     report = classifier.evaluate(table, label)
+    _say_unknown_texts(classifier, table.without(label or classifier.fitted.label))
     rows = table if label is None else table.without(label)
     found = _facts(classifier, report, data, rows) if as_json or page is not None else {}
     if page is not None:
@@ -327,6 +445,14 @@ def evaluate(
         render(report, new_console(), rows="evaluated")
         if classifier.fitted.costs is not None:
             click.echo(BY_COSTS)
+
+
+def _say_unknown_texts(classifier: Classifier, table: Table) -> None:
+    from luce.functional import available_threads
+
+    fitted = classifier.fitted
+    if fitted.encoder.texts:
+        say_unknown_texts(fitted, fitted.parsed(table), available_threads(classifier.threads))
 
 
 @cli.command()
@@ -349,14 +475,16 @@ def explain(
     Example: luce explain patients.luce new.csv --row 2 --keep age
     """
     import luce
+    from luce.classifier import take
 
     classifier = luce.load(model)
-    table = _read(data, encoding)
+    table = _read_for(classifier.fitted, data, encoding)
     if row > table.rows:
         raise InputError(f"--row {row}: {data} has {table.rows:,} rows")
     other = next((c for c in classifier.fitted.classes if str(c) == against), against)
     found = classifier.explain(table, row - 1, other)
     flip = classifier.counterfactual(table, row - 1, other, kept)
+    _say_unknown_texts(classifier, take(table, np.array([row - 1])))
     if as_json:
         click.echo(json_line(explanation_json(found, flip)))
         return

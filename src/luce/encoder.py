@@ -33,6 +33,8 @@ T = TypeVar("T", float, str)
 
 TIMES = " × "  # between the names of a pair
 
+NO_ARRAYS: Mapping[str, Any] = {}
+
 LINEAR_TO = 1.5  # standard deviations; farther out a number counts by its logarithm
 LEAST_COUNT = 2  # a level seen less often is rare: it shares the column of unseen levels
 FEW_VALUES = 12  # a number with at most so many different values is also encoded value by value
@@ -394,7 +396,7 @@ class Encoder:
         return out
 
     @staticmethod
-    def from_json(facts: Mapping[str, Any], schema: Schema, arrays: Mapping[str, NDArray[Any]]) -> Encoder:
+    def from_json(facts: Mapping[str, Any], schema: Schema, arrays: Mapping[str, Any] = NO_ARRAYS) -> Encoder:
         """The plan that `to_json` wrote; raises ModelFileError if a part is wrong or does not belong to the schema."""
         encoder = Encoder(
             tuple(_number(*entry) for entry in facts["numbers"]),

@@ -92,13 +92,12 @@ def _marked(fitted: Fitted, table: Table, weights: Array) -> tuple[MarkedText, .
     encoder = fitted.encoder
     if not encoder.texts:
         return ()
-    given, parsed = table.frame.row(0, named=True), fitted.parsed(table)
+    parsed = fitted.parsed(table)
     out = []
     for plan in encoder.texts:
         if not len(plan.buckets):
             continue
-        cell, whole = parsed[plan.name][0], given[plan.name]
-        text = "" if cell is None else whole if isinstance(whole, str) else cell  # a word for missing cells is none
+        text = parsed[plan.name][0] or ""
         own = weights[encoder.owner == encoder.sources.index(plan.name)]
         out.append(MarkedText(plan.name, text, marks(text, plan, own)))
     return tuple(out)

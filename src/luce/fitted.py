@@ -37,6 +37,7 @@ class Fitted:
     classes: tuple[Label, ...]
     label: str
     facts: Mapping[str, Any]
+    steps: NDArray[np.float32] | None = None  # (n-grams,) whose whole multiples their weights are; None: any float32
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:

@@ -49,9 +49,7 @@ def read_labelled_lines(text: Text) -> pl.DataFrame:
         text.notes.append(f"{several:,} line(s) with several labels stand once for each of them")
     within = frame.select(pl.col(TEXT).str.contains(f"(?:^|[{_BLANK}]){PREFIX}").sum()).item()
     if within:
-        text.notes.append(
-            f"{within:,} text(s) hold a word that begins with {PREFIX} behind others: it is taken as text"
-        )
+        text.notes.append(f"{within:,} text(s) hold {PREFIX} behind other words, which is taken as text")
     return frame.explode(LABEL).select(LABEL, TEXT)
 
 

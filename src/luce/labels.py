@@ -84,8 +84,8 @@ def _refuse_mixed(mixture: str, place: str) -> None:
 def _label_codes(series: pl.Series, place: str, table: Table | None = None) -> Labels:
     """Codes of a label column: truth values, whole numbers in their order, or text by code point (NFC, stripped).
 
-    Raises InputError, opening with `place`, for missing labels, quantities, free text (naming a column of the table that
-    may be meant), and fewer than two classes.
+    Raises InputError, opening with `place`, for missing labels, quantities, free text (naming a column of the table
+    that may be meant), and fewer than two classes.
     """
     import polars as pl
 
@@ -193,10 +193,10 @@ def _label_like(table: Table) -> tuple[str, int] | None:
     says so or, of several, the fewest; None if there is none."""
     found = []
     for series in table.frame.get_columns():
-        name, different = series.name, series.n_unique()
-        few = cells.family(series.dtype) != "other" and 2 <= different <= min(MOST_LABELS, table.rows / 5)
-        if few and not series.null_count() and not series.dtype.is_float():
-            found.append((not _SAYS_LABEL.search(name), different, name))
+        if cells.family(series.dtype) == "other" or series.dtype.is_float() or series.null_count():
+            continue
+        if 2 <= (different := series.n_unique()) <= min(MOST_LABELS, table.rows / 5):
+            found.append((not _SAYS_LABEL.search(series.name), different, series.name))
     return (found[0][2], found[0][1]) if (found := sorted(found)) else None
 
 

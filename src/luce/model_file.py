@@ -19,6 +19,7 @@ from luce.fitted import Fitted, Label
 from luce.table import Schema
 
 KIND = "linear classifier"
+MIDDLE = 128  # the byte of a weight of 0
 TRAINING = {
     "rows", "class_counts", "l2", "objective", "gap", "passes", "certificate", "notes", "held_out", "shares",
     "effects",
@@ -43,9 +44,9 @@ def save_fitted(fitted: Fitted, path: str | os.PathLike[str]) -> None:
     }
     if fitted.calibration.rows:
         facts["calibration"] = calibration.to_json(fitted.calibration)
-    arrays: dict[str, Any] = {"coef": fitted.coef, "intercept": fitted.intercept} | fitted.encoder.arrays()
+    arrays: dict[str, Any] = {"intercept": fitted.intercept} | _weights(fitted) | fitted.encoder.arrays()
     if fitted.means.any():
-        arrays["means"] = fitted.means
+        arrays["means"] = fitted.means[: _table_columns(fitted.encoder)]
     if fitted.spread is not None:
         arrays["spread"] = fitted.spread
     if fitted.calibration.kind != "none":
@@ -55,6 +56,44 @@ def save_fitted(fitted: Fitted, path: str | os.PathLike[str]) -> None:
     if fitted.costs is not None:
         arrays["costs"] = fitted.costs
     write_container(path, arrays, facts)
+
+
+def _table_columns(encoder: Encoder) -> int:
+    """How many features are no n-grams; those come last."""
+    return encoder.width - sum(len(t.buckets) for t in encoder.texts)
+
+
+def _weights(fitted: Fitted) -> dict[str, Any]:
+    """Weights of n-grams are kept as float32, or in one byte where they are multiples of a step."""
+    table = _table_columns(fitted.encoder)
+    if not fitted.encoder.texts:
+        return {"coef": fitted.coef}
+    words = fitted.coef[:, table:]
+    found = {"coef": np.ascontiguousarray(fitted.coef[:, :table])} if table else {}
+    if fitted.steps is None:
+        return found | {"text_coef": words.astype(np.float32)}
+    levels = np.rint(words / fitted.steps.astype(np.float64)) + MIDDLE
+    return found | {"text_coef": levels.astype(np.uint8), "text_steps": fitted.steps}
+
+
+def _weights_of(arrays: Mapping[str, Any], encoder: Encoder, outputs: int) -> tuple[Any, Any]:
+    """The weights that `_weights` wrote, float64 (outputs, features), and the steps of those of n-grams, if any."""
+    grams = sum(len(t.buckets) for t in encoder.texts)
+    coef = arrays["coef"] if encoder.width > grams else np.empty((outputs, 0))
+    if coef.dtype != np.float64 or coef.shape != (outputs, encoder.width - grams):
+        needed = f"float64 ({outputs}, {encoder.width - grams})"
+        raise ModelFileError(f"its weights are {coef.dtype} {coef.shape}, its schema needs {needed}")
+    if not encoder.texts:
+        return coef, None
+    words, steps = arrays["text_coef"], arrays.get("text_steps")
+    if words.shape != (outputs, grams) or words.dtype != (np.float32 if steps is None else np.uint8):
+        raise ModelFileError("the weights of its n-grams do not belong to them")
+    if steps is None:
+        return np.concatenate([coef, words.astype(np.float64)], axis=1), None
+    if steps.dtype != np.float32 or steps.shape != (grams,) or not (steps > 0).all() or not np.isfinite(steps).all():
+        raise ModelFileError("the steps of its weights are broken")
+    weights = (words.astype(np.float64) - MIDDLE) * steps.astype(np.float64)
+    return np.concatenate([coef, weights], axis=1), steps
 
 
 def load_fitted(path: str | os.PathLike[str]) -> Fitted:
@@ -75,11 +114,9 @@ def _fitted(arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Fitted:
     classes = _classes(facts["classes"])
     schema = Schema.from_json(facts["schema"])
     encoder = Encoder.from_json(facts["encoder"], schema, arrays)
-    coef, intercept = arrays["coef"], arrays["intercept"]
+    intercept = arrays["intercept"]
     outputs = 1 if len(classes) == 2 else len(classes)
-    if coef.dtype != np.float64 or coef.shape != (outputs, encoder.width):
-        needed = f"float64 ({outputs}, {encoder.width})"
-        raise ModelFileError(f"its weights are {coef.dtype} {coef.shape}, its schema needs {needed}")
+    coef, steps = _weights_of(arrays, encoder, outputs)
     if intercept.dtype != np.float64 or intercept.shape != (outputs,):
         raise ModelFileError(f"its intercepts have shape {intercept.shape}, its classes need ({outputs},)")
     if not isinstance(facts["label"], str):
@@ -94,14 +131,16 @@ def _fitted(arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Fitted:
         size = len(classes)
         if costs.dtype != np.float64 or costs.shape != (size, size) or not (costs >= 0).all():
             raise ModelFileError("its costs do not belong to its classes")
-    means = arrays.get("means", np.zeros(encoder.width))
-    if means.dtype != np.float64 or means.shape != (encoder.width,):
+    table = _table_columns(encoder)
+    means = arrays.get("means", np.zeros(table))
+    if means.dtype != np.float64 or means.shape != (table,):
         raise ModelFileError("its means do not belong to its columns")
+    means = np.concatenate([means, np.zeros(encoder.width - table)])
     spread = arrays.get("spread")
     if spread is not None and (spread.dtype != np.float64 or spread.shape != (outputs, len(encoder.sources))):
         raise ModelFileError("its spread does not belong to its columns")
     parts = (schema, encoder, coef, intercept, means, spread, maps, sets, costs)
-    return Fitted(*parts, classes, facts["label"], training)
+    return Fitted(*parts, classes, facts["label"], training, steps)
 
 
 def _training(facts: Any, classes: tuple[Label, ...]) -> dict[str, Any]:

@@ -172,7 +172,7 @@ class DualSteps:
         self.objective = o = objective
         self.ascent = _core.DualAscent(o.features.design, o.labels, o.penalty)
         self.bias = np.ascontiguousarray(o.start()[-1])
-        self.passes = 0
+        self.runs = 0  # reads of X, but for those of `rest`
         self.rough, self.value = [o.known_loss], o.known_loss
         self.rest: RowSteps | None = None
         self.exact: Array | None = None  # the logits, if they have been worked out since the last run
@@ -180,7 +180,11 @@ class DualSteps:
         if isinstance(start, RowPoint):
             self.ascent.take(-start.penalty * start.a, o.threads)
             self.bias = start.b.copy()
-            self.passes += 1
+            self.runs += 1
+
+    @property
+    def passes(self) -> int:
+        return self.runs + (0 if self.rest is None else self.rest.passes)
 
     def advance(self) -> bool:
         if self.rest is not None:
@@ -188,7 +192,7 @@ class DualSteps:
         o = self.objective
         loss, divergence = self.ascent.epoch(self.bias, o.intercept)
         self.exact = self.weights = None
-        self.passes += 1
+        self.runs += 1
         self.value = loss + 0.5 * o.penalty * self.ascent.square()
         self.rough.append(divergence)
         slow = len(self.rough) > self.PATIENCE + 1 and divergence > self.SLOW * self.rough[-1 - self.PATIENCE]
@@ -240,7 +244,7 @@ class DualSteps:
         loss = self._settle_bias(self.exact)
         self.value = loss + 0.5 * o.penalty * float(np.sum(self.weights**2))
         self.ascent.take(residual, o.threads)
-        self.passes += 3
+        self.runs += 3
         if correction is None:
             return Gap(self.value, float("inf"))
         gap = loss - float(np.sum(residual * self.exact)) - self._entropy(residual)
@@ -280,11 +284,14 @@ class DualSteps:
 
     def _entropy(self, residual: Array) -> float:
         """sum_i s_i H(a_i)"""
-        o, a = self.objective, self._distributions(residual)
-        if o.outputs == 1:
-            a = np.stack([a[0], 1.0 - a[0]])
-        logs = np.log(np.where(a > 0, a, 1.0))
-        each = -np.einsum("ki,ki->i", np.maximum(a, 0.0), logs)
+        o = self.objective
+        if o.outputs == 1:  # by the probability of the other class, which may be tiny
+            other = np.abs(residual[0] if o.weights is None else residual[0] / np.where(o.weights > 0, o.weights, 1.0))
+            some, most = np.where(other > 0, other, 1.0), np.minimum(other, 1.0 - 2.0**-53)
+            each = -other * np.log(some) - (1.0 - other) * np.log1p(-most)
+        else:
+            a = self._distributions(residual)
+            each = -np.einsum("ki,ki->i", np.maximum(a, 0.0), np.log(np.where(a > 0, a, 1.0)))
         return float(np.sum(each if o.weights is None else each * o.weights))
 
     def point(self) -> Array:

@@ -36,7 +36,6 @@ Kind = Literal["number", "boolean", "date", "category", "text", "left out"]
 Asked = Literal["number", "boolean", "date", "category", "text", "ignore"]
 Parsed: TypeAlias = "NDArray[np.float64] | pl.Series"
 
-NAMES = "identifier: different texts"
 UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"  # two letters count as a word
 FEW_ROWS = 20
 """Below this many cells a column is too short to be called an identifier or free text."""
@@ -275,8 +274,9 @@ def infer_schema(table: Table, kinds: Mapping[str, str] | None = None) -> Schema
     for series, levels in zip(texts, cells.read_levels(texts), strict=True):
         table.levels[series.name] = (levels.raw, levels.clean)
         found[series.name] = _text_column(table, series, levels, asked.get(series.name), notes)
-    if not any(column.kind != "left out" for column in found.values()):
-        found |= {name: Column(name, "text") for name, column in found.items() if column.why.startswith(NAMES)}
+    if all(column.kind == "left out" for column in found.values()):  # short texts, such as job titles, then
+        names = [series.name for series in texts if _are_names(table, found[series.name])]
+        found |= {name: Column(name, "text") for name in names}
     return Schema(tuple(found[name] for name in table.names), tuple(notes))
 
 
@@ -464,12 +464,20 @@ def _category(table: Table, series: pl.Series, levels: Levels, missing: int, not
         if words >= 8 or (words >= 4 and different > 0.9 * present):
             return Column(series.name, "text")
         if different > 0.9 * present:
-            what = NAMES if levels.clean.str.contains(r"\p{L}{2}").mean() == 1 else "identifier: different values"
-            return _left_out(series.name, f"{what}, {different:,} in {present:,} rows")
+            return _left_out(series.name, f"identifier: {different:,} different values in {present:,} rows")
     if different < levels.present.sum():
         merged = f"column {shown(series.name)}: levels that differ only in outer blanks or Unicode form"
         notes.append(f"{merged} are taken as one")
     return Column(series.name, "category")
+
+
+def _are_names(table: Table, column: Column) -> bool:
+    """Whether a column that was taken for an identifier has words in every cell, and few digits."""
+    if not column.why.startswith("identifier") or cells.family(table.column(column.name).dtype) != "text":
+        return False
+    given = table.column(column.name).drop_nulls()
+    digits = given.str.contains(r"\d").mean()
+    return bool(given.str.contains(r"\p{L}{2}").all()) and isinstance(digits, float) and digits < 0.1
 
 
 def mean_words(levels: pl.Series) -> float:

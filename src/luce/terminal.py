@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import click
 import numpy as np
 
 from luce.errors import inert
+from luce.functional import top_k
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,9 +28,11 @@ if TYPE_CHECKING:
     from luce.marks import MarkedText
     from luce.solver import Progress
     from luce.table import Schema
+    from luce.text import TextPlan
 
 BY_COSTS = "\nanswers are those of least expected cost, so accuracy may fall; probabilities are as without costs"
 SHOWN_COLUMNS = 12  # of each kind, on the terminal
+_LINE_PARTS = re.compile("[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")  # what would break a line of cells
 
 
 def new_console(to_stderr: bool = False) -> Console:
@@ -101,9 +105,53 @@ def json_line(value: Any) -> str:
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
-def say_unseen(fitted: Fitted, table: Any) -> None:
-    for column, count, example in fitted.encoder.unseen(fitted.parsed(table)):
+def say_unseen(fitted: Fitted, parsed: Mapping[str, Any], threads: int) -> None:
+    """Notes on cells that the model knows little of: categories rare or unseen, texts of which it knows nothing."""
+    for column, count, example in fitted.encoder.unseen(parsed):
         say(f"note: column {inert(column)}: {count:,} cell(s) rare or unseen in training, such as '{inert(example)}'")
+    say_unknown_texts(fitted, parsed, threads)
+
+
+def say_unknown_texts(fitted: Fitted, parsed: Mapping[str, Any], threads: int) -> None:
+    """A note for each text column with texts of which the model knows nothing."""
+    for plan in fitted.encoder.texts:
+        texts = [text for text in parsed[plan.name].to_list() if text and text.strip()]
+        say_nothing_known(unknown_among(plan, texts, threads), len(texts), plan.name)
+
+
+def unknown_among(plan: TextPlan, texts: Sequence[str], threads: int) -> int:
+    """How many of the texts have no n-gram that counts."""
+    return int((np.diff(plan.rows(texts, threads).starts) == 0).sum()) if texts else 0
+
+
+def say_nothing_known(unknown: int, texts: int, column: str = "") -> None:
+    if unknown:
+        where = f"column {inert(column)}: " if column else ""
+        what = f"nothing in {unknown:,} of {texts:,} text(s) is known to the model"
+        say(f"note: {where}{what}: is it the language it was trained on?")
+
+
+def answer_lines(
+    classes: Sequence[Any], probabilities: NDArray[np.float64], answers: NDArray[np.int64], top: int | None
+) -> str:
+    """A line for each row: the answer, a tab and its probability, or so for the `top` most probable classes."""
+    names = [_LINE_PARTS.sub(" ", str(name)) for name in classes]
+    places = answers[:, np.newaxis]
+    if top is not None:
+        places = top_k(probabilities, min(top, len(names)))[1]
+    found = np.take_along_axis(probabilities, places, axis=1)
+    rows = zip(places.tolist(), found.tolist(), strict=True)
+    cells = ([f"{names[k]}\t{p!r}" for k, p in zip(*row, strict=True)] for row in rows)
+    return "".join("\t".join(row) + "\n" for row in cells)
+
+
+def top_columns(classes: NDArray[Any], probabilities: NDArray[np.float64], top: int) -> dict[str, Any]:
+    """The columns `class 1`, `p 1`, ... of the `top` most probable classes, by name."""
+    values, places = top_k(probabilities, min(top, len(classes)))
+    columns: dict[str, Any] = {}
+    for rank in range(values.shape[1]):
+        columns |= {f"class {rank + 1}": classes[places[:, rank]], f"p {rank + 1}": values[:, rank]}
+    return columns
 
 
 def explanation_json(found: Explanation, flip: Counterfactual | None) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import codecs
-import csv
 import gzip
 import io
+import re
 import select
 import unicodedata
 import zlib
@@ -50,7 +50,7 @@ def opened(name: str) -> Iterator[Source]:
     where = inert(name, 4096)
     status_of(name, where)
     try:
-        file = open(name, "rb", opener=open_at_once)
+        file = io.BufferedReader(io.FileIO(name, opener=open_at_once))
     except OSError as error:
         raise cannot_read(where, error) from None
     with file:
@@ -68,18 +68,18 @@ def with_first_line(source: Source) -> Source:
 def is_table(begun: bytes, column: str, encoding: str | None = None) -> bool:
     """Whether a source that begins so is no lines of text: a header or a record that names the column, a line with a
     label, or another kind of file."""
+    check_encoding(encoding)
     if foreign(begun):
         return True
     codec = encoding or next((name for bom, name in BOMS.items() if begun.startswith(bom)), "utf-8-sig")
     line = begun.decode(codec, "ignore").partition("\n")[0].strip()
     if line.startswith(PREFIX) or (line.startswith("{") and f'"{column}"' in line):
         return True
-    cells = {_alike(cell) for mark in ",\t;|" for row in csv.reader([line], delimiter=mark) for cell in row}
-    return _alike(column) in cells
+    return _alike(column) in map(_alike, [line, *re.split("[,\t;|]", line)])
 
 
 def _alike(name: str) -> str:
-    return unicodedata.normalize("NFC", name.strip()).casefold()
+    return unicodedata.normalize("NFC", name).strip(' "').casefold()
 
 
 def blocks(source: Source, encoding: str | None = None) -> Iterator[list[str]]:
