@@ -422,13 +422,14 @@ def test_misuse_is_exit_code_two(luce: Run, arguments: list[str]) -> None:
     assert "Error: " in ran.err
 
 
-def test_the_demo_gives_three_results(luce: Run) -> None:
+def test_the_demo_gives_four_results(luce: Run) -> None:
     out = good(luce("demo")).out
     accuracies = [float(share) for share in re.findall(r"accuracy (\d+\.\d) % \(", out)]
-    assert len(accuracies) == 2
-    assert min(accuracies) > 90  # both are easy; a majority guess has 63 % and 10 %
+    assert len(accuracies) == 3
+    assert min(accuracies[:2]) > 90  # both are easy; a majority guess has 63 % and 10 %
+    assert accuracies[2] > 50  # reviews: a toy; a majority guess has 32 %
     assert "answer: 판다 (panda) at 66.4" in out
-    assert [line.split(".")[0] for line in out.splitlines() if re.match(r"\d\. \w", line)] == ["1", "2", "3"]
+    assert [line.split(".")[0] for line in out.splitlines() if re.match(r"\d\. \w", line)] == ["1", "2", "3", "4"]
     assert max(map(len, out.splitlines())) <= 80
 
 

@@ -173,6 +173,23 @@ def test_blocks_are_bounded_by_lines_and_by_bytes(monkeypatch: pytest.MonkeyPatc
         assert max(sizes) <= 12
 
 
+def test_a_block_holds_the_texts_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes(b" a \r\n\r\n__label__x b\rc\n\td")
+    with text_lines.opened(str(tmp_path / "t.txt")) as source:
+        assert list(text_lines.blocks(source)) == [[" a ", "", "b\rc", "\td"]]
+
+
+@pytest.mark.parametrize(
+    ("head", "table"),
+    [
+        ("My review\n", True), ("id;MY REVIEW", True), ('"my review"\r\n', True), ('{"My review": ""}', True),
+        ("PAR1\x15", True), ("__label__x y", True), ("my reviews\n", False), ("x\nMy review\n", False), ("", False),
+    ],
+)  # fmt: skip
+def test_what_begins_like_a_table(head: str, table: bool) -> None:
+    assert text_lines.is_table(head.encode(), "My review") is table
+
+
 def test_an_endless_line_is_refused(luce: Run, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_lines, "MAX_LINE_BYTES", 1000)
     ran = luce("predict", trained, "-", "--lines", stdin=b"short\n" + b"x" * 300_000)
@@ -185,13 +202,16 @@ def test_an_endless_line_is_refused(luce: Run, trained: Path, monkeypatch: pytes
         (b"good\nbad\nwo\xffrse\nlast", None, "line 3: is not valid utf-8 (byte 0xFF)"),
         (b"good\nbad\ncut \xea\xb0", None, "line 3: is not valid utf-8 (byte 0xEA)"),
         ("좋은\n영화\n".encode("cp949") + b"\xff\n", "cp949", "line 3: is not valid cp949 (byte 0xFF)"),
+        (b"\n\n" + "가".encode() + b"\xff", None, "line 3: is not valid utf-8 (byte 0xFF)"),
         (b"good\nbad\na\0b\n", None, "line 3: a NUL byte"),
         (b"\n", "latin-0815", "no encoding is called"),
     ],
 )
+@pytest.mark.parametrize("piece", [2, 1 << 18])
 def test_bytes_that_are_no_text_are_named_after_the_lines_before(
-    luce: Run, trained: Path, data: bytes, encoding: str | None, said: str
+    luce: Run, trained: Path, monkeypatch: pytest.MonkeyPatch, piece: int, data: bytes, encoding: str | None, said: str
 ) -> None:
+    monkeypatch.setattr(text_lines, "_PIECE", piece)
     options = [] if encoding is None else ["--encoding", encoding]
     ran = luce("predict", trained, "-", "--lines", *options, stdin=data)
     assert ran.code == 1

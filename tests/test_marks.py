@@ -182,6 +182,7 @@ def holds(found: Explanation) -> None:
     for text in found.texts:
         amount = next(c.amount for c in found.contributions if c.column == text.column)
         assert sum(mark.amount for mark in text.marks) == pytest.approx(amount, abs=NEAR)
+        assert {(mark.begin, mark.end) for mark in text.marks} <= set(pieces(text.text))
 
 
 def test_marks_add_up_to_the_contribution_of_the_column(model: tuple[Classifier, pl.DataFrame, bool]) -> None:
@@ -229,6 +230,11 @@ def test_three_classes_and_a_calibration() -> None:
             found = classifier.explain(data, row)
             assert {text.column for text in found.texts} == {"review", "other"}
             holds(found)
+    p = classifier.predict_proba(data)
+    wrong = text_examples(classifier, Table.of(data), p, p.argmin(axis=1))
+    assert len(wrong) == 4 and not any(each["right"] for each in wrong)
+    for each in wrong:
+        assert each["other"] == classifier.classes_[p[each["row"] - 1].argmin()]
 
 
 def test_a_sentence_names_the_strongest_words_and_not_the_text(model: tuple[Classifier, pl.DataFrame, bool]) -> None:
@@ -277,6 +283,12 @@ def test_the_command_marks_the_words(luce: Run, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("NO_COLOR", "1")
     assert f"{word}]" in good(luce("explain", "model.luce", data, "--row", 2)).out
     monkeypatch.delenv("FORCE_COLOR")
+    both = written(
+        pl.DataFrame({"review": ["my great wonderful terrible broken battery"], "stars": [3.0]}), "csv", "both"
+    )
+    said = good(luce("explain", "model.luce", both)).out
+    with_sign = {sign: set(re.findall(rf"\[{re.escape(sign)}(\w+)\]", said)) for sign in "+-"}
+    assert sorted(with_sign.values(), key=min) == [{"broken", "terrible"}, {"great", "wonderful"}]
     hostile = written(pl.DataFrame({"review": [HOSTILE], "stars": [3.0]}), "jsonl", "hostile")
     said = good(luce("explain", "model.luce", hostile)).out
     assert all(c.isprintable() or c == "\n" for c in said) and "[red]" in said
@@ -354,11 +366,13 @@ def _hostile(each: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_shown_are_different_texts_and_few() -> None:
-    data = pl.concat([reviews(40)] * 4)
-    _, known = pages_of(data)
+    data = pl.concat([reviews(80)] * 2)
+    classifier = library.Classifier(kinds={"review": "text"}).fit(data, "label")
+    codes = (data["label"] == "good").to_numpy().astype(np.int64)
+    found = text_examples(classifier, Table.of(data), classifier.predict_proba(data), codes)
     for right in (True, False):
-        own = [json.dumps(each["texts"]) for each in known.get("texts", []) if each["right"] == right]
-        assert len(own) == len(set(own)) <= 4
+        own = [json.dumps(each["texts"]) for each in found if each["right"] == right]
+        assert 0 < len(own) == len(set(own)) <= 4
 
 
 def test_without_text_columns_nothing_is_said_of_texts() -> None:

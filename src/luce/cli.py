@@ -708,7 +708,7 @@ def _logit(text: str) -> float:
 
 @cli.command()
 def demo() -> None:
-    """Three small tasks on public data that comes with luce; takes a few seconds.
+    """Four small tasks on data that comes with luce; takes a few seconds.
 
     Example: luce demo
     """
@@ -721,6 +721,7 @@ def demo() -> None:
     tasks = (
         ("Medical diagnosis: is a breast tumour benign or malignant?", "breast_cancer.csv", "diagnosis"),
         ("Handwritten digits: which digit is on an 8 x 8 picture?", "digits.csv", "digit"),
+        ("Sentiment of Korean and English reviews (a toy: written for luce)", "reviews.csv", "sentiment"),
     )
     for number, (title, file, label) in enumerate(tasks, 1):
         console.rule(f"{number}. {title}", align="left")
@@ -729,7 +730,7 @@ def demo() -> None:
         if trained.report is not None:
             render(trained.report, console)
         console.print(f"fitted on all rows: {trained.classifier.fitted.facts['certificate']}\n", markup=False)
-    console.rule("3. Three animals: from logits to probabilities", align="left")
+    console.rule("4. Three animals: from logits to probabilities", align="left")
     z = np.array([0.25, 1.23, -0.8])
     p = luce.softmax(z)
     show_softmax(z, ["물개 (seal)", "판다 (panda)", "오리 (duck)"], p, int(np.argmax(p)), 1.0)

@@ -37,6 +37,8 @@ Asked = Literal["number", "boolean", "date", "category", "text", "ignore"]
 Parsed: TypeAlias = "NDArray[np.float64] | pl.Series"
 
 UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"  # two letters count as a word
+SAMPLE = 1_000
+LETTERS = 15  # in the mean of a cell: no date or number has as many
 FEW_ROWS = 20
 """Below this many cells a column is too short to be called an identifier or free text."""
 
@@ -266,7 +268,9 @@ def infer_schema(table: Table, kinds: Mapping[str, str] | None = None) -> Schema
     for series in table.frame.get_columns():
         ask = asked.get(series.name)
         column = _left_out(series.name, "left out as asked") if ask == "ignore" else _typed_column(table, series, ask)
-        if column is None:
+        if column is None and ask is None and _plainly_text(series):
+            found[series.name] = Column(series.name, "text")
+        elif column is None:
             texts.append(cells.as_text(series).alias(series.name))
         else:
             found[series.name] = column
@@ -469,6 +473,17 @@ def _category(table: Table, series: pl.Series, levels: Levels, missing: int, not
         merged = f"column {shown(series.name)}: levels that differ only in outer blanks or Unicode form"
         notes.append(f"{merged} are taken as one")
     return Column(series.name, "category")
+
+
+def _plainly_text(series: pl.Series) -> bool:
+    """Whether the first thousand cells and the number of different ones leave no doubt: then no rule for numbers, dates
+    and levels has to be asked, which takes long on many texts."""
+    if len(series) <= SAMPLE or str(series.dtype) != "String":
+        return False
+    first = series.head(SAMPLE).drop_nulls()
+    letters = first.str.count_matches(r"\p{L}").mean()
+    sentences = isinstance(letters, float) and letters >= LETTERS and mean_words(first) >= 4
+    return sentences and len(first) > SAMPLE / 2 and series.n_unique() > 0.9 * len(series)
 
 
 def _are_names(table: Table, column: Column) -> bool:

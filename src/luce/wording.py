@@ -75,28 +75,22 @@ def choose_texts(
     problem = Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
     many = len(codes) > SAMPLE
     rows = holdout(codes, SAMPLE / len(codes), 0)[1] if many else np.arange(len(codes))
-    strength = l2 if isinstance(l2, float | int) else NEAR
-    tried: list[tuple[Recipe, Choice]] = []
-    for recipe in recipes_for(next(iter(texts.values()))):
-        near = tried[-1][1].l2 if tried else float(strength)
-        found = _tried(
-            encoder,
-            _some(problem, rows, many),
-            _taken(texts, rows, many),
-            recipe,
-            l2,
-            near,
-            SOME_FOLDS if many else FOLDS,
-        )
-        tried.append((recipe, found))
-    scored = [
-        (float(np.nanmean(found.losses)) if found.path is not None else np.inf, recipe) for recipe, found in tried
-    ]
-    recipe = min(scored, key=lambda pair: pair[0])[1]
-    best = next(found for other, found in tried if other is recipe)
+    near = float(l2) if isinstance(l2, float | int) else NEAR
+    recipes = recipes_for(next(iter(texts.values())))
+    tried: list[Choice] = []
+    for recipe in recipes if not many or len(recipes) > 1 else ():
+        part, cells = _some(problem, rows, many), _taken(texts, rows, many)
+        tried.append(_tried(encoder, part, cells, recipe, l2, near, SOME_FOLDS if many else FOLDS))
+        near = tried[-1].l2
+    losses = [float(np.nanmean(found.losses)) if found.path is not None else np.inf for found in tried]
+    place = int(len(losses) > 1 and losses[1] < (1 - RICHER) * losses[0])
     if many:
-        near = best.l2 * (len(rows) / len(codes)) ** GROWTH
-        best = _tried(encoder, problem, texts, recipe, l2, near, SOME_FOLDS if len(codes) > MANY_ROWS else FOLDS)
+        near = (tried[place].l2 if tried else near) * (len(rows) / len(codes)) ** GROWTH
+        best = _tried(
+            encoder, problem, texts, recipes[place], l2, near, SOME_FOLDS if len(codes) > MANY_ROWS else FOLDS
+        )
+    else:
+        best = tried[place]
     best = replace(best, race=None) if len(codes) > MANY_ROWS else best.finished()
     if plain is None or plain.path is None or best.path is None:
         loss = float(np.nanmean(best.losses)) if best.path is not None else np.nan

@@ -1,0 +1,258 @@
+"""Text columns: n-grams weighed by information, settled on rows held out, kept in a file of a given size."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import luce
+from luce import _core
+from luce.compact import bytes_of
+from luce.container import read_container, write_container
+from luce.errors import InputError, ModelFileError
+from luce.labels import labels
+from luce.table import Table
+from luce.text import JAMO, PIECES, SYLLABLES, WORDS, Grams, TextPlan, recipes_for
+from luce.wording import Worded
+
+GOOD = ["재미있는", "감동적인", "wonderful", "lovely", "최고의", "warm"]
+BAD = ["지루한", "실망스러운", "boring", "awful", "최악의", "cold"]
+PLAIN = [
+    "영화",
+    "배우",
+    "음악",
+    "the film",
+    "the plot",
+    "그리고",
+    "오늘",
+    "a story of",
+    "장면",
+    "two people",
+    "밤에",
+    "ending",
+]
+
+
+def reviews(rows: int, seed: int = 0) -> dict[str, list[Any]]:
+    """Texts of plain words and one or two of the kind of their class; every tenth label is wrong."""
+    rng = np.random.default_rng(seed)
+    out: dict[str, list[Any]] = {"review": [], "kind": []}
+    for i in range(rows):
+        words = rng.choice(PLAIN, 5).tolist() + rng.choice(GOOD if i % 2 else BAD, rng.integers(1, 3)).tolist()
+        out["review"].append(" ".join(rng.permutation(words)))
+        out["kind"].append("good" if (i % 2 == 1) != (rng.random() < 0.1) else "bad")
+    return out
+
+
+@pytest.fixture(scope="module")
+def model() -> luce.Classifier:
+    return luce.Classifier().fit(reviews(200), "kind")
+
+
+def test_a_text_has_the_same_bits_alone_and_among_others(model: luce.Classifier, tmp_path: Path) -> None:
+    texts = reviews(600, 1)["review"] + ["", "   ", "zzz qqq"]
+    whole = model.predict_proba(texts)
+    assert whole.tobytes() == model.predict_proba(pl.DataFrame({"review": texts})).tobytes()
+    for i in (0, 255, 256, 599, 600, 602):
+        assert model.predict_proba(texts[i : i + 1]).tobytes() == whole[i : i + 1].tobytes()
+    for threads in (1, 2, 3, 8):
+        assert model.fitted.scorer.probabilities(texts, threads).tobytes() == whole.tobytes()
+    model.save(tmp_path / "m.luce")
+    assert luce.load(tmp_path / "m.luce").predict_proba(texts).tobytes() == whole.tobytes()
+
+
+def test_the_scorer_is_the_linear_model(model: luce.Classifier) -> None:
+    """1e-12: some hundred products of numbers below 10, added in another order."""
+    table = Table.of(reviews(300, 2)).without("kind")
+    features = model.fitted.features(table)
+    coef, bias = model.fitted.calibrated_weights()
+    z = features.logits(np.ascontiguousarray(coef.T), bias, 1)[0]
+    assert model.predict_proba(table)[:, 1] == pytest.approx(1 / (1 + np.exp(-z)), abs=1e-12)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_any_number_of_threads_gives_the_same_model(threads: int, model: luce.Classifier) -> None:
+    other = luce.Classifier(threads=threads).fit(reviews(200), "kind")
+    assert other.fitted.coef.tobytes() == luce.Classifier(threads=1).fit(reviews(200), "kind").fitted.coef.tobytes()
+
+
+def test_what_the_texts_tell_is_found(model: luce.Classifier) -> None:
+    """One label in ten is wrong: 0.9 at best, and three standard errors of 500 rows below it."""
+    new = reviews(500, 3)
+    right = np.mean(model.predict(new["review"]) == np.array(new["kind"]))
+    assert right > 0.9 - 3 * np.sqrt(0.09 / 500) - 0.02
+    assert model.fitted.facts["certificate"].startswith("proven to lie within")
+    assert [column.kind for column in model.fitted.schema.columns] == ["text"]
+
+
+def information(has: np.ndarray, codes: np.ndarray, classes: int) -> np.ndarray:
+    """sqrt(sum_k p_k ln(p_k / q_k)) for a matrix rows x n-grams of 0 and 1."""
+    q = np.bincount(codes, minlength=classes) / len(codes)
+    counts = np.stack([has[codes == k].sum(axis=0) for k in range(classes)])
+    p = (counts + q[:, None]) / (counts.sum(axis=0) + 1)
+    return np.sqrt(np.maximum((p * np.log(p / q[:, None])).sum(axis=0), 0.0))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_scales_are_the_information_without_the_fold(classes: int) -> None:
+    """2e-4: near 0 the square root doubles the digits that float32 and the sum of both signs have lost."""
+    texts = reviews(300)["review"]
+    rng = np.random.default_rng(classes)
+    codes = np.append(np.arange(classes), rng.integers(0, classes, 300 - classes)).astype(np.int32)
+    fold = rng.integers(0, 3, 300).astype(np.int32)
+    grams = Grams.of("review", texts, WORDS, 1)
+    has = np.zeros((300, len(grams.buckets)))
+    has[np.repeat(np.arange(300), np.diff(grams.starts)), grams.places] = 1.0
+    found = grams.scales(codes, classes, fold, 2)
+    for f in range(3):
+        assert found[f] == pytest.approx(information(has[fold != f], codes[fold != f], classes), abs=2e-4)
+    assert found[3] == pytest.approx(information(has, codes, classes), abs=2e-4)
+
+
+def held_out_loss(seed: int) -> tuple[float, float]:
+    """Log loss of held-out rows where labels are drawn at random, and what the shares of the classes give."""
+    data = reviews(300, seed)
+    data["kind"] = np.random.default_rng(seed).choice(["bad", "good"], 300).tolist()
+    held_out = luce.Classifier().fit(data, "kind").held_out
+    assert held_out is not None
+    p = held_out.probabilities[np.arange(300), held_out.codes]
+    share = np.bincount(held_out.codes) / 300
+    return float(-np.log(p).mean()), float(-np.sum(share * np.log(share)))
+
+
+def test_held_out_rows_have_not_told_of_their_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be learnt from labels drawn at random: less than the entropy by 0.02 nats is a leak. Scales by all
+    rows are one."""
+    loss, entropy = held_out_loss(5)
+    assert loss > entropy - 0.02
+    monkeypatch.setattr(Worded, "without", lambda self, rows: _with_all(self))
+    leaking, entropy = held_out_loss(5)
+    assert leaking < entropy - 0.02
+
+
+def _with_all(worded: Worded) -> Any:
+    from luce.encoder import beside
+
+    return beside(worded.plain, worded.rows(-1))
+
+
+def test_one_text_in_any_form_is_one_text(model: luce.Classifier) -> None:
+    text = "재미있는 영화 그리고 LOVELY café"
+    wanted = model.predict_proba([text]).tobytes()
+    for other in (unicodedata.normalize("NFD", text), text.upper(), f"  {text}\t", text.replace(" ", "  ")):
+        assert model.predict_proba([other]).tobytes() == wanted
+
+
+def test_missing_and_empty_texts_are_texts_of_nothing() -> None:
+    data = reviews(100)
+    data["review"][3], data["review"][5] = None, "  "
+    model = luce.Classifier(kinds={"review": "text"}).fit(data, "kind")
+    p = model.predict_proba({"review": [None, "", " ", "ψ ϡ"]})
+    assert (p == p[0]).all()
+    assert np.isfinite(p).all()
+
+
+def test_a_text_stands_beside_numbers_and_categories() -> None:
+    """Each tells of another class: with both columns all three can be told apart."""
+    rng = np.random.default_rng(0)
+    data = reviews(300)
+    stars = rng.integers(1, 6, 300)
+    data["stars"] = stars.tolist()
+    data["city"] = rng.choice(["Seoul", "Busan"], 300).tolist()
+    data["kind"] = ["odd" if s == 3 else kind for s, kind in zip(stars, data["kind"], strict=True)]
+    model = luce.Classifier().fit(data, "kind")
+    assert {c.name: c.kind for c in model.fitted.schema.columns} == {
+        "review": "text", "stars": "number", "city": "category",
+    }  # fmt: skip
+    right = model.predict(data) == np.array(data["kind"])
+    assert right[stars == 3].mean() > 0.9
+    assert right[stars != 3].mean() > 0.85
+    with pytest.raises(InputError, match="it reads other columns too"):
+        model.predict(["a text"])
+
+
+def test_texts_that_tell_nothing_leave_the_table_as_it_was() -> None:
+    data = reviews(300)
+    data["size"] = [1.0 if kind == "good" else 0.0 for kind in data["kind"]]
+    data["review"] = [f"{a} {b} {i} word" for i, (a, b) in enumerate(zip(data["review"], data["review"], strict=True))]
+    data["kind"] = np.where(np.array(data["size"]) > 0, "big", "small").tolist()
+    model = luce.Classifier().fit(data, "kind")
+    assert model.predict(data).tolist() == data["kind"]
+
+
+def test_recipes_go_by_the_letters() -> None:
+    assert recipes_for(["a film", None, "두 사람"]) == (SYLLABLES, JAMO)
+    assert recipes_for(["a long film of two people", "한"]) == (WORDS, PIECES)
+    assert recipes_for(["", None]) == (WORDS, PIECES)
+
+
+@pytest.mark.parametrize(("size", "share"), [("90kB", 1.0), ("70kB", 0.9)])
+def test_a_model_fits_the_size_that_is_asked_for(size: str, share: float, tmp_path: Path) -> None:
+    data = {**reviews(900), "id": list(range(900))}
+    data["review"] = [f"{text} {i % 50}번 {i % 77}th" for i, text in enumerate(data["review"])]
+    whole = luce.Classifier(kinds={"id": "ignore"}).fit(data, "kind")
+    small = luce.Classifier(kinds={"id": "ignore"}, size=size).fit(data, "kind")
+    small.save(tmp_path / "small.luce")
+    whole.save(tmp_path / "whole.luce")
+    assert (
+        (tmp_path / "small.luce").stat().st_size <= bytes_of(size) < (tmp_path / "whole.luce").stat().st_size + 64_000
+    )
+    assert luce.load(tmp_path / "small.luce").predict_proba(data["review"]).tobytes() == (
+        small.predict_proba(data["review"]).tobytes()
+    )
+    assert np.mean(small.predict(data["review"]) == whole.predict(data["review"])) >= 0.8 * share
+    assert any("with weights of 8 bits: accuracy on its own rows" in note for note in small.fitted.facts["notes"])
+
+
+def test_sizes_are_read_and_nonsense_is_refused() -> None:
+    assert [bytes_of(size) for size in ("2MB", "500 kB", "1.5m", 1000, "20")] == [2e6, 5e5, 1.5e6, 1000.0, 20.0]
+    for size in ("", "MB", "-2MB", "2 XB", "0"):
+        with pytest.raises(InputError, match="give bytes, such as 2MB"):
+            bytes_of(size)
+    with pytest.raises(InputError, match="no n-gram fits"):
+        luce.Classifier(size=1000).fit(reviews(100), "kind")
+
+
+@pytest.mark.parametrize("part", ["buckets", "scale", "text_coef", "recipe"])
+def test_a_file_with_broken_ngrams_is_refused(part: str, model: luce.Classifier, tmp_path: Path) -> None:
+    model.save(tmp_path / "m.luce")
+    read, facts = read_container(tmp_path / "m.luce")
+    arrays = dict(read)
+    if part == "buckets":
+        arrays["text0_buckets"] = np.zeros_like(arrays["text0_buckets"])
+    elif part == "scale":
+        arrays["text0_scale"] = -arrays["text0_scale"]
+    elif part == "text_coef":
+        arrays["text_coef"] = np.ascontiguousarray(arrays["text_coef"][:, 1:])
+    else:
+        facts["encoder"]["texts"][0][1] = "another"
+    write_container(tmp_path / "broken.luce", arrays, facts)
+    with pytest.raises(ModelFileError, match="not a usable luce model"):
+        luce.load(tmp_path / "broken.luce")
+
+
+def test_the_plan_of_a_fit_makes_its_own_features_again() -> None:
+    """Bit by bit: what was learnt from is what will be asked."""
+    texts = reviews(120)["review"]
+    codes = labels(Table.of(reviews(120)), "kind").codes.astype(np.int32)
+    grams = Grams.of("review", texts, PIECES, 2)
+    scale = grams.scales(codes, 2, np.zeros(120, dtype=np.int32), 2)[-1]
+    plan, own = grams.plan(scale), grams.rows(scale, 2)
+    new = plan.rows(texts, 1)
+    assert new.values.tobytes() == own.values.tobytes()
+    assert plan.buckets[new.indices].tobytes() == grams.buckets[own.indices].tobytes()
+    empty = TextPlan("review", PIECES, plan.buckets[:1], plan.scale[:1]).rows(["", None], 1)
+    assert empty.starts.tolist() == [0, 0, 0]
+
+
+def test_equal_texts_are_equal_keys() -> None:
+    one = ["Film  gut", "film gut", unicodedata.normalize("NFD", "영화"), "영화", "film"]
+    keys = _core.text_keys(one, 1)
+    assert keys[0] == keys[1]
+    assert keys[2] == keys[3]
+    assert len(set(keys.tolist())) == 3
