@@ -34,7 +34,7 @@ from luce.report import Report, evaluate
 from luce.solver import Progress
 from luce.splits import Split
 from luce.table import Schema, Table, infer_schema, parse
-from luce.wording import _keys, choose_texts
+from luce.wording import choose_texts, keys_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -88,6 +88,13 @@ class Classifier:
         if self._fitted is None:
             return "Classifier(), not fitted"
         return f"Classifier of {len(self.classes_)} classes, fitted on {self.fitted.facts['rows']:,} rows"
+
+    def _unfitted(self) -> Classifier:
+        """One with the same settings."""
+        return Classifier(
+            self.l2, self.kinds, self.threads, effects=self.effects, costs=self.costs, recall=self.recall,
+            size=self.size,
+        )  # fmt: skip
 
     @property
     def fitted(self) -> Fitted:
@@ -245,15 +252,7 @@ class Classifier:
         new = shares_of(shares, fitted.classes)
         moved = fitted.calibration.shifted(shifts(fitted.class_shares, new))
         facts = {**fitted.facts, "shares": new.tolist()}
-        other = Classifier(
-            self.l2,
-            self.kinds,
-            self.threads,
-            effects=self.effects,
-            costs=self.costs,
-            recall=self.recall,
-            size=self.size,
-        )
+        other = self._unfitted()
         other._fitted = replace(fitted, calibration=moved, conformal=None, facts=facts)
         return other
 
@@ -410,9 +409,7 @@ def _measure(
     known, codes = np.unique(target.codes[rows], return_inverse=True)
     if len(known) < 2:
         raise InputError(f"the rows to learn from are all of class {target.classes[int(known[0])]!r}: split otherwise")
-    part = Classifier(
-        model.l2, model.kinds, model.threads, effects=model.effects, costs=model.costs, recall=model.recall
-    )
+    part = model._unfitted()
     of_rows = replace(target, codes=codes, classes=tuple(target.classes[k] for k in known.tolist()))
     own = None if groups is None else groups[rows]
     part._fitted, part._held_out = _fit(take(table, rows), name, of_rows, schema, model, progress, own)
@@ -431,7 +428,7 @@ def rows_alike(table: Table, schema: Schema) -> NDArray[np.int64] | None:
     parsed: Mapping[str, Any] = parse(table, schema)
     texts = {column.name: parsed[column.name].to_list() for column in schema.columns if column.kind == "text"}
     features = Encoder.fit(schema, parsed).transform(parsed)  # without the texts, whose n-grams labels settle
-    _, group = np.unique(_keys(features, texts, available_threads(None)), return_inverse=True)
+    _, group = np.unique(keys_of(features, texts, available_threads(None)), return_inverse=True)
     return group if 0 < int(group.max()) < len(group) - 1 else None
 
 

@@ -83,6 +83,8 @@ lang_option = click.option(
 @click.option("--group", metavar="COLUMN",
               help="Rows with equal values (a patient, a site) are held out together.")  # fmt: skip
 @click.option("--time", metavar="COLUMN", help="When a row was made: the latest rows are held out.")
+@click.option("--size", default="20MB", show_default=True, metavar="BYTES",
+              help="About the largest file of a model that reads texts, such as 2MB.")  # fmt: skip
 @report_option
 @lang_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, all that the page shows, instead of tables.")
@@ -90,8 +92,8 @@ lang_option = click.option(
 @threads_option
 def train(
     data: str, label: str | None, out: str, holdout: float, seed: int, kinds: tuple[str, ...], texts: tuple[str, ...],
-    costs: tuple[str, ...], recalls: tuple[str, ...], group: str | None, time: str | None, page: str | None,
-    lang: str | None, as_json: bool, encoding: str | None, threads: int | None,
+    costs: tuple[str, ...], recalls: tuple[str, ...], group: str | None, time: str | None, size: str,
+    page: str | None, lang: str | None, as_json: bool, encoding: str | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Train a classifier on DATA (CSV, TSV, JSON lines, Parquet, Arrow; - for standard input; or lines that begin with
     __label__NAME, as fastText has them, which need no --label).
@@ -110,6 +112,7 @@ def train(
         threads=threads,
         costs=_numbers("--cost", costs),
         recall=_numbers("--recall", recalls),
+        size=size,
     )
     with progress_bar("fitting") as progress:
         trained = luce.train(
@@ -136,6 +139,8 @@ def train(
     click.echo(f"\nfitted on all {fitted.facts['rows']:,} rows: {fitted.facts['certificate']}")
     if fitted.encoder.curves or fitted.encoder.pairs:
         click.echo(effects_line(fitted))
+    for text in fitted.encoder.texts:
+        click.echo(f"{inert(text.name)}: {len(text.buckets):,} n-grams ({text.recipe.name})")
     if fitted.calibration.kind != "none":
         click.echo(f"calibrated by {fitted.calibration.sentence()}")
     click.echo(f"saved {out}")

@@ -490,7 +490,9 @@ def race_of_texts(problem: Problem, near: float, folds: int, most: int, features
         return None
     for way in (1, -1):
         place = way
-        while race.best == place - way and abs(place) < MOST_STRENGTHS and race.score_together(place):
+        while race.best == place - way and abs(place) < MOST_STRENGTHS:
+            if (way > 0 and race.nothing_left()) or not race.score_together(place):
+                break
             found = race.difference(place)
             if found.worse < (
                 -LITTLE * race.mean(race.losses[race.best]) if way > 0 else 0.0

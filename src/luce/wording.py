@@ -68,7 +68,7 @@ def choose_texts(
     if plain is not None and plain.problem.features.dense_columns <= MOST_BESIDE:
         encoder = plain.encoder
     features = encoder.transform(parsed, threads, [])
-    keys = _keys(features, texts, threads)
+    keys = keys_of(features, texts, threads)
     strata = None
     if groups is not None:
         strata, keys = strata_of_groups(codes, groups, 0)
@@ -100,7 +100,7 @@ def choose_texts(
     return replace(best, tried=(*plain.tried, told)) if is_better(told) else plain
 
 
-def _keys(features: Features, texts: Mapping[str, Texts], threads: int) -> NDArray[np.uint64]:
+def keys_of(features: Features, texts: Mapping[str, Texts], threads: int) -> NDArray[np.uint64]:
     """Equal for equal rows."""
     keys = features.hashes(0, threads) if features.columns else np.zeros(features.rows, dtype=np.uint64)
     for column in texts.values():
