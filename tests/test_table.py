@@ -135,6 +135,11 @@ def test_sentences_are_text(cells: list[str]) -> None:
     assert column(cells) == Column("x", "text")
 
 
+def test_missing_texts_are_missing_and_others_stay_as_they_are() -> None:
+    cells = ["NaN", " n/a ", "", "  ", None, "nan bread", " Ein  Satz\t", "ㅋㅋ", "no"]
+    assert parsed(cells, "text") == [None] * 5 + cells[5:]
+
+
 def test_codes_are_no_text_even_if_nothing_else_is_there() -> None:
     assert column([f"id{value}" for value in range(30)]).kind == "left out"
 

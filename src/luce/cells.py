@@ -37,6 +37,10 @@ EXACT = 2**53
 TRUTHS = {word: float(value) for pair in PAIRS for value, word in enumerate(pair)} | {"0": 0.0, "1": 1.0}
 
 
+LONGEST_MISSING = 16
+"""Bytes of a cell that may count as missing, blanks included; a longer one of blanks alone is an empty text."""
+
+
 def nfc(text: str) -> str:
     """The composed Unicode form, so that Hangul typed on any system compares equal."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
@@ -95,6 +99,16 @@ def clean(text: pl.Series) -> pl.Series:
     cell = pl.col("cell")
     gone = cell.str.to_lowercase().is_in(sorted(MISSING))
     return stripped(text).to_frame("cell").select(pl.when(~gone).then(cell)).to_series()
+
+
+def present_texts(text: pl.Series) -> pl.Series:
+    """Cells of a text column as they are, null where one counts as missing."""
+    short = text.str.len_bytes() <= LONGEST_MISSING
+    if not short.any():
+        return text
+    places = short.fill_null(False).arg_true()
+    gone = places.filter(clean(text.gather(places)).is_null())
+    return text.scatter(gone, None) if len(gone) else text
 
 
 def widthless(cells: pl.Series) -> pl.Series:

@@ -523,7 +523,7 @@ def parse(table: Table, schema: Schema, ignore: Collection[str] = ()) -> dict[st
         if column.kind == "category" or (column.kind == "boolean" and cells.family(series.dtype) == "text"):
             texts[column.kind].append(_text_of(table, series))
         elif column.kind == "text":
-            out[column.name] = _text_of(table, series)
+            out[column.name] = cells.present_texts(_text_of(table, series))
         elif column.kind == "date":
             out[column.name] = _date_cells(table, series, column)
         else:

@@ -73,7 +73,8 @@ def effects_line(fitted: Fitted) -> str:
     from luce.choice import in_words
 
     first, *more = fitted.facts["effects"]
-    kept = [tried for tried in more if tried["effects"] != "pairs" or fitted.encoder.pairs]
+    tables = [tried for tried in more if tried["effects"] != "texts"]
+    kept = [tried for tried in tables if tried["effects"] != "pairs" or fitted.encoder.pairs]
     gain = f"log loss of rows held out {first['log_loss']:.3g}, then {kept[-1]['log_loss']:.3g}" if kept else ""
     return f"effects: {in_words(fitted.encoder)} ({gain})"
 
