@@ -225,6 +225,21 @@ std::size_t most_grams(const Desk& desk, const Recipe& recipe) {
 
 }  // namespace
 
+namespace {
+
+// Ends of the rows of each block, counted from the block's beginning, become ends counted from the first row's; returns
+// the last one.
+std::int64_t run_on(std::vector<std::int64_t>& starts) {
+    const Index n = static_cast<Index>(starts.size()) - 1;
+    for (Index first = BLOCK; first < n; first += BLOCK) {
+        const std::int64_t before = starts[static_cast<std::size_t>(first)];
+        for (Index i = first; i < std::min(n, first + BLOCK); ++i) starts[static_cast<std::size_t>(i) + 1] += before;
+    }
+    return starts.back();
+}
+
+}  // namespace
+
 Grams count_grams(const Texts& texts, const Recipe& recipe, int threads) {
     const Index n = static_cast<Index>(texts.size()), blocks = (n + BLOCK - 1) / BLOCK;
     Grams out;
@@ -242,13 +257,7 @@ Grams count_grams(const Texts& texts, const Recipe& recipe, int threads) {
             out.starts[static_cast<std::size_t>(i) + 1] = static_cast<std::int64_t>(packed.size());
         }
     });
-    std::int64_t before = 0;
-    for (Index block = 0; block < blocks; ++block) {
-        for (Index i = block * BLOCK; i < std::min(n, (block + 1) * BLOCK); ++i)
-            out.starts[static_cast<std::size_t>(i) + 1] += before;
-        before += static_cast<std::int64_t>(found[static_cast<std::size_t>(block)].size());
-    }
-    out.packed.resize(static_cast<std::size_t>(before));
+    out.packed.resize(static_cast<std::size_t>(run_on(out.starts)));
     parallel_for(blocks, threads, [&](Index block) {
         auto& part = found[static_cast<std::size_t>(block)];
         const std::int64_t at = out.starts[static_cast<std::size_t>(block * BLOCK)];
@@ -502,14 +511,8 @@ Weighed text_rows(const Texts& texts, const Recipe& recipe, const Vocabulary& vo
         out.values = std::move(found[0].values);
         return out;
     }
-    std::int64_t before = 0;
-    for (Index block = 0; block < blocks; ++block) {
-        for (Index i = block * BLOCK; i < std::min(n, (block + 1) * BLOCK); ++i)
-            out.starts[static_cast<std::size_t>(i) + 1] += before;
-        before += static_cast<std::int64_t>(found[static_cast<std::size_t>(block)].values.size());
-    }
-    out.places.resize(static_cast<std::size_t>(before));
-    out.values.resize(static_cast<std::size_t>(before));
+    out.places.resize(static_cast<std::size_t>(run_on(out.starts)));
+    out.values.resize(out.places.size());
     parallel_for(blocks, threads, [&](Index block) {
         const Weighed& part = found[static_cast<std::size_t>(block)];
         const std::int64_t at = out.starts[static_cast<std::size_t>(block * BLOCK)];

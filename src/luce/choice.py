@@ -114,7 +114,7 @@ def choose_effects(
         l2 = 1.0 / len(codes)
     rows = np.arange(len(codes)) if len(codes) <= SAMPLE else holdout(codes, SAMPLE / len(codes), 0)[1]
     cells = parsed if len(rows) == len(codes) else {name: column[rows] for name, column in parsed.items()}
-    part = problem if cells is parsed else _sample(problem, rows)
+    part = problem if cells is parsed else sample_of(problem, rows)
     best = first = _plain(encoder, part, l2)
     tried = [Tried("linear", features.columns, _mean(first), 0.0, 0.0)] if first.path is not None else []
     for name in EFFECTS[1:] if tried and effects != "linear" and not _nothing_left(first, effects) else ():
@@ -137,7 +137,7 @@ def choose_effects(
     return replace(best.finished(), tried=tuple(tried))
 
 
-def _sample(problem: Problem, rows: NDArray[np.int64]) -> Problem:
+def sample_of(problem: Problem, rows: NDArray[np.int64]) -> Problem:
     """Some rows, with the classes that they have."""
     assert problem.keys is not None
     present, codes = np.unique(problem.codes[rows], return_inverse=True)

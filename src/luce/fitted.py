@@ -15,6 +15,7 @@ from luce.calibration import Calibration
 from luce.conformal import Conformal
 from luce.encoder import Encoder
 from luce.features import Features
+from luce.linear import linear_logits
 from luce.table import Schema, Table, parse
 from luce.text import TextPlan
 
@@ -46,8 +47,7 @@ class Fitted:
 
     def logits(self, features: Features, threads: int) -> NDArray[np.float64]:
         """Calibrated, (n, outputs)."""
-        z = features.logits(self.weights, self.intercept, threads)
-        return self.calibration.apply(np.ascontiguousarray(z.T), threads)
+        return self.calibration.apply(linear_logits(features, self.weights.T, self.intercept, threads), threads)
 
     @cached_property
     def text_alone(self) -> TextPlan | None:

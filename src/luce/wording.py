@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce import _core
-from luce.choice import SAMPLE, Choice, Tried, compared, is_better
+from luce.choice import Choice, Tried, compared, is_better, sample_of
 from luce.encoder import MOST_BESIDE, Encoder, beside
 from luce.features import Features
 from luce.path import FOLDS, Problem, folds_of, hold_out, path_of, race_of_texts
 from luce.splits import holdout, strata_of_groups
 from luce.text import Grams, Recipe, SparseRows, Texts, recipes_for
 
+SAMPLE = 5_000  # rows: on so many it is settled which n-grams, if there are half as many again
 RICHER = 0.01  # of the log loss: by less, more n-grams are not worth their time
 GROWTH = 0.8  # the best strength falls with about this power of the rows
 NEAR = 1e-5  # where the strength is looked for
@@ -59,7 +60,7 @@ def choose_texts(
     plain: Choice | None, l2: float | str | None, threads: int, groups: NDArray[np.int64] | None = None,
 ) -> Choice:  # fmt: skip
     """The n-grams of the text columns `names` beside the other columns, by the recipe of least log loss on rows held
-    out; on 10,000 rows where there are more, and the strength then on all.
+    out; on 5,000 rows where there are many more, and the strength then on all.
 
     plain: the choice without the texts, None where there is no other column; it stays if the texts do not lower the log
     loss.
@@ -73,13 +74,13 @@ def choose_texts(
     if groups is not None:
         strata, keys = strata_of_groups(codes, groups, 0)
     problem = Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
-    many = len(codes) > SAMPLE
+    many = len(codes) > 1.5 * SAMPLE
     rows = holdout(codes, SAMPLE / len(codes), 0)[1] if many else np.arange(len(codes))
     near = float(l2) if isinstance(l2, float | int) else NEAR
     recipes = recipes_for(next(iter(texts.values())))
     tried: list[Choice] = []
     for recipe in recipes if not many or len(recipes) > 1 else ():
-        part, cells = _some(problem, rows, many), _taken(texts, rows, many)
+        part, cells = sample_of(problem, rows) if many else problem, _taken(texts, rows, many)
         tried.append(_tried(encoder, part, cells, recipe, l2, near, SOME_FOLDS if many else FOLDS))
         near = tried[-1].l2
     losses = [float(np.nanmean(found.losses)) if found.path is not None else np.inf for found in tried]
@@ -106,18 +107,6 @@ def keys_of(features: Features, texts: Mapping[str, Texts], threads: int) -> NDA
     for column in texts.values():
         keys = keys * np.uint64(0x9E3779B97F4A7C15) ^ _core.text_keys(column, threads)
     return keys
-
-
-def _some(problem: Problem, rows: NDArray[np.int64], many: bool) -> Problem:
-    if not many:
-        return problem
-    assert problem.keys is not None
-    present, codes = np.unique(problem.codes[rows], return_inverse=True)
-    strata = None if problem.strata is None else problem.strata[rows]
-    return replace(
-        problem, features=problem.features.take(rows), codes=codes.astype(np.int32), classes=len(present),
-        keys=problem.keys[rows], strata=strata,
-    )  # fmt: skip
 
 
 def _taken(texts: Mapping[str, Texts], rows: NDArray[np.int64], many: bool) -> Mapping[str, Texts]:
