@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from luce.conformal import arrays_of
 from luce.encoder import Encoder
 from luce.errors import InputError
 from luce.features import Array, Features
 from luce.fitted import Fitted
 
-BESIDE = 64_000  # bytes of a file that are no weights of n-grams, about
+BESIDE = 64_000  # bytes of a file that are no weights of n-grams and no sets, about
 OF_GRAM = 8  # bytes for the bucket and the scale of an n-gram
 STEPS = 127  # of either sign
 UNITS = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
@@ -36,7 +37,9 @@ def compacted(fitted: Fitted, features: Features, size: float) -> Fitted:
     if that leaves no n-gram.
     """
     table, grams, outputs = _sizes(fitted.encoder), _grams(fitted.encoder), len(fitted.coef)
-    room = size - BESIDE - 8.0 * table * (outputs + 1)
+    sets = {} if fitted.conformal is None else arrays_of(fitted.conformal)
+    beside = BESIDE + sum(array.nbytes for array in sets.values())
+    room = size - beside - 8.0 * table * (outputs + 1)
     if not grams or grams * (OF_GRAM + 4 * outputs) <= room:
         return fitted
     count = min(int(room // (OF_GRAM + 4 + outputs)), grams)

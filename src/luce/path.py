@@ -26,6 +26,7 @@ from luce.steps import RowPoint, Start
 FOLDS = 5
 FOLD_SHARE = 5e-4  # how near the fits in the folds come (see approach): far below the noise of a held-out loss
 MUCH_WORK = 1e7  # multiplications in a pass; with fewer they come nearer, as losses of few rows hang on single logits
+TEXT_SHARE = 1e-3  # the same for fits that are told by rows
 COMMON_SHARE = 1e-3  # of the fits that some of them start at
 STEP = 10.0**0.5  # from one strength to the next
 BEGIN = 6  # the first strength: a thousandth of the data's curvature, in factors of STEP
@@ -242,7 +243,7 @@ class Race:
         self._open(place)
 
         def fit(fold: Fold) -> tuple[Method, str]:
-            return self._fit(replace(fold.rest, threads=1), place, FOLD_SHARE, fold.last)
+            return self._fit(replace(fold.rest, threads=1), place, TEXT_SHARE, fold.last)
 
         with ThreadPoolExecutor(max(1, min(p.threads, self.limit - begun))) as pool:
             found = list(pool.map(fit, self.folds[begun : self.limit]))

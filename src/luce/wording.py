@@ -19,7 +19,7 @@ from luce.text import Grams, Recipe, SparseRows, Texts, recipes_for
 
 SAMPLE = 5_000  # rows: on so many it is settled which n-grams, if there are half as many again
 RICHER = 0.01  # of the log loss: by less, more n-grams are not worth their time
-GROWTH = 0.8  # the best strength falls with about this power of the rows
+GROWTH = 0.7  # the best strength falls with about this power of the rows
 NEAR = 1e-5  # where the strength is looked for
 MANY_ROWS = 20_000  # with more, SOME_FOLDS are held out
 SOME_FOLDS = 2
