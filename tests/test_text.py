@@ -191,21 +191,21 @@ def test_recipes_go_by_the_letters() -> None:
     assert recipes_for(["", None]) == (WORDS, PIECES)
 
 
-@pytest.mark.parametrize(("size", "share"), [("90kB", 1.0), ("70kB", 0.9)])
-def test_a_model_fits_the_size_that_is_asked_for(size: str, share: float, tmp_path: Path) -> None:
-    data = {**reviews(900), "id": list(range(900))}
+@pytest.mark.parametrize("part", [0.8, 0.6])
+def test_a_model_fits_the_size_that_is_asked_for(part: float, tmp_path: Path) -> None:
+    """Part of the file is enough for most answers: n-grams that move little go first."""
+    data = reviews(900)
     data["review"] = [f"{text} {i % 50}번 {i % 77}th" for i, text in enumerate(data["review"])]
-    whole = luce.Classifier(kinds={"id": "ignore"}).fit(data, "kind")
-    small = luce.Classifier(kinds={"id": "ignore"}, size=size).fit(data, "kind")
-    small.save(tmp_path / "small.luce")
+    whole = luce.Classifier().fit(data, "kind")
     whole.save(tmp_path / "whole.luce")
-    assert (
-        (tmp_path / "small.luce").stat().st_size <= bytes_of(size) < (tmp_path / "whole.luce").stat().st_size + 64_000
-    )
+    size = part * (tmp_path / "whole.luce").stat().st_size
+    small = luce.Classifier(size=size).fit(data, "kind")
+    small.save(tmp_path / "small.luce")
+    assert (tmp_path / "small.luce").stat().st_size <= size
     assert luce.load(tmp_path / "small.luce").predict_proba(data["review"]).tobytes() == (
         small.predict_proba(data["review"]).tobytes()
     )
-    assert np.mean(small.predict(data["review"]) == whole.predict(data["review"])) >= 0.8 * share
+    assert np.mean(small.predict(data["review"]) == whole.predict(data["review"])) >= 0.9
     assert any("with weights of 8 bits: accuracy on its own rows" in note for note in small.fitted.facts["notes"])
 
 

@@ -14,7 +14,7 @@ from luce.errors import InputError
 from luce.features import Array, Features
 from luce.fitted import Fitted
 
-BESIDE = 64_000  # bytes of a file that are no weights of n-grams and no sets, about
+BESIDE = 8_000  # bytes of a file that are no weights of n-grams and no sets, about
 OF_GRAM = 8  # bytes for the bucket and the scale of an n-gram
 STEPS = 127  # of either sign
 UNITS = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
