@@ -22,7 +22,8 @@ Texts = Sequence[str | None]
 LEAST = 2  # texts that an n-gram must be in
 MOST_GRAMS = 1 << 20  # of the most frequent ones
 MANY = 4_000_000  # n-grams in all texts; with more, those that tell least are left out:
-LEFT_OUT = 0.5  # so many of them, counted as often as they stand
+LEFT_OUT = 0.5  # so many of them, counted as often as they stand, and more where this is more:
+MOST_NUMBERS = 4e8  # n-grams in all texts x classes, which a run over the texts reads
 LEVELS = 1 << 14  # in which scales are told apart for that; information is seldom above 16 nats
 MANY_TEXTS = 20_000
 HANGUL = 0.2  # share of Hangul among the letters from which on syllables and their letters are looked at
@@ -59,11 +60,11 @@ def recipes_for(texts: Texts) -> tuple[Recipe, ...]:
     return WORDS, PIECES
 
 
-def _leave_out(scale: NDArray[np.float32], often: NDArray[np.int64]) -> None:
-    """The lowest scales become 0, of LEFT_OUT of all that stands in the texts."""
+def _leave_out(scale: NDArray[np.float32], often: NDArray[np.int64], share: float) -> None:
+    """The lowest scales become 0, of a share of all that stands in the texts."""
     level = np.minimum(scale * np.float32(LEVELS / 4), LEVELS - 1).astype(np.int64)
     below = np.cumsum(np.bincount(level, weights=often, minlength=LEVELS))
-    scale[below[level] <= LEFT_OUT * below[-1]] = 0.0
+    scale[below[level] <= share * below[-1]] = 0.0
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,12 @@ class Grams:
         folds = int(fold.max()) + 1
         out = np.empty((folds + 1, len(self.buckets)), dtype=np.float32)
         _core.information(self.starts, self.places, codes, classes, fold, folds, out, threads)
-        if len(self.places) > MANY:
+        stored = max(len(self.places), 1)
+        share = max(LEFT_OUT if stored > MANY else 0.0, 1.0 - MOST_NUMBERS / (stored * classes))
+        if share > 0:
             often = np.bincount(self.places, minlength=len(self.buckets))
             for scale in out:
-                _leave_out(scale, often)
+                _leave_out(scale, often, share)
         return out
 
     def rows(self, scale: NDArray[np.float32], threads: int) -> SparseRows:
