@@ -21,6 +21,7 @@ Texts = Sequence[str | None]
 
 LEAST = 2  # texts that an n-gram must be in
 MOST_GRAMS = 1 << 20  # of the most frequent ones
+MOST_WEIGHTS = 20_000_000  # n-grams times classes
 MANY = 4_000_000  # n-grams in all texts; with more, those that tell least are left out:
 LEFT_OUT = 0.5  # so many of them, counted as often as they stand, and more where this is more:
 MOST_NUMBERS = 4e8  # n-grams in all texts x classes, which a run over the texts reads
@@ -107,9 +108,10 @@ class Grams:
     counts: NDArray[np.uint8]
 
     @staticmethod
-    def of(name: str, texts: Texts, recipe: Recipe, threads: int) -> Grams:
+    def of(name: str, texts: Texts, recipe: Recipe, threads: int, classes: int = 2) -> Grams:
         starts, packed = _core.count_grams(texts, recipe.core, threads)
-        buckets = _core.frequent_buckets(packed, LEAST, MOST_GRAMS, threads)
+        most = min(MOST_GRAMS, MOST_WEIGHTS // classes)
+        buckets = _core.frequent_buckets(packed, LEAST, most, threads)
         return Grams(name, recipe, buckets, *_core.Vocabulary(buckets).known(starts, packed, threads))
 
     def scales(

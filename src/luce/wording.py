@@ -120,7 +120,7 @@ def _tried(
     """One recipe, with the best strength near one, or the one that is wanted; most: folds that may be held out."""
     assert problem.keys is not None
     threads, fold = problem.threads, np.minimum(folds_of(problem, problem.keys), most)
-    grams = tuple(Grams.of(name, column, recipe, threads) for name, column in texts.items())
+    grams = tuple(Grams.of(name, column, recipe, threads, problem.classes) for name, column in texts.items())
     scales = tuple(g.scales(problem.codes, problem.classes, fold.astype(np.int32), threads) for g in grams)
     worded = Worded(encoder, problem.features, grams, scales, fold, threads)
     wider, features = worded.kept()
