@@ -36,7 +36,7 @@ def compacted(fitted: Fitted, features: Features, size: float) -> Fitted:
     go whose weights, with what the training rows (`features`) have of them, move the logits least. Raises InputError
     if that leaves no n-gram.
     """
-    table, grams, outputs = _sizes(fitted.encoder), _grams(fitted.encoder), len(fitted.coef)
+    table, grams, outputs = _table_columns(fitted.encoder), _grams(fitted.encoder), len(fitted.coef)
     sets = {} if fitted.conformal is None else arrays_of(fitted.conformal)
     beside = BESIDE + sum(array.nbytes for array in sets.values())
     room = size - beside - 8.0 * table * (outputs + 1)
@@ -58,20 +58,11 @@ def compacted(fitted: Fitted, features: Features, size: float) -> Fitted:
     return replace(fitted, encoder=_of_kept(fitted.encoder, kept), coef=coef, means=fitted.means[columns], steps=steps)
 
 
-def kept_places(small: Encoder, whole: Encoder) -> NDArray[np.int64]:
-    """The places of the n-grams of a compacted model among those of the whole one."""
-    out, first = [], 0
-    for kept, all_of in zip(small.texts, whole.texts, strict=True):
-        out.append(first + np.flatnonzero(np.isin(all_of.buckets, kept.buckets)))
-        first += len(all_of.buckets)
-    return np.concatenate(out)
-
-
 def _grams(encoder: Encoder) -> int:
     return sum(len(t.buckets) for t in encoder.texts)
 
 
-def _sizes(encoder: Encoder) -> int:
+def _table_columns(encoder: Encoder) -> int:
     """How many features are no n-grams."""
     return encoder.width - _grams(encoder)
 
