@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from luce.calibration import Calibration, choose, no_calibration
 from luce.choice import Choice, choose_effects
-from luce.compact import bytes_of, compacted
+from luce.compact import bytes_of, in_bytes, kept_grams, with_grams
 from luce.conformal import Conformal, with_means
 from luce.counterfactual import Counterfactual, counterfactual, repeated
 from luce.decision import best_of, costs_for_recall, costs_of, estimated_shares, shares_of, shifts
@@ -31,7 +31,7 @@ from luce.linear import fit_linear, linear_logits, probabilities_of, warn_of
 from luce.model_file import load_fitted, save_fitted
 from luce.path import Path, Problem
 from luce.report import Report, evaluate
-from luce.solver import Progress
+from luce.solver import Certificate, Progress
 from luce.splits import Split
 from luce.table import Schema, Table, infer_schema, parse
 from luce.wording import choose_texts, keys_of
@@ -478,10 +478,7 @@ def _fit(
         "rows": table.rows,
         "class_counts": counts.tolist(),
         "l2": strength,
-        "objective": certificate.objective,
-        "gap": certificate.gap if np.isfinite(certificate.gap) else None,
-        "passes": certificate.passes,
-        "certificate": certificate.sentence(),
+        **_facts_of(certificate),
         "effects": [asdict(tried) for tried in choice.tried],
         "notes": list(dict.fromkeys([*table.notes, *target.notes, *schema.notes, *_few(counts, target)])),
     }
@@ -504,15 +501,40 @@ def _fit(
     fitted = Fitted(*parts, tuple(target.classes), name, facts)
     spread = spread_of(encoder, problem.features, centred_weights(fitted)[0])
     whole = replace(fitted, spread=spread)
-    small = compacted(whole, problem.features, bytes_of(model.size))
-    return small if small is whole else _with_cost(small, whole, problem, parsed), held_out
+    kept = kept_grams(whole, problem.features, bytes_of(model.size))
+    return whole if kept is None else _compacted(whole, kept, problem, parsed), held_out
 
 
-def _with_cost(small: Fitted, whole: Fitted, problem: Problem, parsed: Mapping[str, Any]) -> Fitted:
+def _compacted(whole: Fitted, kept: NDArray[np.int64], problem: Problem, parsed: Mapping[str, Any]) -> Fitted:
+    """The model with some n-grams, fitted anew if others go, as rows of length 1 then look otherwise; in 8 bits."""
+    small = with_grams(whole, kept)
+    features = small.encoder.transform(parsed, problem.threads)
+    if small.encoder.width < whole.encoder.width:
+        fit = fit_linear(
+            features, problem.codes, problem.classes, whole.facts["l2"], tol=TEXT_TOLERANCE, threads=problem.threads
+        )
+        if fit.certificate.stopped == "interrupted":
+            raise KeyboardInterrupt
+        coef = np.ascontiguousarray(fit.point[:-1].T)
+        facts = {**whole.facts, **_facts_of(fit.certificate)}
+        small = replace(small, coef=coef, intercept=fit.point[-1].copy(), facts=facts)
+    return _with_cost(in_bytes(small), whole, problem, features)
+
+
+def _facts_of(certificate: Certificate) -> dict[str, Any]:
+    return {
+        "objective": certificate.objective,
+        "gap": certificate.gap if np.isfinite(certificate.gap) else None,
+        "passes": certificate.passes,
+        "certificate": certificate.sentence(),
+    }
+
+
+def _with_cost(small: Fitted, whole: Fitted, problem: Problem, own: Features) -> Fitted:
     """A compacted model with a note on what that has cost: the accuracy on its own rows before and after."""
     kept, grams = (sum(len(t.buckets) for t in f.encoder.texts) for f in (small, whole))
     right = []
-    for f, features in ((whole, problem.features), (small, small.encoder.transform(parsed, problem.threads))):
+    for f, features in ((whole, problem.features), (small, own)):
         p = probabilities_of(_squeezed(f.logits(features, problem.threads)))
         right.append(100 * float((p.argmax(axis=1) == problem.codes).mean()))
     told = f"the model keeps {kept:,} of {grams:,} n-grams, with weights of 8 bits"

@@ -29,33 +29,41 @@ def bytes_of(size: str | float) -> float:
     return float(found[1]) * unit
 
 
-def compacted(fitted: Fitted, features: Features, size: float) -> Fitted:
-    """The same model in about `size` bytes, or as it is if it is no larger.
+def kept_grams(fitted: Fitted, features: Features, size: float) -> NDArray[np.int64] | None:
+    """The places of the n-grams that a model of about `size` bytes has room for, with weights of 8 bits: those whose
+    weights, with what the training rows (`features`) have of them, move the logits most. None if all fit as they are.
 
-    Weights of n-grams become whole multiples (up to 127) of a step for each n-gram, if need be; of the n-grams those
-    go whose weights, with what the training rows (`features`) have of them, move the logits least. Raises InputError
-    if that leaves no n-gram.
+    Raises InputError if there is room for none.
     """
     table, grams, outputs = _table_columns(fitted.encoder), _grams(fitted.encoder), len(fitted.coef)
     sets = {} if fitted.conformal is None else arrays_of(fitted.conformal)
     beside = BESIDE + sum(array.nbytes for array in sets.values())
     room = size - beside - 8.0 * table * (outputs + 1)
     if not grams or grams * (OF_GRAM + 4 * outputs) <= room:
-        return fitted
+        return None
     count = min(int(room // (OF_GRAM + 4 + outputs)), grams)
     if count < 1:
         raise InputError(f"size is {size:,.0f} bytes: no n-gram fits beside the other columns; give more")
-    own = np.arange(table, table + grams)
-    if count < grams:
-        kept = np.sort(np.argsort(-_moves(fitted.coef[:, table:], features, grams), kind="stable")[:count])
-    else:
-        kept = np.arange(grams)
-    columns = np.concatenate([np.arange(table), own[kept]])
-    coef = fitted.coef[:, columns].copy()
+    if count == grams:
+        return np.arange(grams)
+    return np.sort(np.argsort(-_moves(fitted.coef[:, table:], features, grams), kind="stable")[:count])
+
+
+def with_grams(fitted: Fitted, kept: NDArray[np.int64]) -> Fitted:
+    """The model with some of its n-grams alone."""
+    table = _table_columns(fitted.encoder)
+    columns = np.concatenate([np.arange(table), table + kept])
+    encoder, coef = _of_kept(fitted.encoder, kept), np.ascontiguousarray(fitted.coef[:, columns])
+    return replace(fitted, encoder=encoder, coef=coef, means=fitted.means[columns])
+
+
+def in_bytes(fitted: Fitted) -> Fitted:
+    """Weights of n-grams as whole multiples, up to 127, of a step for each n-gram."""
+    table, coef = _table_columns(fitted.encoder), fitted.coef.copy()
     largest = np.abs(coef[:, table:]).max(axis=0)
     steps = np.where(largest > 0, largest / STEPS, 1.0).astype(np.float32)
     coef[:, table:] = np.rint(coef[:, table:] / steps).clip(-STEPS, STEPS) * steps.astype(np.float64)
-    return replace(fitted, encoder=_of_kept(fitted.encoder, kept), coef=coef, means=fitted.means[columns], steps=steps)
+    return replace(fitted, coef=coef, steps=steps)
 
 
 def _grams(encoder: Encoder) -> int:
