@@ -10,22 +10,13 @@ namespace luce {
 
 namespace {
 
-constexpr Index BLOCK = 512;  // rows that a thread takes at a time
-constexpr double SEEN =
-    0.05;  // of the mean divergence, shared out to the classes: less, before and after, is left as it is
-constexpr double UNCHANGED = 1e-6;  // a row whose distribution would change by less is left as it is
-constexpr int MOST_STEPS = 40;
-constexpr double PULL = 0.25;     // of the mean square of a row: the square of the number in the bias's column
-constexpr double RESTLESS = 4.0;  // times the mean divergence: such rows are looked at again
+constexpr Index BLOCK = 512;        // rows that a thread takes at a time
+constexpr float UNCHANGED = 1e-6f;  // a row whose distribution would change by less is left as it is
+constexpr float NOWHERE = -1e30f;   // the logit of no class
+constexpr int MOST_STEPS = 40;      // with two classes
+constexpr double PULL = 0.25;       // of the mean square of a row: the square of the number in the bias's column
+constexpr double RESTLESS = 4.0;    // times the mean divergence: such rows are looked at again
 constexpr int MOST_ROUNDS = 8;
-
-// x with x + ln x = y (Lambert's W of e^y), by Newton's method.
-double lambert(double y) {
-    double x = y > 1.0 ? y - std::log(y) : y < -2.0 ? std::exp(y) : 0.5671 * std::exp(0.6381 * y);
-    if (y < -20.0) return x;
-    for (int i = 0; i < 2; ++i) x *= (1.0 + y - std::log(x)) / (1.0 + x);
-    return x;
-}
 
 std::uint64_t mixed(std::uint64_t x) {
     x += 0x9e3779b97f4a7c15u;
@@ -33,9 +24,6 @@ std::uint64_t mixed(std::uint64_t x) {
     x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
     return x ^ (x >> 31);
 }
-
-// Its part of KL(a || p), with p - a beside: what rounding has left of sum a - sum p then does not count.
-double kl_part(double a, double p) { return (a > 0.0 ? a * std::log(a / p) : 0.0) + (p - a); }
 
 }  // namespace
 
@@ -51,6 +39,7 @@ DualAscent::DualAscent(const Csr& x, const Targets& y, double l2) : x_(x), y_(y)
     weights_.assign(static_cast<std::size_t>(x.columns * width_), 0.0f);
     left_.assign(static_cast<std::size_t>(x.rows * width_), 0.0f);
     square_.resize(static_cast<std::size_t>(x.rows));
+    met_.assign(static_cast<std::size_t>(std::max(outputs, 2)), false);
     loss_.assign(square_.size(), 0.0f);
     divergence_.assign(square_.size(), 0.0f);
     for (Index i = 0; i < x.rows; ++i) {
@@ -58,16 +47,16 @@ DualAscent::DualAscent(const Csr& x, const Targets& y, double l2) : x_(x), y_(y)
         for (Index e = x.starts[i]; e < x.starts[i + 1]; ++e)
             sum += static_cast<double>(values_[e]) * static_cast<double>(values_[e]);
         square_[i] = static_cast<float>(sum);
-        if (weight(i) > 0.0) order_.push_back(static_cast<std::int32_t>(i));
+        if (weight(i) > 0.0) {
+            order_.push_back(static_cast<std::int32_t>(i));
+            met_[y.label[i]] = true;
+        }
     }
     double squares = 0.0;
     for (const float square : square_) squares += static_cast<double>(square);
     pull_ = PULL * (squares > 0.0 ? squares / static_cast<double>(x.rows) : 1.0);
-    z_.resize(static_cast<std::size_t>(width_));
-    change_.resize(static_cast<std::size_t>(width_));
-    a_.resize(static_cast<std::size_t>(outputs));
-    p_.resize(static_cast<std::size_t>(outputs));
-    lifted_.resize(static_cast<std::size_t>(outputs));
+    for (std::vector<float>* scratch : {&z_, &a_, &change_, &log_})
+        scratch->assign(static_cast<std::size_t>((outputs + 15) / 16 * 16), 0.0f);
 }
 
 void DualAscent::gather(Index i, float* z) const {
@@ -110,7 +99,6 @@ DualAscent::Met DualAscent::epoch(double* bias, bool free) {
         for (const std::int32_t i : order_) all += static_cast<double>(of[i]);
         return all;
     };
-    seen_ = std::clamp(SEEN * sum(divergence_) / static_cast<double>(order_.size()) / outputs, 1e-10, 1e-4);
     std::vector<std::int32_t> restless;
     std::size_t visits = 0;
     for (int round = 0; round < MOST_ROUNDS && visits < order_.size() / 4; ++round) {
@@ -165,7 +153,7 @@ void DualAscent::row_of_two(Index i, double* bias, double pull) {
     const double e = std::exp(-std::fabs(u)), m = u >= 0.0 ? e / (1.0 + e) : 1.0 / (1.0 + e);
     const float now = static_cast<float>(sign * m);
     const double moved = static_cast<double>(now) - held;
-    if (std::fabs(moved) < UNCHANGED * m) return;
+    if (std::fabs(moved) < static_cast<double>(UNCHANGED) * m) return;
     left_[i] = now;
     const float change = static_cast<float>(s * moved / l2_);
     scatter(i, &change);
@@ -176,57 +164,26 @@ void DualAscent::row(Index i, double* bias, double pull) {
     const int outputs = y_.outputs(), own = y_.label[i];
     std::fill(z_.begin(), z_.end(), 0.0f);
     gather(i, z_.data());
+    for (int k = 0; k < outputs; ++k)
+        z_[k] = pull > 0.0 && !met_[k] ? NOWHERE : static_cast<float>(static_cast<double>(z_[k]) + bias[k]);
+    std::fill(z_.begin() + outputs, z_.end(), NOWHERE);
     float* left = &left_[i * width_];
+    for (int k = 0; k < outputs; ++k) a_[k] = k == own ? left[k] : -left[k];
     const double s = weight(i);
-    double most = -1e300;
-    for (int k = 0; k < outputs; ++k) most = std::max(most, static_cast<double>(z_[k]) + bias[k]);
-    double sum = 0.0;
+    DualRow r{outputs,     static_cast<int>(z_.size()),
+              own,         z_.data(),
+              a_.data(),   change_.data(),
+              log_.data(), s * (static_cast<double>(square_[i]) + pull) / l2_,
+              UNCHANGED,   0.0,
+              0.0,         false};
+    kernels().dual_row(r);
+    loss_[i] = static_cast<float>(s * r.loss);
+    divergence_[i] = static_cast<float>(s * std::max(r.divergence, 0.0));
+    if (!r.moved) return;
     for (int k = 0; k < outputs; ++k) {
-        p_[k] = std::exp(static_cast<double>(z_[k]) + bias[k] - most);
-        sum += p_[k];
-    }
-    const double log_sum = std::log(sum) + most;
-    const double loss = log_sum - (static_cast<double>(z_[own]) + bias[own]);
-    active_.clear();
-    double mass = 0.0, divergence = 0.0, farthest = 0.0;
-    for (int k = 0; k < outputs; ++k) {
-        p_[k] /= sum;
-        a_[k] = k == own ? 1.0 - static_cast<double>(left[k]) : -static_cast<double>(left[k]);
-        if (p_[k] > seen_ || a_[k] > seen_) {
-            active_.push_back(k);
-            mass += a_[k];
-            divergence += kl_part(a_[k], p_[k]);
-            farthest = std::max(farthest, std::fabs(p_[k] - a_[k]));
-        }
-    }
-    loss_[i] = static_cast<float>(s * loss);
-    divergence_[i] = static_cast<float>(s * std::max(divergence, 0.0));
-    const double q = s * (static_cast<double>(square_[i]) + pull) / l2_;
-    if (farthest < UNCHANGED || q == 0.0 || active_.size() < 2) return;
-    // ln a_k + q a_k = z_k + q held_k + shift, with sum a_k = mass
-    const double log_q = std::log(q);
-    for (const int k : active_) lifted_[k] = static_cast<double>(z_[k]) + bias[k] - log_sum + q * a_[k] + log_q;
-    double shift = 0.0, total = 0.0;
-    for (int step = 0; step < MOST_STEPS; ++step) {
-        total = 0.0;
-        double rise = 0.0;
-        for (const int k : active_) {
-            const double x = lambert(lifted_[k] + shift);
-            p_[k] = x;
-            total += x;
-            rise += x / (1.0 + x);
-        }
-        const double off = q * mass - total;
-        if (std::fabs(off) <= 1e-5 * q * mass) break;
-        shift += std::clamp(off / rise, -20.0, 20.0);
-    }
-    const double scale = mass / total;
-    std::fill(change_.begin(), change_.end(), 0.0f);
-    for (const int k : active_) {
-        const double now = p_[k] * scale, moved = a_[k] - now;  // of y - a
-        left[k] = static_cast<float>(static_cast<double>(left[k]) + moved);
-        change_[k] = static_cast<float>(s * moved / l2_);
-        bias[k] += s * moved * pull / l2_;
+        left[k] = k == own ? a_[k] : -a_[k];
+        change_[k] = static_cast<float>(s / l2_ * static_cast<double>(change_[k]));
+        bias[k] += pull * static_cast<double>(change_[k]);
     }
     scatter(i, change_.data());
 }

@@ -54,13 +54,11 @@ private:
     std::vector<float> weights_;  // columns x width
     std::vector<float> left_;     // rows x width: y_i - a_i; of two classes that of the second
     std::vector<float> square_;   // |x_i|^2
+    std::vector<bool> met_;       // classes that a row with weight is of; a free bias keeps the others at 0
     std::uint64_t epoch_ = 0;
-    double seen_ = 1e-4;  // a class of less probability, before and after, is left as it is
     std::vector<std::int32_t> order_;
-    std::vector<float> z_, change_;
-    std::vector<double> a_, p_, lifted_;
-    std::vector<int> active_;
-    std::vector<float> loss_, divergence_;  // of each row, when it was last looked at
+    std::vector<float> z_, a_, change_, log_;  // of the row that is looked at
+    std::vector<float> loss_, divergence_;     // of each row, when it was last looked at
 };
 
 }  // namespace luce

@@ -13,6 +13,7 @@
 namespace luce {
 namespace LUCE_ISA {
 
+#include "dual_kernel.h"
 #include "row_kernels.h"
 
 constexpr int CLASS_BLOCK = WIDTH == 8 ? 6 : WIDTH == 4 ? 3 : 2;  // forward: CLASS_BLOCK x ROW_BLOCK accumulators
@@ -608,6 +609,7 @@ const Kernels table = {
     columns_of<double>,
     gather,
     scatter,
+    dual_row,
     LEFT,
     RIGHT,
     outer,

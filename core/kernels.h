@@ -32,6 +32,19 @@ struct Sweep {
     double curve[LANES];        // adds its second derivative along direction
 };
 
+// What the best distribution of one row takes and gives (dual_ascent.h), in arrays of `padded` numbers, a multiple
+// of 16.
+struct DualRow {
+    int outputs, padded, own;  // classes, and the one that the row belongs to
+    float* z;                  // logits, -1e30 beyond the classes; used up
+    float* a;                  // the distribution before and after, but for the own class: there 1 - a
+    float *p, *u;              // scratch; p gets what y - a has moved by
+    double q;                  // how the logits follow a: weight |x|^2 / l2
+    float unchanged;           // if no probability is that far from a, all stays
+    double loss, divergence;   // of before
+    bool moved;
+};
+
 // The rows of a tile for kernels that go along the columns: row r lies at data + r * stride. The last few columns, less
 // than a register, are read from tails + r * tail_stride, with zeros behind them.
 template <class S>
@@ -100,6 +113,7 @@ struct Kernels {
                    float* z);
     void (*scatter)(const std::int32_t* indices, const float* values, Index count, const float* change, Index width,
                     float* w);
+    void (*dual_row)(DualRow& row);
     // block[a * right + v] += sum over rows of w[r] * x[r * stride + a] * y[r * stride + v], in float over these rows;
     // `left` and `right` are the sides that fill the registers
     int left, right;
