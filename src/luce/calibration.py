@@ -39,6 +39,9 @@ RANGE = 2.0**-6, 2.0**6  # of a temperature's inverse: beyond, a factor says no 
 MOST_CLASSES = {"vector": 200, "matrix": 30}  # with more a map has too many numbers for any set of rows
 HELD_ROWS = 100.0  # a matrix is held near the vector map as firmly as so many rows would
 KINDS = ("none", "temperature", "vector", "matrix")
+LEFT = 1e-9  # nats a row: what the fit of a vector may leave
+PAIRS = 30  # steps that it remembers
+ENOUGH = 1_000_000  # logits of held-out rows, on which it is settled which map is kept; of more, every so many-th row
 
 
 @dataclass(frozen=True)
@@ -148,18 +151,19 @@ def choose(
     threads: int,
 ) -> Calibration:
     """As `calibrate`, for logits (n, outputs), codes, and keys of the rows: rows of equal keys share a fold."""
-    fold = kfold_of_groups(codes, keys, FOLDS)
-    rows = _Rows(_centred(logits), codes, classes, np.ones(len(codes)) if weights is None else weights, threads)
-    outputs = len(rows.z)
+    whole = _Rows(_centred(logits), codes, classes, np.ones(len(codes)) if weights is None else weights, threads)
+    outputs = len(whole.z)
+    step = -(-len(codes) * outputs // ENOUGH)
+    rows, fold = (whole.every(step) if step > 1 else whole), kfold_of_groups(codes[::step], keys[::step], FOLDS)
     kept, losses = no_calibration(outputs), rows.losses(no_calibration(outputs))
     before, error = rows.mean(losses), 0.0
-    all_present = len(np.unique(codes[rows.weights > 0])) == classes  # nothing is known of the others' own numbers
+    all_present = len(np.unique(rows.codes[rows.weights > 0])) == classes  # nothing is known of the others' own numbers
     for kind in KINDS[1:]:
         if outputs > MOST_CLASSES.get(kind, outputs) or (kind == "matrix" and (outputs == 1 or kept.kind != "vector")):
             continue
         if kind != "temperature" and not all_present:
             continue
-        held_out = np.empty(len(codes))
+        held_out = np.empty(len(fold))
         for f in range(FOLDS):
             out = fold == f
             if out.any():
@@ -167,7 +171,7 @@ def choose(
         gain = losses - held_out
         noise = rows.error(gain)
         if rows.mean(gain) > CLEAR * noise:
-            kept, losses, error = _FITS[kind](rows), held_out, noise
+            kept, losses, error = _FITS[kind](whole), held_out, noise
     return Calibration(kept.kind, kept.matrix, kept.bias, before, rows.mean(losses), error, len(codes))
 
 
@@ -183,6 +187,11 @@ class _Rows:
 
     def without(self, out: NDArray[np.bool_]) -> _Rows:
         return _Rows(self.z, self.codes, self.classes, np.where(out, 0.0, self.weights), self.threads)
+
+    def every(self, step: int) -> _Rows:
+        """Every so many-th row."""
+        z = np.ascontiguousarray(self.z[:, ::step])
+        return _Rows(z, np.ascontiguousarray(self.codes[::step]), self.classes, self.weights[::step].copy(), self.threads)
 
     def losses(self, calibration: Calibration) -> Array:
         return row_losses(np.ascontiguousarray(calibration.on(self.z, self.threads).T), self.codes)
@@ -239,13 +248,13 @@ def _vector(rows: _Rows) -> Calibration:
         loss = _core.residuals(logits, labels, None, residual, rows.threads)
         return loss, np.stack([np.einsum("kn,kn->k", residual, rows.z), residual.sum(axis=1)])
 
-    pairs = _core.QuasiNewton(np.arange(2), np.empty(0, dtype=np.int64), outputs, 12)
+    pairs = _core.QuasiNewton(np.arange(2), np.empty(0, dtype=np.int64), outputs, PAIRS)
     pairs.take_metric(np.eye(outputs), _own_curvature(rows, point), np.empty((outputs, 0)))
     loss, slope = gradient(point)
     for _ in range(100):
         step = np.empty_like(point)
         along = pairs.direction(slope, step, rows.threads)
-        if not -along > 1e-15 * rows.weights.sum() or loss <= rows.least:  # about twice what is left, in nats
+        if not -along > LEFT * rows.weights.sum() or loss <= rows.least:  # about twice what is left
             break
         size = 1.0
         while size > 1e-8:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-6  # how near a fit comes, relative
 FEW_TEXTS = 64  # are not worth a second thread
-TEXT_TOLERANCE = 1e-4  # the same where n-grams are weighed
+TEXT_TOLERANCE, TEXT_SHARE = 1e-4, 5e-5  # the same where n-grams are weighed, see _nearness
 
 
 class Classifier:
@@ -467,8 +467,8 @@ def _fit(
     choice = _chosen(encoder, parsed, schema, codes, len(target.classes), model, groups)
     encoder, problem = choice.encoder, choice.problem
     fit = fit_linear(
-        problem.features, codes, problem.classes, choice.l2, tol=TEXT_TOLERANCE if encoder.texts else TOLERANCE,
-        threads=threads, start=choice.start, progress=progress,
+        problem.features, codes, problem.classes, choice.l2, threads=threads, start=choice.start, progress=progress,
+        **_nearness(encoder),
     )  # fmt: skip
     if fit.certificate.stopped == "interrupted":
         raise KeyboardInterrupt  # the earlier fit, and the file, stay as they are
@@ -511,14 +511,21 @@ def _compacted(whole: Fitted, kept: NDArray[np.int64], problem: Problem, parsed:
     features = small.encoder.transform(parsed, problem.threads)
     if small.encoder.width < whole.encoder.width:
         fit = fit_linear(
-            features, problem.codes, problem.classes, whole.facts["l2"], tol=TEXT_TOLERANCE, threads=problem.threads
-        )
+            features, problem.codes, problem.classes, whole.facts["l2"], threads=problem.threads,
+            **_nearness(small.encoder),
+        )  # fmt: skip
         if fit.certificate.stopped == "interrupted":
             raise KeyboardInterrupt
         coef = np.ascontiguousarray(fit.point[:-1].T)
         facts = {**whole.facts, **_facts_of(fit.certificate)}
         small = replace(small, coef=coef, intercept=fit.point[-1].copy(), facts=facts)
     return _with_cost(in_bytes(small), whole, problem, features)
+
+
+def _nearness(encoder: Encoder) -> dict[str, float]:
+    """How near the best possible fit a fit comes: the relative gap, and the gap as a share of what nothing but the shares
+    of the classes would lose; texts are told apart so well that little is left to be relative to."""
+    return {"tol": TEXT_TOLERANCE, "share": TEXT_SHARE} if encoder.texts else {"tol": TOLERANCE}
 
 
 def _facts_of(certificate: Certificate) -> dict[str, Any]:

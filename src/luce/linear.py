@@ -315,8 +315,10 @@ def fit_linear(
     time_limit: float | None = None,
     inference: bool = False,
     progress: Progress | None = None,
+    share: float = 0.0,
 ) -> LinearFit:
-    """The weights that minimise the penalised mean cross-entropy; for the models of this house."""
+    """The weights that minimise the penalised mean cross-entropy; for the models of this house. tol, share: see
+    `minimise`."""
     l1 = _number("l1", l1, 0.0)
     tol, time_limit = _settings(tol, time_limit)
     began, weight = time.monotonic(), 1.0
@@ -330,7 +332,7 @@ def fit_linear(
     start = start if start is not None and whole else found
     if time_limit is not None:
         time_limit = max(time_limit - (time.monotonic() - began), 1e-9)
-    solution = problem.solve(strength, tol, start=start, progress=progress, time_limit=time_limit)
+    solution = problem.solve(strength, tol, start=start, progress=progress, time_limit=time_limit, share=share)
     point, certificate = solution.point, solution.certificate
     if l2 == 0 and not l1 and not certificate.stopped:
         certificate = replace(certificate, separable=_separates(problem, 10 * strength, tol, point))

@@ -521,7 +521,8 @@ def _of_all_rows(folds: list[Fold]) -> Start | None:
         a += point.a * point.penalty * seen
         count += seen
     bias = np.mean([point.b for _, point in known], axis=0)
-    return RowPoint(a / np.maximum(count, 1.0), bias, 1.0)
+    penalty = known[0][1].penalty
+    return RowPoint(a / (penalty * np.maximum(count, 1.0)), bias, penalty)
 
 
 def finish(race: Race) -> tuple[Path, Start | None]:

@@ -15,6 +15,7 @@ from luce.objective import Gap, Objective
 from luce.steps import Quadratic, RowPoint, Start, dot, line_search
 
 MOST_BIAS_STEPS = 6
+NEAREST = 0.98  # how much of a row's probability may go to classes that it is not of, where a start is scaled
 
 
 class RowSteps:
@@ -178,9 +179,22 @@ class DualSteps:
         self.exact: Array | None = None  # the logits, if they have been worked out since the last run
         self.weights: Array | None = None  # of the last proof, if no run followed
         if isinstance(start, RowPoint):
-            self.ascent.take(-start.penalty * start.a, o.threads)
+            self.ascent.take(self._scaled(start))
             self.bias = start.b.copy()
             self.runs += 1
+
+    def _scaled(self, start: RowPoint) -> Array:
+        """s (a - y) of an earlier fit; one at another strength has been the farther from y the stronger its penalty,
+        by about the root of it."""
+        o = self.objective
+        by = (o.penalty / start.penalty) ** 0.5
+        residual = (-start.penalty * by) * start.a
+        if by > 1.0:
+            most = residual.max(axis=0) if o.outputs > 1 else np.abs(residual[0])
+            most = np.maximum(most, -residual[o.codes, np.arange(len(most))]) if o.outputs > 1 else most
+            weight = 1.0 if o.weights is None else o.weights
+            residual *= np.minimum(1.0, NEAREST * weight / np.maximum(most, 1e-300))
+        return np.asarray(residual)
 
     @property
     def passes(self) -> int:
@@ -243,7 +257,7 @@ class DualSteps:
         self.exact = o.features.logits(self.weights, self.bias, o.threads)
         loss = self._settle_bias(self.exact)
         self.value = loss + 0.5 * o.penalty * float(np.sum(self.weights**2))
-        self.ascent.take(residual, o.threads)
+        self.ascent.take(residual)
         self.runs += 3
         if correction is None:
             return Gap(self.value, float("inf"))

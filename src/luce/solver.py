@@ -138,22 +138,24 @@ def minimise(
     start: Start | None = None,
     progress: Progress | None = None,
     time_limit: float | None = None,
+    share: float = 0.0,
 ) -> Solution:
-    """Minimises the objective until its proven relative gap is at most `tolerance`, and reports the gap either way.
+    """Minimises the objective until its proven relative gap is at most `tolerance`, or the gap at most `share` of what
+    is lost when nothing is known but the shares of the classes; and reports the gap either way.
 
     Ctrl-C and time_limit (seconds) end it at the best point so far, which the certificate marks.
     """
-    began = time.monotonic()
+    began, enough = time.monotonic(), share * objective.known_loss
     method, stopped = _begun(objective, None if start is None else Ended(start), time_limit)
     proven: Gap | None = None
     below = np.inf  # a proof that failed is not tried again before the rough gap is half of what it was
 
     def near(rough: float) -> bool:
         nonlocal proven, below
-        if not rough <= min(tolerance * method.value, below):
+        if not rough <= min(max(tolerance * method.value, enough), below):
             return False
         proven, below = method.prove(), 0.5 * rough
-        return proven.gap <= tolerance * proven.value
+        return proven.gap <= max(tolerance * proven.value, enough)
 
     if not stopped:
         stopped = _go(method, near, None if time_limit is None else began + time_limit, progress)
