@@ -108,7 +108,7 @@ def test_scales_are_the_information_without_the_fold(classes: int) -> None:
     grams = Grams.of("review", texts, WORDS, 1)
     has = np.zeros((300, len(grams.buckets)))
     has[np.repeat(np.arange(300), np.diff(grams.starts)), grams.places] = 1.0
-    found = grams.scales(codes, classes, fold, 2)
+    found = grams.scales(codes, classes, fold, 1 << 20, 2)
     for f in range(3):
         assert found[f] == pytest.approx(information(has[fold != f], codes[fold != f], classes), abs=2e-4)
     assert found[3] == pytest.approx(information(has, codes, classes), abs=2e-4)
@@ -206,11 +206,12 @@ def test_a_model_fits_the_size_that_is_asked_for(part: float, tmp_path: Path) ->
         small.predict_proba(data["review"]).tobytes()
     )
     assert np.mean(small.predict(data["review"]) == whole.predict(data["review"])) >= 0.9
-    own = 100 * np.mean(small.predict(data["review"]) == np.array(data["kind"]))
-    assert (
-        "of 8 bits: accuracy on its own rows" in (said := small.fitted.facts["notes"][-1])
-        and f"then {own:.2f} %" in said
-    )
+    held_out = small.held_out
+    right = 100 * np.mean(held_out.probabilities.argmax(axis=1) == held_out.codes)
+    said = small.fitted.facts["notes"][-1]
+    assert "of 8 bits: accuracy on rows held out" in said
+    assert abs(float(said.split("then ")[1].split(" ")[0]) - right) <= 1.0  # calibration may move an answer or two
+    assert len(small.fitted.encoder.texts[0].buckets) < len(whole.fitted.encoder.texts[0].buckets)
 
 
 def test_sizes_are_read_and_nonsense_is_refused() -> None:
@@ -245,7 +246,7 @@ def test_the_plan_of_a_fit_makes_its_own_features_again() -> None:
     texts = reviews(120)["review"]
     codes = labels(Table.of(reviews(120)), "kind").codes.astype(np.int32)
     grams = Grams.of("review", texts, PIECES, 2)
-    scale = grams.scales(codes, 2, np.zeros(120, dtype=np.int32), 2)[-1]
+    scale = grams.scales(codes, 2, np.zeros(120, dtype=np.int32), 1 << 20, 2)[-1]
     plan, own = grams.plan(scale), grams.rows(scale, 2)
     new = plan.rows(texts, 1)
     assert new.values.tobytes() == own.values.tobytes()

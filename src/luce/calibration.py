@@ -191,7 +191,9 @@ class _Rows:
     def every(self, step: int) -> _Rows:
         """Every so many-th row."""
         z = np.ascontiguousarray(self.z[:, ::step])
-        return _Rows(z, np.ascontiguousarray(self.codes[::step]), self.classes, self.weights[::step].copy(), self.threads)
+        return _Rows(
+            z, np.ascontiguousarray(self.codes[::step]), self.classes, self.weights[::step].copy(), self.threads
+        )
 
     def losses(self, calibration: Calibration) -> Array:
         return row_losses(np.ascontiguousarray(calibration.on(self.z, self.threads).T), self.codes)

@@ -78,6 +78,7 @@ class Choice:
     start: Start | None
     tried: tuple[Tried, ...] = ()
     race: Race | None = None  # that can be finished
+    notes: tuple[str, ...] = ()
 
     def finished(self) -> Choice:
         """The same, scored on all rows."""

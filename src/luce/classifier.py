@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from luce.calibration import Calibration, choose, no_calibration
 from luce.choice import Choice, choose_effects
-from luce.compact import bytes_of, in_bytes, kept_grams, with_grams
+from luce.compact import bytes_of, within
 from luce.conformal import Conformal, with_means
 from luce.counterfactual import Counterfactual, counterfactual, repeated
 from luce.decision import best_of, costs_for_recall, costs_of, estimated_shares, shares_of, shifts
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-6  # how near a fit comes, relative
 FEW_TEXTS = 64  # are not worth a second thread
-TEXT_TOLERANCE, TEXT_SHARE = 1e-4, 5e-5  # the same where n-grams are weighed, see _nearness
+TEXT_TOLERANCE = 1e-4  # the same where n-grams are weighed
+TEXT_SHARE = 5e-5  # or the gap as a share of what is there to be known: fits to texts may leave next to no loss
 
 
 class Classifier:
@@ -466,9 +467,10 @@ def _fit(
     counts = np.bincount(codes, minlength=len(target.classes))
     choice = _chosen(encoder, parsed, schema, codes, len(target.classes), model, groups)
     encoder, problem = choice.encoder, choice.problem
+    tol, share = (TEXT_TOLERANCE, TEXT_SHARE) if encoder.texts else (TOLERANCE, 0.0)
     fit = fit_linear(
-        problem.features, codes, problem.classes, choice.l2, threads=threads, start=choice.start, progress=progress,
-        **_nearness(encoder),
+        problem.features, codes, problem.classes, choice.l2, tol=tol, share=share, threads=threads, start=choice.start,
+        progress=progress,
     )  # fmt: skip
     if fit.certificate.stopped == "interrupted":
         raise KeyboardInterrupt  # the earlier fit, and the file, stay as they are
@@ -480,7 +482,9 @@ def _fit(
         "l2": strength,
         **_facts_of(certificate),
         "effects": [asdict(tried) for tried in choice.tried],
-        "notes": list(dict.fromkeys([*table.notes, *target.notes, *schema.notes, *_few(counts, target)])),
+        "notes": list(
+            dict.fromkeys([*table.notes, *target.notes, *schema.notes, *_few(counts, target), *choice.notes])
+        ),
     }
     coef = _rounded(encoder, np.ascontiguousarray(point[:-1].T))
     calibration, held_out = _on_held_out(choice.path, codes, problem)
@@ -500,32 +504,7 @@ def _fit(
     parts = (schema, encoder, coef, point[-1].copy(), means, None, calibration, conformal, costs)
     fitted = Fitted(*parts, tuple(target.classes), name, facts)
     spread = spread_of(encoder, problem.features, centred_weights(fitted)[0])
-    whole = replace(fitted, spread=spread)
-    kept = kept_grams(whole, problem.features, bytes_of(model.size))
-    return whole if kept is None else _compacted(whole, kept, problem, parsed), held_out
-
-
-def _compacted(whole: Fitted, kept: NDArray[np.int64], problem: Problem, parsed: Mapping[str, Any]) -> Fitted:
-    """The model with some n-grams, fitted anew if others go, as rows of length 1 then look otherwise; in 8 bits."""
-    small = with_grams(whole, kept)
-    features = small.encoder.transform(parsed, problem.threads)
-    if small.encoder.width < whole.encoder.width:
-        fit = fit_linear(
-            features, problem.codes, problem.classes, whole.facts["l2"], threads=problem.threads,
-            **_nearness(small.encoder),
-        )  # fmt: skip
-        if fit.certificate.stopped == "interrupted":
-            raise KeyboardInterrupt
-        coef = np.ascontiguousarray(fit.point[:-1].T)
-        facts = {**whole.facts, **_facts_of(fit.certificate)}
-        small = replace(small, coef=coef, intercept=fit.point[-1].copy(), facts=facts)
-    return _with_cost(in_bytes(small), whole, problem, features)
-
-
-def _nearness(encoder: Encoder) -> dict[str, float]:
-    """How near the best possible fit a fit comes: the relative gap, and the gap as a share of what nothing but the shares
-    of the classes would lose; texts are told apart so well that little is left to be relative to."""
-    return {"tol": TEXT_TOLERANCE, "share": TEXT_SHARE} if encoder.texts else {"tol": TOLERANCE}
+    return within(replace(fitted, spread=spread), bytes_of(model.size)), held_out
 
 
 def _facts_of(certificate: Certificate) -> dict[str, Any]:
@@ -535,18 +514,6 @@ def _facts_of(certificate: Certificate) -> dict[str, Any]:
         "passes": certificate.passes,
         "certificate": certificate.sentence(),
     }
-
-
-def _with_cost(small: Fitted, whole: Fitted, problem: Problem, own: Features) -> Fitted:
-    """A compacted model with a note on what that has cost: the accuracy on its own rows before and after."""
-    kept, grams = (sum(len(t.buckets) for t in f.encoder.texts) for f in (small, whole))
-    right = []
-    for f, features in ((whole, problem.features), (small, own)):
-        p = probabilities_of(_squeezed(f.logits(features, problem.threads)))
-        right.append(100 * float((p.argmax(axis=1) == problem.codes).mean()))
-    told = f"the model keeps {kept:,} of {grams:,} n-grams, with weights of 8 bits"
-    cost = f"accuracy on its own rows {right[0]:.2f} %, then {right[1]:.2f} %"
-    return replace(small, facts={**small.facts, "notes": [*small.facts["notes"], f"{told}: {cost}"]})
 
 
 def _squeezed(logits: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -577,7 +544,10 @@ def _chosen(
         return plain
     if l2 is None:
         l2 = 1.0 / len(codes)
-    return choose_texts(encoder, parsed, texts, codes, classes, plain=plain, l2=l2, threads=threads, groups=groups)
+    size = bytes_of(model.size)
+    return choose_texts(
+        encoder, parsed, texts, codes, classes, plain=plain, l2=l2, size=size, threads=threads, groups=groups
+    )
 
 
 def _on_held_out(path: Path | None, codes: NDArray[np.int32], problem: Problem) -> tuple[Calibration, HeldOut | None]:

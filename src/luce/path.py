@@ -33,6 +33,7 @@ BEGIN = 6  # the first strength: a thousandth of the data's curvature, in factor
 MOST_STRENGTHS = 20  # each way
 CLEAR = 3.0  # standard errors of a difference that is no chance
 LITTLE = 1e-3  # of the loss, or of 0.05 nats: less does not count, nor does a quarter of the loss's standard error
+WEAKER = 3e-3  # of the loss that a weaker penalty must save where it takes longer to fit
 NO_LOSS = 1e-3  # nats: below it there is nothing left to find
 FeaturesOf: TypeAlias = Callable[[NDArray[np.int64]], Features]
 RULES = ("auto", "one-standard-error")
@@ -174,23 +175,24 @@ class Race:
 
     A strength is scored fold by fold, and no further once it is clear whether it is better than the best so far.
     features_without: what the features are for a fold whose rows are these, where they too are chosen by labels. first:
-    the strength at place 0. most: how many of the folds are there at all.
+    the strength at place 0. fold_of_row: as `folds_of`; -1 for rows that are never held out.
     """
 
     limit: int  # how many folds are scored
 
     def __init__(
         self, problem: Problem, seed: int, time_limit: float | None = None, features_without: FeaturesOf | None = None,
-        first: float | None = None, most: int = FOLDS,
+        first: float | None = None, fold_of_row: NDArray[np.int64] | None = None,
     ) -> None:  # fmt: skip
         self.problem = p = problem
         self.first = _scale(problem) if first is None else first
         self.end = None if time_limit is None else time.monotonic() + time_limit
         self.weights = np.ones(p.features.rows) if p.weights is None else p.weights
         keys = p.features.hashes(seed, p.threads) if p.keys is None else p.keys
-        fold_of_row = folds_of(p, keys)
+        if fold_of_row is None:
+            fold_of_row = folds_of(p, keys)
         self.folds = []
-        for f in range(most):
+        for f in range(int(fold_of_row.max()) + 1):
             rows = np.flatnonzero(fold_of_row == f)
             own = p.features if features_without is None else features_without(rows)
             rest, left = replace(p, weights=self._without(rows), features=own).present()
@@ -482,22 +484,22 @@ def race_from(
     return race
 
 
-def race_of_texts(problem: Problem, near: float, folds: int, most: int, features_without: FeaturesOf) -> Race | None:
-    """A race that begins at a strength and goes on to its neighbours as long as they do better, on so many folds (of
-    `most` that there are), which are fitted side by side. None if nothing can be held out."""
-    race = Race(problem, 0, features_without=features_without, first=near, most=most)
+def race_of_texts(
+    problem: Problem, near: float, folds: int, fold_of_row: NDArray[np.int64], features_without: FeaturesOf
+) -> Race | None:
+    """A race that begins at a strength and goes on to its neighbours as long as they do better, on so many folds, which
+    are fitted side by side. None if nothing can be held out."""
+    race = Race(problem, 0, features_without=features_without, first=near, fold_of_row=fold_of_row)
     race.limit, race.best = min(folds, len(race.folds)), 0
     if not race.folds or not race.score_together(0):
         return None
-    for way in (1, -1):
+    for way in (-1, 1):
         place = way
         while race.best == place - way and abs(place) < MOST_STRENGTHS:
             if (way > 0 and race.nothing_left()) or not race.score_together(place):
                 break
             found = race.difference(place)
-            if found.worse < (
-                -LITTLE * race.mean(race.losses[race.best]) if way > 0 else 0.0
-            ):  # weaker ones take longer
+            if found.worse < (-WEAKER * race.mean(race.losses[race.best]) if way > 0 else 0.0):
                 race.best = place
             race.logits = {race.best: race.logits[race.best]}
             if found.level:
@@ -532,12 +534,16 @@ def finish(race: Race) -> tuple[Path, Start | None]:
     return path_of(race, race.best), race.start()
 
 
-def hold_out(problem: Problem, l2: float, seed: int = 0, features_without: FeaturesOf | None = None) -> Path | None:
+def hold_out(
+    problem: Problem, l2: float, seed: int = 0, features_without: FeaturesOf | None = None,
+    fold_of_row: NDArray[np.int64] | None = None,
+) -> Path | None:  # fmt: skip
     """The path of one strength: its loss and its logits on rows held out. None if nothing can be held out, or a fit
     finds no end."""
-    search = Race(problem, seed, features_without=features_without)
-    search.first, search.best = l2, 0
-    if not search.folds or not search.score_all(0):
+    search = Race(problem, seed, features_without=features_without, first=l2, fold_of_row=fold_of_row)
+    search.best = 0
+    scored = search.score_together if problem.features.tells_by_rows else search.score_all
+    if not search.folds or not scored(0):
         return None
     return path_of(search, 0)
 

@@ -167,7 +167,7 @@ class DualSteps:
     """
 
     PATIENCE = 6  # runs in which the gap must fall to SLOW of what it was
-    SLOW = 0.7
+    SLOW = 0.85
 
     def __init__(self, objective: Objective, start: Start | None) -> None:
         self.objective = o = objective

@@ -24,7 +24,7 @@ MOST_GRAMS = 1 << 20  # of the most frequent ones
 MOST_WEIGHTS = 20_000_000  # n-grams times classes
 MANY = 4_000_000  # n-grams in all texts; with more, those that tell least are left out:
 LEFT_OUT = 0.5  # so many of them, counted as often as they stand, and more where this is more:
-MOST_NUMBERS = 4e8  # n-grams in all texts x classes, which a run over the texts reads
+MOST_NUMBERS = 2e9  # n-grams in all texts x classes, which a run over the texts reads
 LEVELS = 1 << 14  # in which scales are told apart for that; information is seldom above 16 nats
 MANY_TEXTS = 20_000
 HANGUL = 0.2  # share of Hangul among the letters from which on syllables and their letters are looked at
@@ -115,19 +115,21 @@ class Grams:
         return Grams(name, recipe, buckets, *_core.Vocabulary(buckets).known(starts, packed, threads))
 
     def scales(
-        self, codes: NDArray[np.int32], classes: int, fold: NDArray[np.int32], threads: int
+        self, codes: NDArray[np.int32], classes: int, fold: NDArray[np.int32], most: int, threads: int
     ) -> NDArray[np.float32]:
         """The scale of each n-gram without the texts of each fold, and last by all, (folds + 1, n-grams); 0 for those
-        that are left out."""
+        that are left out: all but the `most` that tell most in all texts, and more where that is too much work."""
         folds = int(fold.max()) + 1
         out = np.empty((folds + 1, len(self.buckets)), dtype=np.float32)
         _core.information(self.starts, self.places, codes, classes, fold, folds, out, threads)
         stored = max(len(self.places), 1)
         share = max(LEFT_OUT if stored > MANY else 0.0, 1.0 - MOST_NUMBERS / (stored * classes))
-        if share > 0:
-            often = np.bincount(self.places, minlength=len(self.buckets))
-            for scale in out:
+        often = np.bincount(self.places, minlength=len(self.buckets))
+        for scale in out:
+            if share > 0:
                 _leave_out(scale, often, share)
+            if np.count_nonzero(scale) > most:
+                scale[np.argsort(-often * scale**2, kind="stable")[most:]] = 0.0
         return out
 
     def rows(self, scale: NDArray[np.float32], threads: int) -> SparseRows:

@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 
 from luce import _core
 from luce.choice import Choice, Tried, compared, is_better, sample_of
+from luce.compact import DEFAULT, room_for
 from luce.encoder import MOST_BESIDE, Encoder, beside
 from luce.features import Features
 from luce.path import FOLDS, Problem, folds_of, hold_out, path_of, race_of_texts
 from luce.splits import holdout, strata_of_groups
-from luce.text import Grams, Recipe, SparseRows, Texts, recipes_for
+from luce.text import MOST_GRAMS, Grams, Recipe, SparseRows, Texts, recipes_for
 
 SAMPLE = 5_000  # rows: on so many it is settled which n-grams, if there are half as many again
 RICHER = 0.01  # of the log loss: by less, more n-grams are not worth their time
-GROWTH = 0.7  # the best strength falls with about this power of the rows
+GROWTH = 0.5  # the best strength falls with some such power of the rows
 NEAR = 1e-5  # where the strength is looked for
 MANY_ROWS = 20_000  # with more, SOME_FOLDS are held out
 SOME_FOLDS = 2
@@ -57,7 +58,7 @@ class Worded:
 
 def choose_texts(
     encoder: Encoder, parsed: Mapping[str, Any], names: Sequence[str], codes: NDArray[np.int32], classes: int, *,
-    plain: Choice | None, l2: float | str | None, threads: int, groups: NDArray[np.int64] | None = None,
+    plain: Choice | None, l2: float | str | None, size: float, threads: int, groups: NDArray[np.int64] | None = None,
 ) -> Choice:  # fmt: skip
     """The n-grams of the text columns `names` beside the other columns, by the recipe of least log loss on rows held
     out; on 5,000 rows where there are many more, and the strength then on all.
@@ -77,28 +78,46 @@ def choose_texts(
     many = len(codes) > 1.5 * SAMPLE
     rows = holdout(codes, SAMPLE / len(codes), 0)[1] if many else np.arange(len(codes))
     near = float(l2) if isinstance(l2, float | int) else NEAR
+    most = room_for(size, encoder.width, np.bincount(codes, minlength=classes)) // len(names)
     recipes = recipes_for(next(iter(texts.values())))
     tried: list[Choice] = []
-    for recipe in recipes if not many or len(recipes) > 1 else ():
+    for recipe in recipes:
         part, cells = sample_of(problem, rows) if many else problem, _taken(texts, rows, many)
-        tried.append(_tried(encoder, part, cells, recipe, l2, near, SOME_FOLDS if many else FOLDS))
+        tried.append(_tried(encoder, part, cells, recipe, l2, near, SOME_FOLDS if many else FOLDS, most))
         near = tried[-1].l2
     losses = [float(np.nanmean(found.losses)) if found.path is not None else np.inf for found in tried]
     place = int(len(losses) > 1 and losses[1] < (1 - RICHER) * losses[0])
+    folds = SOME_FOLDS if len(codes) > MANY_ROWS else FOLDS
     if many:
-        near = (tried[place].l2 if tried else near) * (len(rows) / len(codes)) ** GROWTH
-        best = _tried(
-            encoder, problem, texts, recipes[place], l2, near, SOME_FOLDS if len(codes) > MANY_ROWS else FOLDS
-        )
+        near = tried[place].l2 * (len(rows) / len(codes)) ** GROWTH
+        best = _tried(encoder, problem, texts, recipes[place], l2, near, folds, most)
     else:
         best = tried[place]
     best = replace(best, race=None) if len(codes) > MANY_ROWS else best.finished()
+    if size < DEFAULT and best.path is not None:
+        whole = _tried(encoder, problem, texts, recipes[place], best.l2, near, folds, MOST_GRAMS)
+        best = replace(best, notes=_what_it_costs(best, whole))
     if plain is None or plain.path is None or best.path is None:
         loss = float(np.nanmean(best.losses)) if best.path is not None else np.nan
         alone = (Tried("texts", best.encoder.width, loss, 0.0, 0.0),) if best.path is not None else ()
         return replace(best, tried=alone)
     told = compared("texts", best, plain)
     return replace(best, tried=(*plain.tried, told)) if is_better(told) else plain
+
+
+def _what_it_costs(small: Choice, whole: Choice) -> tuple[str, ...]:
+    """A note on how right the model is on rows held out with all its n-grams, and with those that it has room for."""
+    if whole.path is None or small.path is None or small.encoder.width == whole.encoder.width:
+        return ()
+    kept, grams = (sum(len(t.buckets) for t in found.encoder.texts) for found in (small, whole))
+    right = []
+    for found in (whole, small):
+        assert found.path is not None
+        scored, z = found.path.scored, found.path.held_out
+        said = (z[:, 0] > 0).astype(np.int32) if z.shape[1] == 1 else z.argmax(axis=1)
+        right.append(100 * float((said == found.problem.codes)[scored].mean()))
+    told = f"the model keeps {kept:,} of {grams:,} n-grams, with weights of 8 bits"
+    return (f"{told}: accuracy on rows held out {right[0]:.2f} %, then {right[1]:.2f} %",)
 
 
 def keys_of(features: Features, texts: Mapping[str, Texts], threads: int) -> NDArray[np.uint64]:
@@ -115,19 +134,23 @@ def _taken(texts: Mapping[str, Texts], rows: NDArray[np.int64], many: bool) -> M
 
 def _tried(
     encoder: Encoder, problem: Problem, texts: Mapping[str, Texts], recipe: Recipe, l2: float | str | None, near: float,
-    most: int,
+    folds: int, most: int,
 ) -> Choice:  # fmt: skip
-    """One recipe, with the best strength near one, or the one that is wanted; most: folds that may be held out."""
+    """One recipe, with the best strength near one, or the one that is wanted; folds: that may be held out; most:
+    n-grams of a text column."""
     assert problem.keys is not None
-    threads, fold = problem.threads, np.minimum(folds_of(problem, problem.keys), most)
+    threads, fold = problem.threads, folds_of(problem, problem.keys)
+    fold[fold >= folds] = -1
+    part = np.where(fold < 0, folds, fold).astype(np.int32)
     grams = tuple(Grams.of(name, column, recipe, threads, problem.classes) for name, column in texts.items())
-    scales = tuple(g.scales(problem.codes, problem.classes, fold.astype(np.int32), threads) for g in grams)
+    scales = tuple(g.scales(problem.codes, problem.classes, part, most, threads) for g in grams)
     worded = Worded(encoder, problem.features, grams, scales, fold, threads)
     wider, features = worded.kept()
     whole = replace(problem, features=features)
     if l2 is not None and not isinstance(l2, str):
-        return Choice(wider, whole, float(l2), hold_out(whole, float(l2), features_without=worded.without), None)
-    race = race_of_texts(whole, near, SOME_FOLDS, most, worded.without)
+        path = hold_out(whole, float(l2), features_without=worded.without, fold_of_row=fold)
+        return Choice(wider, whole, float(l2), path, None)
+    race = race_of_texts(whole, near, SOME_FOLDS, fold, worded.without)
     if race is None:
         return Choice(wider, whole, near, None, None)
     path = path_of(race, race.best)
