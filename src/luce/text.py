@@ -23,7 +23,7 @@ LEAST = 2  # texts that an n-gram must be in
 MOST_GRAMS = 1 << 20  # of the most frequent ones
 MOST_WEIGHTS = 20_000_000  # n-grams times classes
 MANY = 4_000_000  # n-grams in all texts; with more, those that tell least are left out:
-LEFT_OUT = 0.5  # so many of them, counted as often as they stand, and more where this is more:
+LEFT_OUT = 0.03  # what they tell together, as a share of what all tell, and more where this is more:
 MOST_NUMBERS = 2e9  # n-grams in all texts x classes, which a run over the texts reads
 LEVELS = 1 << 14  # in which scales are told apart for that; information is seldom above 16 nats
 MANY_TEXTS = 20_000
@@ -46,7 +46,7 @@ class Recipe:
 
 
 WORDS = Recipe("words and pairs of words", 2)
-PIECES = Recipe("words, pairs of words, pieces of 2 to 5 letters", 2, (2, 5))
+PIECES = Recipe("words, pairs of words, pieces of 1 to 5 letters", 2, (1, 5))
 SYLLABLES = Recipe("words, pieces of 1 to 4 syllables", 1, (1, 4))
 JAMO = Recipe("words, pieces of 1 to 4 syllables and of 3 to 6 of their letters", 1, (1, 4), (3, 6))
 RECIPES = {recipe.name: recipe for recipe in (WORDS, PIECES, SYLLABLES, JAMO)}
@@ -61,11 +61,15 @@ def recipes_for(texts: Texts) -> tuple[Recipe, ...]:
     return WORDS, PIECES
 
 
-def _leave_out(scale: NDArray[np.float32], often: NDArray[np.int64], share: float) -> None:
-    """The lowest scales become 0, of a share of all that stands in the texts."""
+def _leave_out(scale: NDArray[np.float32], often: NDArray[np.int64], told: float, share: float) -> None:
+    """The lowest scales become 0: those that tell together so little, or make up such a share of all that stands in the
+    texts."""
     level = np.minimum(scale * np.float32(LEVELS / 4), LEVELS - 1).astype(np.int64)
-    below = np.cumsum(np.bincount(level, weights=often, minlength=LEVELS))
-    scale[below[level] <= share * below[-1]] = 0.0
+    gone = np.zeros(LEVELS, dtype=np.bool_)
+    for most, weight in ((told, often * np.square(scale)), (share, often)):
+        below = np.cumsum(np.bincount(level, weights=weight, minlength=LEVELS))
+        gone |= below <= most * below[-1]
+    scale[gone[level]] = 0.0
 
 
 @dataclass(frozen=True)
@@ -123,11 +127,11 @@ class Grams:
         out = np.empty((folds + 1, len(self.buckets)), dtype=np.float32)
         _core.information(self.starts, self.places, codes, classes, fold, folds, out, threads)
         stored = max(len(self.places), 1)
-        share = max(LEFT_OUT if stored > MANY else 0.0, 1.0 - MOST_NUMBERS / (stored * classes))
+        told, share = (LEFT_OUT if stored > MANY else 0.0), 1.0 - MOST_NUMBERS / (stored * classes)
         often = np.bincount(self.places, minlength=len(self.buckets))
         for scale in out:
-            if share > 0:
-                _leave_out(scale, often, share)
+            if max(told, share) > 0:
+                _leave_out(scale, often, told, share)
             if np.count_nonzero(scale) > most:
                 scale[np.argsort(-often * scale**2, kind="stable")[most:]] = 0.0
         return out
