@@ -14,6 +14,7 @@ namespace luce {
 namespace LUCE_ISA {
 
 #include "dual_kernel.h"
+#include "network_kernel.h"
 #include "row_kernels.h"
 
 constexpr int CLASS_BLOCK = WIDTH == 8 ? 6 : WIDTH == 4 ? 3 : 2;  // forward: CLASS_BLOCK x ROW_BLOCK accumulators
@@ -610,6 +611,10 @@ const Kernels table = {
     gather,
     scatter,
     dual_row,
+    panel,
+    activate,
+    output_row,
+    adam,
     LEFT,
     RIGHT,
     outer,

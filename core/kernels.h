@@ -45,6 +45,15 @@ struct DualRow {
     bool moved;
 };
 
+// Units of a network that its products take at a time, side by side for each row: a panel.
+constexpr int UNITS = 16;
+
+// AdamW: w -= rate (m first_scale / (sqrt(v second_scale) + least) + decay w), m and v the running means of g and g^2
+// (Loshchilov and Hutter, ICLR 2019, algorithm 2); the scales undo the start at 0.
+struct AdamStep {
+    float rate, first, second, first_scale, second_scale, least, decay;
+};
+
 // The rows of a tile for kernels that go along the columns: row r lies at data + r * stride. The last few columns, less
 // than a register, are read from tails + r * tail_stride, with zeros behind them.
 template <class S>
@@ -114,6 +123,16 @@ struct Kernels {
     void (*scatter)(const std::int32_t* indices, const float* values, Index count, const float* change, Index width,
                     float* w);
     void (*dual_row)(DualRow& row);
+    // c[r * ldc ..] = start + sum_k a[r * row_step + k * depth_step] w[k * w_step ..], UNITS numbers a row; start:
+    // UNITS numbers, or nullptr for 0
+    void (*panel)(const float* a, Index row_step, Index depth_step, Index rows, Index depth, const float* w,
+                  Index w_step, const float* start, float* c, Index ldc);
+    // z becomes its activation, ReLU or GELU (by tanh), and slope (or nullptr) what that rises by; units a multiple of
+    // UNITS. A unit is dropped with that probability, by bits of the key and its number, the others scaled up.
+    void (*activate)(float* z, float* slope, int units, bool gelu, float dropout, std::uint32_t key);
+    // weight * cross-entropy of a row and residual = weight (p - onehot(own)), both padded to UNITS
+    double (*output_row)(const float* z, int outputs, int own, float weight, float* residual);
+    void (*adam)(float* w, float* m, float* v, const float* g, Index count, const AdamStep& s);  // a multiple of UNITS
     // block[a * right + v] += sum over rows of w[r] * x[r * stride + a] * y[r * stride + v], in float over these rows;
     // `left` and `right` are the sides that fill the registers
     int left, right;

@@ -107,3 +107,29 @@ template <class Choice, class R>
 LUCE_INLINE R pick(R a, R b) {
     return pick_lanes<Choice>(a, b, typename CountUp<Register<R>::LANES>::type());
 }
+
+// e^x for x <= 88; 0 below -87 (Cephes: x = n ln2 + r, a polynomial of degree 5 on r).
+LUCE_INLINE Floats exp_float(Floats x) {
+    constexpr float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+    const Floats shifted = x * 1.44269504f + magic, n = shifted - magic;
+    const Floats r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    const Floats e = (Floats)((FloatPlaces)p + ((FloatPlaces)shifted << 23));
+    return x < -87.0f ? Floats{} : e;
+}
+
+// ln x for normal x > 0, by 2 atanh((m - 1) / (m + 1)) of the mantissa m in [sqrt(1/2), sqrt(2)).
+LUCE_INLINE Floats log_float(Floats x) {
+    const FloatPlaces bits = (FloatPlaces)x, n = (bits - 0x3f3504f3) >> 23;
+    const Floats m = (Floats)(bits - (n << 23)), s = (m - 1.0f) / (m + 1.0f), z = s * s;
+    Floats p = z * (1.0f / 9) + 1.0f / 7;
+    p = p * z + 1.0f / 5;
+    p = p * z + 1.0f / 3;
+    const Floats e = __builtin_convertvector(n, Floats);
+    return e * 0.693359375f + (2.0f * s + (2.0f * s * z * p - e * 2.12194440e-4f));
+}
