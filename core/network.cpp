@@ -197,7 +197,7 @@ void Network::forward(Batch& b, Index first, Index end, const Training* how, std
                          l.rows.value.at(0), l.width, b.a[n + 1].at(i * to));
         if (n + 1 == layers_.size()) break;
         for (Index i = first; i < end; ++i) {
-            const std::uint64_t key = how == nullptr ? 0 : mixed(mixed(how->seed ^ step) + b.row(i) * 64 + n);
+            const std::uint64_t key = how == nullptr ? 0 : mixed(mixed(how->seed ^ step) + static_cast<std::uint64_t>(i) * 64 + n);
             k.activate(b.a[n + 1].at(i * to), b.learns ? b.slope[n].at(i * to) : nullptr, static_cast<int>(l.width),
                        shape_.gelu, how == nullptr ? 0.0f : static_cast<float>(how->dropout),
                        static_cast<std::uint32_t>(key));

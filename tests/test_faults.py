@@ -45,11 +45,12 @@ def turns_red(claim: Callable[[Case], None], case: Case, patch: pytest.MonkeyPat
 
 
 def replaced(name: str, change: Callable[..., Any]) -> Fault:
-    """A function of linear.py, wherever it was imported to, becomes `change(the true one, its arguments)`."""
+    """A function of linear.py or estimator.py, wherever it was imported to, becomes `change(the true one, its
+    arguments)`."""
 
     def put(patch: pytest.MonkeyPatch) -> None:
-        true = getattr(luce.linear, name)
-        for module in (luce.linear, luce.fitted, luce.classifier):
+        true = getattr(luce.linear, name, None) or getattr(luce.estimator, name)
+        for module in (luce.estimator, luce.linear, luce.fitted, luce.classifier):
             if hasattr(module, name):
                 patch.setattr(module, name, lambda *args, **named: change(true, *args, **named))
 

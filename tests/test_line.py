@@ -17,7 +17,8 @@ import luce
 LINE = [
     "_core", "errors", "atomic_file", "container", "arrays", "functional", "features", "splits", "intervals",
     "scored", "metrics", "objective", "metric", "steps", "row_steps", "solver", "path", "inputs", "calibration",
-    "conformal", "decision", "inference", "linear", "audit", "text_source", "delimited", "json_lines",
+    "conformal", "decision", "inference", "estimator", "linear",
+    "network", "audit", "text_source", "delimited", "json_lines",
     "labelled_lines", "columnar", "reader", "text_lines", "cells", "table", "labels", "grouping", "curves", "text",
     "encoder", "interactions", "choice", "fitted", "compact", "wording", "effects", "marks", "explain",
     "counterfactual", "model_file", "report", "classifier", "suspects", "alone", "twins", "hints", "findings",

@@ -21,13 +21,14 @@ from luce.effects import centred_weights, known_spread, spread_of
 from luce.effects import overview as overview_of
 from luce.encoder import Encoder
 from luce.errors import InputError, NotFittedError, inert, warn
+from luce.estimator import probabilities_of
 from luce.explain import Explanation, explain
 from luce.features import Features
 from luce.fitted import Fitted, HeldOut, Label
 from luce.functional import available_threads
 from luce.grouping import groups_of, split_of, times_of
 from luce.labels import Labels, encode_labels, labels, labels_of
-from luce.linear import fit_linear, linear_logits, probabilities_of, warn_of
+from luce.linear import fit_linear, linear_logits, warn_of
 from luce.model_file import load_fitted, save_fitted
 from luce.path import Path, Problem
 from luce.report import Report, evaluate

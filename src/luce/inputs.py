@@ -37,16 +37,17 @@ def names_of(X: object) -> NDArray[np.object_] | None:
     return names if kinds == {True} else None
 
 
-def features_of(X: Any, columns: int | None = None) -> Features:
+def features_of(X: Any, columns: int | None = None, model: str = "SoftmaxRegression") -> Features:
     """X (n, d) as the solver sees it, without a copy where its kind allows: float32, float64 and uint8 arrays of any
-    strides, read-only and memory-mapped ones, and compressed rows of scipy.sparse. `columns`: how many a fit saw.
+    strides, read-only and memory-mapped ones, and compressed rows of scipy.sparse. `columns`: how many a fit of `model`
+    saw.
 
     Raises InputError for anything but finite numbers in rows and columns.
     """
     features = _sparse(X) if is_sparse(X) else _dense(X)
     if columns is not None and features.columns != columns:
         raise InputError(
-            f"X has {features.columns} features, but SoftmaxRegression is expecting {columns} features as input: "
+            f"X has {features.columns} features, but {model} is expecting {columns} features as input: "
             "give the columns that the model was fitted on"
         )
     return features

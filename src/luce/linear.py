@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,11 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from luce import _core
 from luce.arrays import array_of
-from luce.errors import InputError, NotFittedError, warn
+from luce.errors import InputError, warn
+from luce.estimator import Estimator
 from luce.features import Features
-from luce.functional import available_threads, log_sigmoid, log_softmax, sigmoid, softmax
+from luce.functional import available_threads, sigmoid, softmax
 from luce.inference import Inference, infer
-from luce.inputs import LARGEST, classes_of, codes_among, features_of, names_of, row_weights, weights_of
+from luce.inputs import LARGEST, classes_of, codes_among, features_of, names_of, row_weights
 from luce.path import ABSENT, RULES, Path, Problem, choose_l2, with_absent
 from luce.solver import Certificate, Progress, minimise
 from luce.steps import Start
@@ -29,7 +28,7 @@ FEW_ROWS = 64  # so many are answered at once, in some microseconds
 SMALLEST_L2 = 1e-9  # stands in for l2=0: without any penalty the optimum may lie at infinity
 
 
-class SoftmaxRegression:
+class SoftmaxRegression(Estimator):
     """A linear softmax classifier: logits z = X W' + b, probabilities softmax(z); two classes are the sigmoid.
 
     Minimises  mean_i s_i cross-entropy(y_i, z_i) + l2/2 |W|^2 + l1 |W|_1  (weights s_i scaled to mean 1); the
@@ -53,6 +52,8 @@ class SoftmaxRegression:
     After fit: coef_ (K, d), or (1, d) for two classes, intercept_ (K,) or (1,), classes_, n_features_in_,
     feature_names_in_ (of a data frame), n_iter_ (reads of the data), l2_, certificate_, path_ (where l2 was chosen).
     """
+
+    FITTED = "coef_"
 
     def __init__(
         self,
@@ -78,37 +79,6 @@ class SoftmaxRegression:
         self.time_limit = time_limit
         self.warm_start = warm_start
         self.inference = inference
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The arguments of the constructor by name (scikit-learn's protocol)."""
-        return {name: getattr(self, name) for name in _arguments(type(self))}
-
-    def set_params(self, **params: Any) -> Self:
-        """Sets arguments of the constructor by name; raises InputError for a name that is none."""
-        known = _arguments(type(self))
-        for name, value in params.items():
-            if name not in known:
-                raise InputError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}")
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self) -> str:
-        defaults = _arguments(type(self))
-        changed = [f"{k}={v!r}" for k, v in self.get_params().items() if v is not defaults[k] and v != defaults[k]]
-        return f"{type(self).__name__}({', '.join(changed)})"
-
-    def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
-
-        return Tags(
-            estimator_type="classifier",
-            target_tags=TargetTags(required=True),
-            classifier_tags=ClassifierTags(),
-            input_tags=InputTags(sparse=True),
-        )
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "coef_")
 
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fits to numbers X (n, d) and labels y (n,) of ints, bools or strings.
@@ -205,26 +175,6 @@ class SoftmaxRegression:
             elif hasattr(self, name):
                 delattr(self, name)
 
-    def _features(self, X: Any) -> Features:
-        if not hasattr(self, "coef_"):
-            raise not_fitted(type(self).__name__)
-        self._check_names(names_of(X))
-        return features_of(X, self.n_features_in_)
-
-    def _check_names(self, names: NDArray[np.object_] | None) -> None:
-        known = getattr(self, "feature_names_in_", None)
-        if names is None and known is None:
-            return
-        if names is None or known is None:
-            has, had = ("does not have valid", "with") if names is None else ("has", "without")
-            warn(
-                f"X {has} feature names, but SoftmaxRegression was fitted {had} feature names: columns are matched by "
-                "their place"
-            )
-            return
-        if list(names) != list(known):
-            raise InputError(_names_differ(list(names), list(known)))
-
     def decision_function(self, X: Any) -> NDArray[np.float64]:
         """Logits: (n, K), or for two classes (n,), the logit of classes_[1] over classes_[0]."""
         logits = linear_logits(self._features(X), self.coef_, self.intercept_, available_threads(self.threads))
@@ -238,53 +188,7 @@ class SoftmaxRegression:
                 out = np.empty((len(X), max(len(coef), 2)))
                 if _core.predict(X, coef, self.intercept_, LARGEST, out):
                     return out
-        return probabilities_of(self.decision_function(X))
-
-    def predict_log_proba(self, X: Any) -> NDArray[np.float64]:
-        """Logarithms of the probabilities, (n, K) float64, exact also where a probability is near 0 or 1."""
-        logits = self.decision_function(X)
-        if logits.ndim == 2:
-            return np.asarray(log_softmax(logits))
-        return np.stack([log_sigmoid(-logits), log_sigmoid(logits)], axis=1)
-
-    def predict(self, X: Any) -> NDArray[Any]:
-        """The most probable class of each row, (n,)."""
-        best = self.predict_proba(X).argmax(axis=1)
-        return np.asarray(self.classes_[best])
-
-    def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """The share of rows whose predicted class is y, each row counted by its weight."""
-        predicted, truth = self.predict(X), array_of(y, "y")
-        if truth.shape != predicted.shape:
-            raise InputError(f"y has shape {truth.shape}: give one label for each of the {len(predicted)} rows of X")
-        return float(np.average(predicted == truth, weights=weights_of(sample_weight, len(predicted))))
-
-
-def _arguments(cls: type) -> dict[str, Any]:
-    """The constructor's arguments and their defaults."""
-    return {name: p.default for name, p in inspect.signature(cls).parameters.items()}
-
-
-def not_fitted(name: str) -> Exception:
-    """The error of a model asked before its fit, one of scikit-learn's too where that is loaded."""
-    kind: type[Exception] = NotFittedError
-    theirs = getattr(sys.modules.get("sklearn.exceptions"), "NotFittedError", None)
-    if theirs is not None:
-        kind = type("NotFittedError", (NotFittedError, theirs), {})
-    return kind(f"this {name} is not fitted: call fit(X, y) first")
-
-
-def _names_differ(names: list[str], known: list[str]) -> str:
-    unseen, missing = [n for n in names if n not in known], [n for n in known if n not in names]
-    said = "The feature names should match those that were passed during fit."
-    if unseen:
-        said += " Feature names unseen at fit time: " + ", ".join(unseen[:5]) + ("..." if len(unseen) > 5 else "") + "."
-    if missing:
-        said += " Feature names seen at fit time, yet now missing: " + ", ".join(missing[:5])
-        said += ("..." if len(missing) > 5 else "") + "."
-    if not unseen and not missing:
-        said += " Feature names must be in the same order as they were in fit."
-    return said
+        return super().predict_proba(X)
 
 
 @dataclass(frozen=True)
@@ -440,13 +344,6 @@ def linear_logits(
 ) -> NDArray[np.float64]:
     """X W' + b as (n, outputs)."""
     return np.ascontiguousarray(features.logits(np.ascontiguousarray(coef.T), bias, threads).T)
-
-
-def probabilities_of(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """softmax of (n, K) logits; (n,) logits of two classes give (n, 2) by the sigmoid of either sign."""
-    if logits.ndim == 2:
-        return np.asarray(softmax(logits))
-    return np.stack([sigmoid(-logits), sigmoid(logits)], axis=1)
 
 
 def warn_of(
