@@ -15,6 +15,7 @@ constexpr Index ROWS = 24;      // of a batch that a thread takes at a time
 constexpr Index FEATURES = 96;  // whose weights to a panel a thread takes at a time
 constexpr double FIRST = 0.9, SECOND = 0.999, LEAST = 1e-8;
 constexpr Index GRADIENT_BATCH = 240;
+constexpr double FARTHEST = 1e9;  // spreads from the mean: farther out a row counts as there, and sums stay finite
 
 Index padded(Index n) { return (n + UNITS - 1) / UNITS * UNITS; }
 
@@ -166,7 +167,8 @@ void Network::load(Batch& b, Index first, Index end) const {
             const auto* from = view.data + b.row(i) * view.row_stride;
             float* to = b.a[0].at(i * b.wide[0]);
             for (Index j = 0; j < view.columns; ++j)
-                to[j] = static_cast<float>((static_cast<double>(from[j * view.column_stride]) - shift[j]) * scale[j]);
+                to[j] = static_cast<float>(std::clamp(
+                    (static_cast<double>(from[j * view.column_stride]) - shift[j]) * scale[j], -FARTHEST, FARTHEST));
         }
     };
     rows_of(b.x.dense8);
@@ -178,7 +180,8 @@ void Network::load(Batch& b, Index first, Index end) const {
         Index to = b.starts[i];
         for (Index e = s.starts[b.row(i)]; e < s.starts[b.row(i) + 1]; ++e, ++to) {
             b.entries[to] = s.indices[e];
-            b.values[to] = static_cast<float>(s.value(e) * scale[shape_.dense + s.indices[e]]);
+            b.values[to] =
+                static_cast<float>(std::clamp(s.value(e) * scale[shape_.dense + s.indices[e]], -FARTHEST, FARTHEST));
         }
     }
 }
@@ -197,7 +200,8 @@ void Network::forward(Batch& b, Index first, Index end, const Training* how, std
                          l.rows.value.at(0), l.width, b.a[n + 1].at(i * to));
         if (n + 1 == layers_.size()) break;
         for (Index i = first; i < end; ++i) {
-            const std::uint64_t key = how == nullptr ? 0 : mixed(mixed(how->seed ^ step) + static_cast<std::uint64_t>(i) * 64 + n);
+            const std::uint64_t key =
+                how == nullptr ? 0 : mixed(mixed(how->seed ^ step) + static_cast<std::uint64_t>(i) * 64 + n);
             k.activate(b.a[n + 1].at(i * to), b.learns ? b.slope[n].at(i * to) : nullptr, static_cast<int>(l.width),
                        shape_.gelu, how == nullptr ? 0.0f : static_cast<float>(how->dropout),
                        static_cast<std::uint32_t>(key));

@@ -21,12 +21,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
+import scipy.sparse
 
 import luce
 from luce.calibration import no_calibration
 from luce.classifier import Classifier
 from luce.explain import dense_row
 from luce.linear import LinearFit, SoftmaxRegression
+from luce.network import NetworkClassifier
 from luce.objective import Objective
 from luce.table import Table
 
@@ -79,6 +81,9 @@ class Parts:
 
 
 def parts(model: Model) -> Parts:
+    if isinstance(model, NetworkClassifier):
+        every = np.concatenate([weights.ravel() for weights, _ in model.layers_])
+        return Parts(every, np.concatenate([bias for _, bias in model.layers_]), model.history_[-1].held_out, 0.0, 0.0)
     if isinstance(model, SoftmaxRegression):
         c = model.certificate_
         return Parts(model.coef_, model.intercept_, c.objective, c.gap, model.l2_)
@@ -88,7 +93,7 @@ def parts(model: Model) -> Parts:
 
 def uncalibrated(model: Model) -> Model:
     """The same model with the logits of its linear part, which the certificate is about."""
-    if isinstance(model, SoftmaxRegression):
+    if isinstance(model, (SoftmaxRegression, NetworkClassifier)):
         return model
     other = Classifier(threads=model.threads)
     other._fitted = replace(model.fitted, calibration=no_calibration(len(model.fitted.coef)))
@@ -180,17 +185,41 @@ def table_cases() -> Iterator[Case]:
     yield Case("table, polars, 6 classes, large", Classifier, frame, y)
 
 
-CASES = [*linear_cases(), *table_cases()]
+def network_cases() -> Iterator[Case]:
+    """With and without rows held out, dropout, two hidden layers, no hidden layer, sparse rows, pixels."""
+    few = partial(NetworkClassifier, epochs=40)
+    yield Case("network, 2 classes", partial(few, (17, 5), "gelu", 0.1), *numbers(400, 6, ["no", "yes"], np.float64))
+    yield Case("network, 3 classes, few rows", few, *numbers(150, 5, ["a", "b", "c"], np.float32))
+    yield Case("network, no hidden layer", partial(few, ()), *numbers(500, 5, [3, 1, 2], np.float64, "F"))
+    x, y = numbers(900, 30, range(7), np.float64)
+    yield Case("network, sparse rows", partial(few, (20,)), scipy.sparse.csr_array(np.where(x > 0.7, x, 0.0)), y)
+    x, y = numbers(600, 40, list("abcde"), np.float64)
+    yield Case("network, pixels", partial(few, (33,)), np.clip(40 * x + 128, 0, 255).astype(np.uint8), y)
+
+
+CASES = [*linear_cases(), *table_cases(), *network_cases()]
 
 
 # --- claims --------------------------------------------------------------------------------------------------------
 
 CLAIMS: list[Callable[[Case], None]] = []
+OF_CONVEX: list[Callable[[Case], None]] = []
+"""Claims on the one minimum that a convex objective has: a network has none, and its first weights are drawn class by
+class."""
 
 
 def claim(function: Callable[[Case], None]) -> Callable[[Case], None]:
     CLAIMS.append(function)
     return function
+
+
+def claim_of_convex(function: Callable[[Case], None]) -> Callable[[Case], None]:
+    OF_CONVEX.append(function)
+    return function
+
+
+def claims_of(case: Case) -> list[Callable[[Case], None]]:
+    return [*CLAIMS, *([] if case.name.startswith("network") else OF_CONVEX)]
 
 
 def same_bits(a: Array, b: Array) -> bool:
@@ -237,7 +266,7 @@ def it_has_learnt(case: Case) -> None:
     assert log_loss(case, model) < 0.97 * -np.sum(shares * np.log(shares))
 
 
-@claim
+@claim_of_convex
 def a_constant_on_all_intercepts_changes_nothing(case: Case) -> None:
     """Two classes have one logit, the second over the first: there it is the softmax of (c, z + c)."""
     model = case.fit()
@@ -250,7 +279,7 @@ def a_constant_on_all_intercepts_changes_nothing(case: Case) -> None:
     assert np.abs(moved - p).max() <= ROUNDING
 
 
-@claim
+@claim_of_convex
 def renamed_classes_permute_the_columns(case: Case) -> None:
     """Names in the opposite order: the same objective but for the order of the classes. 1e-5: a calibration is fitted
     to 1e-14 or so, and its numbers to the root of that, times the steepness of a probability."""
@@ -324,6 +353,8 @@ def fingerprint(data: Any) -> str:
         facts: Any = (data.schema, data.rows())
     elif isinstance(data, pd.DataFrame):
         facts = (data.dtypes.to_dict(), data.index.tolist(), data.to_dict("list"))
+    elif scipy.sparse.issparse(data):
+        facts = (data.shape, data.data.tobytes(), data.indices.tobytes(), data.indptr.tobytes())
     elif isinstance(data, np.ndarray):
         facts = (data.dtype, data.shape, data.strides, data.tobytes())
     else:
@@ -331,7 +362,7 @@ def fingerprint(data: Any) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
-@claim
+@claim_of_convex
 def the_loss_of_its_probabilities_is_the_objective_it_reports(case: Case) -> None:
     """One formula in training and in prediction. 1e-12: means of losses that are each within some hundred roundings of
     2^-53 (the logits' own); the largest difference measured is 2e-15."""
@@ -341,7 +372,7 @@ def the_loss_of_its_probabilities_is_the_objective_it_reports(case: Case) -> Non
     assert abs(log_loss(case, model) + penalty - found.objective) <= 1e-12 * found.objective
 
 
-@claim
+@claim_of_convex
 def t01_mean_probabilities_are_the_shares_of_the_classes(case: Case) -> None:
     """A free intercept demands it at the optimum. Where the means are off by g, one step -g / L of the intercepts gains
     |g|^2 / (2 L) at least, L = 1/2 the largest curvature of log-sum-exp, and no more than the gap is left to gain; so
@@ -352,7 +383,7 @@ def t01_mean_probabilities_are_the_shares_of_the_classes(case: Case) -> None:
     assert np.linalg.norm(off) <= np.sqrt(parts(model).gap) + ROUNDING
 
 
-@claim
+@claim_of_convex
 def the_gap_is_within_the_tolerance(case: Case) -> None:
     found = parts(case.fit())
     assert 0 <= found.gap <= 1e-6 * found.objective
@@ -362,7 +393,7 @@ def the_gap_is_within_the_tolerance(case: Case) -> None:
 def unseen_levels_use_their_own_slot(case: Case) -> None:
     """D16: not the column of some level, so an unseen town counts as a rare one does."""
     model = uncalibrated(case.fit())
-    if isinstance(model, SoftmaxRegression):
+    if not isinstance(model, Classifier):
         return
     rare = one_row(case, {"town": "Bern"})
     new = one_row(case, {"town": "nowhere"})
@@ -383,7 +414,7 @@ def unseen_levels_use_their_own_slot(case: Case) -> None:
 def the_order_of_columns_means_nothing(case: Case) -> None:
     """E11: columns of a table are matched by name."""
     model = case.fit()
-    if isinstance(case.rows, np.ndarray):
+    if not isinstance(model, Classifier):
         return
     if isinstance(case.rows, dict):
         other: Any = dict(reversed(case.rows.items()))

@@ -29,10 +29,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from luce.errors import InputError, LuceWarning
 from luce.linear import SoftmaxRegression
+from luce.network import NetworkClassifier
 
 # The checks of weights against repeated rows compare to 1e-7, and weights lie within sqrt(2 gap / l2) of the optimum:
 # with tol = 1e-18, an objective below 1 and l2 = 0.01 that is 1.4e-8.
-ESTIMATORS = [SoftmaxRegression(tol=1e-18), SoftmaxRegression(l2=0.01, tol=1e-18)]
+ESTIMATORS = [SoftmaxRegression(tol=1e-18), SoftmaxRegression(l2=0.01, tol=1e-18), NetworkClassifier((32,), epochs=60)]
 
 Check = Callable[[Any], None]
 
@@ -41,7 +42,7 @@ Check = Callable[[Any], None]
 def unadvised() -> Iterator[None]:
     """The generator of checks advises to inherit from BaseEstimator, which would make luce import scikit-learn."""
     with warnings.catch_warnings():
-        said = r"Estimator SoftmaxRegression does not inherit from `sklearn.base.BaseEstimator`"
+        said = r"Estimator (SoftmaxRegression|NetworkClassifier) does not inherit from `sklearn.base.BaseEstimator`"
         warnings.filterwarnings("ignore", said, UserWarning)
         yield
 

@@ -29,7 +29,9 @@ from luce.splits import holdout
 
 Layer = tuple[NDArray[np.float32], NDArray[np.float32]]  # weights (inputs, outputs), bias (outputs,)
 
-BATCH = 256
+BATCHES = 32  # of the rows, if that makes them no smaller and no larger than:
+LEAST_BATCH, MOST_BATCH = 16, 256
+LEAST_STEPS = 30  # of an epoch: few rows are run over more than once
 RATE = 2e-3  # of AdamW, at first
 FALL = 0.3  # what the rate is multiplied with when a rate teaches no more
 LEAST_RATE = 0.02  # of the first
@@ -40,6 +42,8 @@ FEW = 200  # rows, from which on some are held out
 MOST_EPOCHS = 200
 BLOWN_UP = 2.0  # times what is lost when nothing is known: a fit that has gone wrong
 MOST_RESTARTS = 8
+DROPPED_PIXELS = 0.2  # of the hidden units, where the columns are pixels
+SEEDS = (1 << 64) - 1
 BLOCK = 4096  # rows that are summed at a time
 
 
@@ -52,11 +56,13 @@ class NetworkClassifier(Estimator):
     calibrate (calibration.py). It is not convex: there is no proof of how far the best fit is, see `note_`.
 
     hidden: units of each hidden layer. activation: "relu" or "gelu" (by tanh).
-    dropout: the share of hidden units that each row leaves out while it teaches, in [0, 1).
+    dropout: the share of hidden units that each row leaves out while it teaches, in [0, 1); None: 0.2 for pixels
+    (uint8), else 0.
     weight_decay: what a weight loses in each step, times the rate.
     class_weight: as in SoftmaxRegression. threads: None means all processors; the numbers are the same for any.
     seed: of the first weights, the held-out rows and the order.
-    learning_rate, batch_size: of AdamW. epochs: runs over the rows at most.
+    learning_rate, batch_size: of AdamW; None: a 32nd of the rows, from 16 to 256.
+    epochs: runs over the rows at most; few rows are run over several times in each.
     time_limit: seconds after which it ends at the best point so far; Ctrl-C ends it in the same way.
     progress: called after each epoch with its number and the loss of the held-out rows.
 
@@ -71,14 +77,14 @@ class NetworkClassifier(Estimator):
         self,
         hidden: Sequence[int] = (256,),
         activation: str = "relu",
-        dropout: float = 0.2,
+        dropout: float | None = None,
         weight_decay: float = 0.01,
         class_weight: Mapping[Any, float] | str | None = None,
         threads: int | None = None,
         seed: int = 0,
         *,
         learning_rate: float = RATE,
-        batch_size: int = BATCH,
+        batch_size: int | None = None,
         epochs: int = MOST_EPOCHS,
         time_limit: float | None = None,
         progress: Progress | None = None,
@@ -135,10 +141,10 @@ class Settings:
 
     hidden: tuple[int, ...] = (256,)
     gelu: bool = False
-    dropout: float = 0.2
+    dropout: float | None = None
     decay: float = 0.01
     rate: float = RATE
-    batch: int = BATCH
+    batch: int | None = None
     epochs: int = MOST_EPOCHS
     seed: int = 0
     threads: int = 1
@@ -155,20 +161,31 @@ class Settings:
             raise InputError(f"activation is {model.activation!r}: give 'relu' or 'gelu'")
         for name, most in (("dropout", 1.0), ("weight_decay", 1.0), ("learning_rate", 10.0)):
             value = getattr(model, name)
+            if name == "dropout" and value is None:
+                continue
             real = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
             if not real or not 0 <= value < most or (name == "learning_rate" and value == 0):
                 raise InputError(f"{name} is {value!r}: give a number from 0 to below {most:g}")
         for name in ("batch_size", "epochs", "seed"):
+            if name == "batch_size" and model.batch_size is None:
+                continue
             if not _is_whole(getattr(model, name), 0 if name == "seed" else 1, (1 << 63) - 1):
                 raise InputError(f"{name} is {getattr(model, name)!r}: give a whole number")
         limit = model.time_limit
         if limit is not None and not (isinstance(limit, (int, float, np.number)) and limit > 0):
             raise InputError(f"time_limit is {limit!r}: give seconds above 0, or None")
         return Settings(
-            tuple(int(units) for units in hidden), model.activation == "gelu", float(model.dropout),
-            float(model.weight_decay), float(model.learning_rate), int(model.batch_size), int(model.epochs),
-            int(model.seed), available_threads(model.threads), None if limit is None else float(limit),
-        )  # fmt: skip
+            hidden=tuple(int(units) for units in hidden),
+            gelu=model.activation == "gelu",
+            dropout=None if model.dropout is None else float(model.dropout),
+            decay=float(model.weight_decay),
+            rate=float(model.learning_rate),
+            batch=None if model.batch_size is None else int(model.batch_size),
+            epochs=int(model.epochs),
+            seed=int(model.seed),
+            threads=available_threads(model.threads),
+            time_limit=None if limit is None else float(limit),
+        )
 
 
 def _is_whole(value: Any, least: int, most: int) -> bool:
@@ -270,14 +287,14 @@ def _scaling(features: Features, rows: NDArray[np.int64], weight: Array) -> tupl
         some = spread > 1e-7 * np.abs(shift[:columns])
         scale[:columns] = np.where(some, 1.0 / np.where(some, spread, 1.0), 0.0)
     if features.values is not None:
-        part = features.take(rows)
-        assert part.values is not None and part.starts is not None and part.indices is not None
-        each = np.repeat(weight, np.diff(part.starts)) * (part.values != 0)
-        sums = [
-            np.bincount(part.indices, weights=each * values, minlength=features.sparse_columns)
-            for values in (part.values.astype(np.float64) ** 2, 1.0)
-        ]
-        root = np.sqrt(sums[0] / np.where(sums[1] > 0, sums[1], 1.0))
+        taken = features.take(rows)
+        assert taken.values is not None and taken.starts is not None and taken.indices is not None
+        each = np.repeat(weight, np.diff(taken.starts)) * (taken.values != 0)
+        squares, counts = (
+            np.bincount(taken.indices, weights=each * of, minlength=features.sparse_columns)
+            for of in (taken.values.astype(np.float64) ** 2, 1.0)
+        )
+        root = np.sqrt(squares / np.where(counts > 0, counts, 1.0))
         scale[features.dense_columns :] = np.where(root > 0, 1.0 / np.where(root > 0, root, 1.0), 1.0)
     return shift, scale
 
@@ -304,6 +321,8 @@ class _Training:
 
     def __post_init__(self) -> None:
         f, s = self.features, self.settings
+        pixels = f.dense is not None and f.dense.dtype == np.uint8
+        self.dropout = s.dropout if s.dropout is not None else DROPPED_PIXELS if pixels else 0.0
         self.network = _core.Network(list(s.hidden), f.dense_columns, f.sparse_columns, self.classes, s.gelu)
         self.labels = _core.Labels(self.codes, self.weight, self.classes)
         self.known = Objective(
@@ -345,26 +364,35 @@ class _Training:
             losses = row_losses(self.held_out_logits(), self.codes[self.judged])
         return float(np.average(losses, weights=self.weight[self.judged]))
 
+    def _epoch(self, number: int, rate: float) -> float:
+        """The mean loss that the rows had, each before its batch's step."""
+        s, count = self.settings, len(self.train)
+        batch = s.batch or min(max(count // BATCHES, LEAST_BATCH), MOST_BATCH)
+        runs = max(1, LEAST_STEPS * batch // count)
+        lost = 0.0
+        for run in range(runs):
+            order = self.train[np.random.default_rng([s.seed, 1 + number, run]).permutation(count)]
+            lost += self.network.epoch(
+                self.features.design, self.shift, self.scale, self.labels, order, rate, s.decay, self.dropout, batch,
+                (s.seed + number * runs + run) & SEEDS, s.threads,
+            )  # fmt: skip
+        return lost / (runs * float(self.weight[self.train].sum()))
+
     def run(self, progress: Progress | None) -> str:
         """Epochs until a small rate teaches no more; what ended it before, or nothing. The network is then the best."""
         s, began = self.settings, time.monotonic()
         rate, stale, restarts, best = s.rate, 0, 0, self._loss()
-        total = float(self.weight[self.train].sum())
         stopped = ""
         try:
             while len(self.history) < s.epochs and rate >= LEAST_RATE * s.rate:
                 number = len(self.history)
-                order = self.train[np.random.default_rng([s.seed, 1 + number]).permutation(len(self.train))]
-                lost = self.network.epoch(
-                    self.features.design, self.shift, self.scale, self.labels, order, rate, s.decay, s.dropout,
-                    s.batch, s.seed + number, s.threads,
-                )  # fmt: skip
+                lost = self._epoch(number, rate)
                 found = self._loss()
                 wrong = not np.isfinite(found) or found > max(BLOWN_UP * self.least, 2 * best)
                 better = not wrong and found < best * (1 - BETTER)
                 stale = 0 if better else stale + 1
                 back = wrong or stale >= PATIENCE
-                self.history.append(Epoch(lost / total, found, rate, back))
+                self.history.append(Epoch(lost, found, rate, back))
                 if better or (not wrong and found < best):
                     best = found
                     self._keep()

@@ -1,0 +1,356 @@
+"""NetworkClassifier: its gradient against differences and a plain NumPy network, its steps, what it must withstand."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+from claims import same_bits
+
+import luce.network
+from luce import _core
+from luce.errors import InputError, LuceWarning, NotFittedError
+from luce.features import Features
+from luce.network import NetworkClassifier
+
+Array = np.ndarray
+Layers = list[tuple[Array, Array]]
+
+SHAPES: list[tuple[tuple[int, ...], int, bool]] = [
+    ((), 2, False), ((), 5, False), ((7,), 2, True), ((7,), 3, False), ((33, 20), 2, False), ((17, 18, 5), 20, True),
+]  # fmt: skip
+every_shape = pytest.mark.parametrize(("hidden", "classes", "gelu"), SHAPES)
+
+
+# --- a plain network, in float64 -----------------------------------------------------------------------------------
+
+
+def drawn_layers(columns: int, hidden: Sequence[int], classes: int) -> Layers:
+    rng = np.random.default_rng(columns + classes)
+    sizes = [columns, *hidden, 1 if classes == 2 else classes]
+    return [
+        ((rng.normal(size=(i, o)) / np.sqrt(i)).astype(np.float32), rng.normal(size=o).astype(np.float32))
+        for i, o in pairwise(sizes)
+    ]
+
+
+def activation(z: Array, gelu: bool) -> Array:
+    return z * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))) / 2 if gelu else np.maximum(z, 0)
+
+
+def plain_logits(layers: Layers, x: Array, gelu: bool) -> Array:
+    for w, b in layers[:-1]:
+        x = activation(x @ w.astype(np.float64) + b, gelu)
+    return x @ layers[-1][0].astype(np.float64) + layers[-1][1]
+
+
+def plain_loss(layers: Layers, x: Array, codes: Array, weight: Array, gelu: bool) -> float:
+    z = plain_logits(layers, x, gelu)
+    if z.shape[1] == 1:
+        z = np.concatenate([np.zeros_like(z), z], axis=1)
+    return float(np.sum(weight * (np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(z)), codes])))
+
+
+def plain_gradient(layers: Layers, x: Array, codes: Array, weight: Array, gelu: bool) -> Array:
+    """By central differences of step 1e-5, in the order of the layers: weights, then bias."""
+    wide = [(w.astype(np.float64), b.astype(np.float64)) for w, b in layers]
+    out = []
+    for part in [array for layer in wide for array in layer]:
+        flat = part.reshape(-1)
+        for i, held in enumerate(flat.copy()):
+            values = []
+            for step in (1e-5, -1e-5):
+                flat[i] = held + step
+                values.append(plain_loss(wide, x, codes, weight, gelu))
+            flat[i] = held
+            out.append((values[0] - values[1]) / 2e-5)
+    return np.array(out)
+
+
+def built(layers: Layers, features: Features, classes: int, gelu: bool) -> Any:
+    hidden = [len(b) for _, b in layers[:-1]]
+    network = _core.Network(hidden, features.dense_columns, features.sparse_columns, classes, gelu)
+    for place, (w, b) in enumerate(layers):
+        network.set(place, w, b)
+    return network
+
+
+def sparse_features(x: Array, dense: Array | None = None) -> Features:
+    csr = scipy.sparse.csr_array(x)
+    starts, indices = csr.indptr.astype(np.int64), csr.indices.astype(np.int32)
+    return Features(len(x), dense, starts, indices, csr.data.astype(np.float32), x.shape[1])
+
+
+def forms(x: Array) -> dict[str, Features]:
+    """The same numbers in every kind of storage."""
+    return {
+        "float64": Features(len(x), dense=x.astype(np.float64)),
+        "float32, Fortran order": Features(len(x), dense=np.asfortranarray(x.astype(np.float32))),
+        "uint8": Features(len(x), dense=x.astype(np.uint8)),
+        "sparse": sparse_features(x),
+        "dense and sparse": sparse_features(x[:, 4:], x[:, :4].astype(np.float32)),
+    }
+
+
+def some_rows(rows: int, columns: int, classes: int) -> tuple[Array, Array, Array]:
+    """Whole numbers, many of them 0, that every kind of storage holds exactly."""
+    rng = np.random.default_rng(rows)
+    x = np.where(rng.random((rows, columns)) < 0.6, 0, rng.integers(1, 4, (rows, columns))).astype(np.float64)
+    return x, rng.integers(0, classes, rows).astype(np.int32), rng.uniform(0.1, 2, rows)
+
+
+# --- the gradient --------------------------------------------------------------------------------------------------
+
+
+@every_shape
+@pytest.mark.parametrize("form", ["float64", "float32, Fortran order", "uint8", "sparse", "dense and sparse"])
+def test_the_gradient_is_that_of_a_plain_network(hidden: tuple[int, ...], classes: int, gelu: bool, form: str) -> None:
+    """1e-5 of the longest part: float32 sums of some hundred products of numbers near 1. 53 rows are no multiple of any
+    block, and 260 more than one batch."""
+    for rows in (53, 260) if hidden == (7,) else (53,):
+        x, codes, weight = some_rows(rows, 11, classes)
+        layers = drawn_layers(11, hidden, classes)
+        features = forms(x)[form]
+        scale, shift = np.linspace(0.3, 1.1, 11), np.linspace(-1, 1, 11)
+        shift[features.dense_columns :] = 0.0
+        network, out = built(layers, features, classes, gelu), np.empty(sum(w.size + b.size for w, b in layers))
+        labels, order = _core.Labels(codes, weight, classes), np.random.default_rng(0).permutation(rows)
+        loss = network.gradient(features.design, shift, scale, labels, order, out, 2)
+        z = (x - shift) * scale
+        wanted = plain_gradient(layers, z, codes, weight, gelu)
+        assert loss == pytest.approx(plain_loss(layers, z, codes, weight, gelu), rel=1e-6)
+        assert np.abs(out - wanted).max() <= 1e-5 * np.abs(wanted).max()
+        logits = np.empty((rows, 1 if classes == 2 else classes))
+        network.logits(features.design, shift, scale, logits, 2)
+        assert np.abs(logits - plain_logits(layers, z, gelu)).max() <= 1e-5 * np.abs(logits).max()
+
+
+@every_shape
+def test_the_gradient_is_that_of_pytorch(hidden: tuple[int, ...], classes: int, gelu: bool) -> None:
+    torch = pytest.importorskip("torch")
+    x, codes, weight = some_rows(64, 11, classes)
+    layers = drawn_layers(11, hidden, classes)
+    parts = [torch.tensor(a, dtype=torch.float64, requires_grad=True) for layer in layers for a in layer]
+    a = torch.tensor(x)
+    for place in range(0, len(parts), 2):
+        a = a @ parts[place] + parts[place + 1]
+        if place < len(parts) - 2:
+            a = torch.nn.functional.gelu(a, approximate="tanh") if gelu else torch.relu(a)
+    z = torch.cat([torch.zeros_like(a), a], dim=1) if classes == 2 else a
+    each = torch.nn.functional.cross_entropy(z, torch.tensor(codes, dtype=torch.int64), reduction="none")
+    (each * torch.tensor(weight)).sum().backward()
+    wanted = np.concatenate([part.grad.numpy().ravel() for part in parts])
+    features, out = Features(64, dense=x), np.empty(len(wanted))
+    network, labels = built(layers, features, classes, gelu), _core.Labels(codes, weight, classes)
+    network.gradient(features.design, np.zeros(11), np.ones(11), labels, np.arange(64), out, 1)
+    assert np.abs(out - wanted).max() <= 1e-5 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("form", ["float64", "sparse"])
+def test_steps_are_those_of_adamw(form: str) -> None:
+    """Two batches, in NumPy: Loshchilov and Hutter, algorithm 2. Weights decay, biases do not; each column of the
+    sparse rows is in both batches. 1e-5: gradients are right to that, and a step is at most the rate."""
+    x, codes, weight = some_rows(40, 6, 3)
+    features, layers = forms(x)[form], drawn_layers(6, (5,), 3)
+    network, labels = built(layers, features, 3, False), _core.Labels(codes, weight, 3)
+    rate, decay = 0.1, 0.05
+    network.epoch(features.design, np.zeros(6), np.ones(6), labels, np.arange(40), rate, decay, 0.0, 20, 0, 2)
+    flat = np.concatenate([a.ravel() for layer in layers for a in layer]).astype(np.float64)
+    decays = np.concatenate([np.full(a.size, float(a.ndim == 2)) for layer in layers for a in layer])
+    m, v, at = np.zeros_like(flat), np.zeros_like(flat), layers
+    for t, rows in ((1, slice(0, 20)), (2, slice(20, 40))):
+        g = plain_gradient(at, x[rows], codes[rows], weight[rows], False) / 20
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        step = m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        flat = flat - rate * (step + decay * decays * flat)
+        at = unflattened(flat, layers)
+    for place, (w, b) in enumerate(at):
+        found = np.empty(w.shape, dtype=np.float32), np.empty(b.shape, dtype=np.float32)
+        network.get(place, *found)
+        known = np.abs(w - layers[place][0]) > 0  # where a gradient is 0, its rounding has a sign of its own
+        assert np.abs(found[0] - w)[known].max() <= 1e-5
+        assert np.abs(found[1] - b).max() <= 1e-5
+
+
+def unflattened(flat: Array, like: Layers) -> Layers:
+    out, place = [], 0
+    for w, b in like:
+        parts = flat[place : place + w.size].reshape(w.shape), flat[place + w.size : place + w.size + b.size]
+        out.append(parts)
+        place += w.size + b.size
+    return out
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.25, 0.8])
+def test_so_many_units_are_left_out_and_the_others_make_up_for_them(dropout: float) -> None:
+    """Each of 20,000 units gives 1, the output their mean: the logit is the share of those left, times 1 / (1 - d): 1,
+    but for 6 standard errors and 1e-3 of 20,000 roundings. Which are left out differs from row to row and from batch to
+    batch."""
+    units = 20_000
+    layers: Layers = [
+        (np.zeros((1, units), dtype=np.float32), np.ones(units, dtype=np.float32)),
+        (np.full((units, 1), 1 / units, dtype=np.float32), np.zeros(1, dtype=np.float32)),
+    ]
+    features = Features(2, dense=np.zeros((2, 1)))
+    network, labels = built(layers, features, 2, False), _core.Labels(np.ones(2, dtype=np.int32), None, 2)
+    seen = []
+    for row in (0, 1, 0):
+        loss = network.epoch(
+            features.design, np.zeros(1), np.ones(1), labels, np.array([row]), 0.0, 0, dropout, 1, 7, 1
+        )
+        seen.append(-np.log(np.expm1(loss)))
+    error = np.sqrt(dropout / (1 - dropout) / units)
+    assert np.abs(np.array(seen) - 1).max() <= 6 * error + 1e-3
+    assert len(set(seen)) == (1 if dropout == 0 else 3)
+
+
+# --- fits ----------------------------------------------------------------------------------------------------------
+
+
+def rings(rows: int, seed: int = 0) -> tuple[Array, Array]:
+    """A class within another: no line tells them apart."""
+    x = np.random.default_rng(seed).normal(size=(rows, 2))
+    return x, np.where((x**2).sum(axis=1) > 1.4, "out", "in")
+
+
+def test_it_learns_what_no_line_tells() -> None:
+    x, y = rings(2000)
+    new, truth = rings(1000, 1)
+    assert luce.SoftmaxRegression().fit(x, y).score(new, truth) < 0.7
+    model = NetworkClassifier((32,)).fit(x, y)
+    assert model.score(new, truth) > 0.97
+    assert "not convex, so no proof" in model.note_
+    assert "200 rows held out" in model.note_
+
+
+def test_the_order_of_the_rows_means_nothing() -> None:
+    """E07: hashes of the rows decide, so even the bits are the same."""
+    x, y = rings(700)
+    order = np.random.default_rng(3).permutation(700)
+    one, other = NetworkClassifier((9,), epochs=5).fit(x, y), NetworkClassifier((9,), epochs=5).fit(x[order], y[order])
+    assert same_bits(one.predict_proba(x), other.predict_proba(x))
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_row_of_weight_two_is_the_row_given_twice(sparse: bool) -> None:
+    x, y = rings(300)
+    weight = np.random.default_rng(0).integers(0, 4, 300)
+    twice = np.repeat(np.arange(300), weight)
+    rows = [scipy.sparse.csr_array(a) if sparse else a for a in (x, x[twice])]
+    one = NetworkClassifier((9,), epochs=5).fit(rows[0], y, sample_weight=weight)
+    other = NetworkClassifier((9,), epochs=5).fit(rows[1], y[twice])
+    assert same_bits(one.predict_proba(x), other.predict_proba(x))
+
+
+def test_e12_the_scale_of_a_column_means_nothing() -> None:
+    """From 1e-12 to 1e12, and far from 0: what comes in is the same to the rounding of the means, so the fit is as
+    good."""
+    x, y = rings(1500)
+    scale, away = np.array([1e-12, 1e12]), np.array([3e-9, 5e12])
+    model = NetworkClassifier((32,)).fit(x * scale + away, y)
+    plain = NetworkClassifier((32,)).fit(x, y)
+    for other, wanted in ((model.shift_, plain.shift_ * scale + away), (1 / model.scale_, scale / plain.scale_)):
+        assert np.abs(other / wanted - 1).max() <= 1e-9
+    new, truth = rings(1000, 1)
+    assert model.score(new * scale + away, truth) > 0.96
+
+
+def test_the_classes_of_class_weight_weigh_so_much() -> None:
+    x, y = rings(400)
+    by_class = NetworkClassifier((9,), class_weight={"in": 1, "out": 3}, epochs=5).fit(x, y)
+    by_row = NetworkClassifier((9,), epochs=5).fit(x, y, sample_weight=np.where(y == "out", 3.0, 1.0))
+    assert same_bits(by_class.predict_proba(x), by_row.predict_proba(x))
+    assert not same_bits(by_class.predict_proba(x), NetworkClassifier((9,), epochs=5).fit(x, y).predict_proba(x))
+
+
+@pytest.mark.parametrize("rate", [1.0, 9.0])
+def test_a_fit_that_blows_up_is_taken_back(rate: float) -> None:
+    """No number that is not finite, and no worse than knowing the shares of the classes alone."""
+    x, y = rings(600)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LuceWarning)
+        model = NetworkClassifier((64, 64), learning_rate=rate, epochs=30).fit(x, y)
+    assert all(np.isfinite(part).all() for layer in model.layers_ for part in layer)
+    assert any(epoch.taken_back for epoch in model.history_)
+    shares = np.array([np.mean(y == name) for name in ("in", "out")])
+    p = model.predict_proba(x)
+    assert -np.log(p[np.arange(600), (y == "out").astype(int)]).mean() <= -np.sum(shares * np.log(shares)) + 0.01
+
+
+def test_what_is_kept_is_the_best_epoch() -> None:
+    x, y = rings(600)
+    model = NetworkClassifier((16,), learning_rate=0.05, epochs=40).fit(x, y)
+    best = min(epoch.held_out for epoch in model.history_)
+    assert f"60 rows held out {best:.4g}" in model.note_
+    assert min(epoch.rate for epoch in model.history_) < 0.05
+
+
+def test_l01_an_interrupt_ends_at_the_best_point_so_far() -> None:
+    x, y = rings(600)
+
+    def stop(epoch: int, loss: float) -> None:
+        if epoch == 4:
+            raise KeyboardInterrupt
+
+    with pytest.warns(LuceWarning, match="stopped early \\(interrupted\\)"):
+        model = NetworkClassifier((16,), progress=stop).fit(x, y)
+    assert model.n_iter_ == 4
+    assert same_bits(model.predict_proba(x), NetworkClassifier((16,), epochs=4).fit(x, y).predict_proba(x))
+    with pytest.warns(LuceWarning, match="time limit"):
+        assert NetworkClassifier((16,), time_limit=1e-6).fit(x, y).n_iter_ == 1
+
+
+def test_progress_tells_each_epoch() -> None:
+    x, y = rings(300)
+    told: list[tuple[int, float]] = []
+    model = NetworkClassifier((5,), epochs=6, progress=lambda epoch, loss: told.append((epoch, loss))).fit(x, y)
+    assert told == [(1 + i, epoch.held_out) for i, epoch in enumerate(model.history_)]
+
+
+def test_a_row_far_out_has_probabilities() -> None:
+    x, y = rings(400)
+    model = NetworkClassifier((16, 16), epochs=10).fit(x, y)
+    p = model.predict_proba(np.array([[1e99, -1e99], [1e30, 0.0]]))
+    assert np.isfinite(p).all()
+    assert np.abs(p.sum(axis=1) - 1).max() <= 1e-12
+
+
+def test_a_failed_fit_leaves_the_earlier_one() -> None:
+    x, y = rings(300)
+    model = NetworkClassifier((5,), epochs=3).fit(x, y)
+    before = model.predict_proba(x)
+    with pytest.raises(InputError):
+        model.fit(np.full((3, 2), np.nan), ["a", "b", "a"])
+    assert same_bits(model.predict_proba(x), before)
+    assert same_bits(pickle.loads(pickle.dumps(model)).predict_proba(x), before)
+    with pytest.raises(NotFittedError):
+        NetworkClassifier().predict(x)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "says"),
+    [
+        ("hidden", "256", "units of each hidden layer"),
+        ("hidden", (0,), "units of each hidden layer"),
+        ("hidden", (2.5,), "units of each hidden layer"),
+        ("activation", "tanh", "'relu' or 'gelu'"),
+        ("dropout", 1.0, "from 0 to below 1"),
+        ("dropout", "half", "from 0 to below 1"),
+        ("weight_decay", -0.1, "from 0 to below 1"),
+        ("learning_rate", 0, "from 0 to below 10"),
+        ("batch_size", 0, "whole number"),
+        ("epochs", 1.5, "whole number"),
+        ("seed", -1, "whole number"),
+        ("time_limit", 0, "seconds above 0"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(setting: str, value: Any, says: str) -> None:
+    x, y = rings(50)
+    with pytest.raises(InputError, match=f"{setting} is .*{says}"):
+        NetworkClassifier(**{setting: value}).fit(x, y)
