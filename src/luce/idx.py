@@ -46,7 +46,7 @@ def read_idx(name: str) -> NDArray[np.uint8]:
             with gzip.GzipFile(fileobj=file) as stream:
                 return _read(stream, where, max(MAX_GZIP_RATIO * packed, FLOOR))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{where}: is not a whole gzip file: {inert(str(error))}; fetch it again") from None
+        raise InputError(f"{where}: is damaged or cut off: {inert(str(error))}; fetch it again") from None
     except OSError as error:
         raise cannot_read(where, error) from None
 

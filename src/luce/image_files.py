@@ -425,6 +425,7 @@ def _members(
                 for number in count():
                     member = archive.next()
                     if member is None:
+                        _check_end(archive)
                         break
                     archive.members.clear()  # type: ignore[attr-defined]  # or the list of them would grow
                     data = b""
@@ -439,6 +440,12 @@ def _members(
         raise
     except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError) as error:
         raise _broken(where, error) from None
+
+
+def _check_end(archive: Any) -> None:
+    """Behind the last member stands a block of zeros; tarfile would pass over an archive that is cut off before it."""
+    if archive.fileobj.tell() < archive.offset + tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it ends without the mark of its end")
 
 
 def _is_small_image(member: tarfile.TarInfo) -> bool:

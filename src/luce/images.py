@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import statistics
 import warnings
@@ -193,7 +194,7 @@ def _from_files(
         if not skip_bad:
             raise _refused(files, faults)
     if not seen:
-        raise _refused(files, faults, ", as is every other image")
+        raise _refused(files, faults)
     rows = np.array(sorted(seen), np.int64)
     if faults:
         pixels = pixels[rows]
@@ -214,15 +215,16 @@ def _headers(files: Files, threads: int) -> tuple[list[Header], dict[int, ImageE
         else:
             faults[place] = result
     if not headers:
-        raise _refused(files, faults, ", as is every other image" if len(faults) > 1 else "")
+        raise _refused(files, faults)
     return headers, faults
 
 
-def _refused(files: Files, faults: dict[int, ImageError], others: str = "") -> InputError:
-    place = min(faults)
+def _refused(files: Files, faults: dict[int, ImageError]) -> InputError:
+    """The first that cannot be read, and how many more are known."""
+    place, others = min(faults), len(faults) - 1
     bad = faults[place]
-    more = others or (f" ({len(faults) - 1:,} more cannot be read either)" if len(faults) > 1 else "")
-    leave = "" if others or len(files.names) == 1 else ", or leave such images out with --skip-bad"
+    leave = ", or leave such images out with --skip-bad" if len(faults) < len(files.names) else ""
+    more = f" ({others:,} more cannot be read either)" if others else ""
     return bad.kind(f"{files.names[place]}: {bad}{leave}{more}")
 
 
@@ -279,10 +281,16 @@ def _blocks(walk: Iterator[Found]) -> Iterator[list[Found]]:
 
 @contextmanager
 def _pillow_is_quiet() -> Iterator[None]:
-    """What Pillow warns of is settled here: sizes by MAX_PIXELS, broken blocks of EXIF by leaving them aside."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")
-        yield
+    """What Pillow warns of is settled here: sizes by MAX_PIXELS, broken blocks of EXIF by leaving them aside; and what
+    it logs would go to standard error if nobody listened."""
+    log, silent = logging.getLogger("PIL"), logging.NullHandler()
+    log.addHandler(silent)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="PIL")
+            yield
+    finally:
+        log.removeHandler(silent)
 
 
 # ---------------------------------------------------------------------------------------------------- pixels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,7 +29,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # no others are 
 
 _large = threading.Lock()
 _TURNED = (5, 6, 7, 8)  # orientations of EXIF that swap height and width
-_KINDS = (  # what a file may be that is no image of FORMATS: where its mark stands, the mark, what it is
+_KINDS = (  # what a file may be that cannot be opened: where its mark stands, the mark, what it is
     (4, b"ftyphei", "a HEIC image"),
     (4, b"ftypmif1", "a HEIC image"),
     (4, b"ftypavif", "an AVIF image"),
@@ -39,7 +40,12 @@ _KINDS = (  # what a file may be that is no image of FORMATS: where its mark sta
     (0, b"\xff\x0a", "a JPEG XL image"),
     (0, b"\0\0\1\0", "an icon"),
     (0, b"%!PS", "a PostScript document"),
+    (0, b"II*\0", "a TIFF image"),
+    (0, b"MM\0*", "a TIFF image"),
+    (8, b"WEBP", "a WEBP image"),
+    (0, b"BM", "a BMP image"),
 )
+_HEAD = 4096  # bytes that tell what a file is
 _FIX = "convert it to PNG or JPEG"
 _MEND = "replace or remove it"
 
@@ -187,11 +193,12 @@ def _opened(stream: IO[bytes]) -> Iterator[Any]:
             raise
         except MemoryError:
             raise ImageError("does not fit in this machine's memory", "make it smaller") from None
-        except api.DecompressionBombError:
-            raise _too_large("very many") from None
+        except api.DecompressionBombError as error:  # Pillow's own limit, which says how many there are
+            count = re.search("[0-9]+", str(error))
+            raise _too_large(f"{int(count[0]):,}" if count else "very many") from None
         except api.UnidentifiedImageError:
             stream.seek(0)
-            raise _unknown(stream.read(4096)) from None
+            raise _unknown(stream.read(_HEAD)) from None
         except Exception as error:  # a broken file makes Pillow's plugins raise whatever its bytes lead them to
             said = inert(" ".join(str(error).split())) or type(error).__name__
             raise ImageError(f"is damaged or cut off ({said})") from None
@@ -222,12 +229,14 @@ def _unknown(head: bytes) -> ImageError:
         return ImageError(f"is no image of a kind that is read ({', '.join(FORMATS)})", _FIX)
     if any(found == f"a {kind} image" for kind in FORMATS):
         return ImageError(f"begins like {found}, but is damaged")
-    return ImageError(f"is {found}, which is not read", _FIX)
+    fix = _FIX if found.endswith(("image", "drawing", "document")) else _MEND
+    return ImageError(f"is {found}, which is not read", fix)
 
 
 def _is_text(head: bytes) -> bool:
     text = head.decode("utf-8", "ignore")
-    return len(text.encode()) > len(head) - 4 and all(c.isprintable() or c in "\r\n\t\ufeff" for c in text)
+    lost = len(head) - len(text.encode())  # of a last character that is cut off here
+    return lost <= (3 if len(head) == _HEAD else 0) and all(c.isprintable() or c in "\r\n\t\ufeff" for c in text)
 
 
 def _upright(size: tuple[int, int], orientation: int) -> tuple[int, int]:
