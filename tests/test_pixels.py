@@ -192,6 +192,7 @@ def test_what_stays_free_is_the_median_colour_of_the_border():
     picture = np.full((4, 8, 3), 90, np.uint8)
     picture[1:3, 1:-1] = [255, 0, 0]
     picture[0, :3] = [7, 8, 9]
+    picture[3, 5:] = [200, 91, 90]
     found = pixels_of(encoded(picture), size=(9, 8))
     assert (found[2:6] == picture).all()  # in the middle
     assert (found[:2] == 90).all()
