@@ -19,7 +19,7 @@ LINE = [
     "scored", "metrics", "objective", "metric", "steps", "row_steps", "solver", "path", "inputs", "calibration",
     "conformal", "decision", "inference", "linear", "audit", "text_source", "delimited", "json_lines",
     "labelled_lines", "columnar", "reader", "text_lines", "cells", "table", "labels", "grouping", "curves", "text",
-    "encoder", "interactions", "choice", "fitted", "compact", "wording", "effects", "marks", "explain",
+    "patches", "encoder", "interactions", "choice", "fitted", "compact", "wording", "effects", "marks", "explain",
     "counterfactual", "model_file", "report", "classifier", "suspects", "alone", "twins", "hints", "findings",
     "doctor", "facts", "markup", "phrases", "words", "svg", "sections", "portrait", "page", "__init__", "terminal",
     "cli", "__main__",
