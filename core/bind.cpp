@@ -13,6 +13,7 @@
 
 #include "bind_design.h"
 #include "bind_network.h"
+#include "bind_patches.h"
 #include "bind_text.h"
 #include "coordinate_descent.h"
 #include "cross_entropy.h"
@@ -747,6 +748,7 @@ NB_MODULE(_core, m) {
         .def("descend", &Columns::descend, "shares"_a.noconvert(), "scale"_a.noconvert(), "weights"_a.noconvert(),
              "gradient"_a.noconvert(), "l1"_a, "l2"_a, "intercepts"_a, "enough"_a, "most"_a, "direction"_a.noconvert());
     bind_network(m);
+    bind_patches(m);
     bind_text(m);
     bind_softmax<float>(m);
     bind_softmax<double>(m);

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels.h"
+#include "patch_kernels.h"
 #include "softmax_kernels.h"
 
 #if defined(__x86_64__)
@@ -16,6 +17,7 @@ namespace luce {
     namespace name {                           \
     extern const Kernels table;                \
     extern const SoftmaxKernels softmax_table; \
+    extern const PatchKernels patch_table;     \
     }
 LUCE_TABLES(portable)
 #if defined(__x86_64__)
@@ -28,6 +30,7 @@ namespace {
 struct Tables {
     const Kernels* kernels;
     const SoftmaxKernels* softmax;
+    const PatchKernels* patches;
 };
 
 // Whether LUCE_CPU allows this set.
@@ -73,10 +76,12 @@ bool runs_v4() {
 
 Tables choose() {
 #if defined(__x86_64__)
-    if (runs_v4() && allowed("x86_64_v4")) return {&x86_64_v4::table, &x86_64_v4::softmax_table};
-    if (runs_v3() && allowed("x86_64_v3")) return {&x86_64_v3::table, &x86_64_v3::softmax_table};
+    if (runs_v4() && allowed("x86_64_v4"))
+        return {&x86_64_v4::table, &x86_64_v4::softmax_table, &x86_64_v4::patch_table};
+    if (runs_v3() && allowed("x86_64_v3"))
+        return {&x86_64_v3::table, &x86_64_v3::softmax_table, &x86_64_v3::patch_table};
 #endif
-    return {&portable::table, &portable::softmax_table};
+    return {&portable::table, &portable::softmax_table, &portable::patch_table};
 }
 
 const Tables& tables() {
@@ -88,5 +93,6 @@ const Tables& tables() {
 
 const Kernels& kernels() { return *tables().kernels; }
 const SoftmaxKernels& softmax_kernels() { return *tables().softmax; }
+const PatchKernels& patch_kernels() { return *tables().patches; }
 
 }  // namespace luce

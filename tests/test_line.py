@@ -17,9 +17,10 @@ import luce
 LINE = [
     "_core", "errors", "atomic_file", "container", "arrays", "functional", "features", "splits", "intervals",
     "scored", "metrics", "objective", "metric", "steps", "row_steps", "solver", "path", "inputs", "calibration",
-    "conformal", "decision", "inference", "estimator", "linear", "network", "audit", "text_source", "delimited", "json_lines",
-    "labelled_lines", "columnar", "reader", "text_lines", "idx", "pixels", "image_files", "images", "cells", "table",
-    "labels", "grouping", "curves", "text", "encoder", "interactions", "choice", "fitted", "compact", "wording",
+    "conformal", "decision", "inference", "estimator", "linear", "network", "audit", "text_source", "delimited",
+    "json_lines", "labelled_lines", "columnar", "reader", "text_lines", "idx", "pixels", "image_files", "images", "cells", "table",
+    "labels", "grouping", "curves", "text",
+    "patches", "encoder", "interactions", "choice", "fitted", "compact", "wording",
     "effects", "marks", "explain", "counterfactual", "model_file", "report", "classifier", "suspects", "alone",
     "twins", "hints", "findings", "doctor", "facts", "markup", "phrases", "words", "svg", "sections", "portrait",
     "page", "__init__", "terminal", "cli", "__main__",

@@ -18,6 +18,8 @@ from luce.objective import Objective
 MEMORY = 12  # pairs of steps and gradient changes that are remembered
 BLOCK_COLUMNS = 512  # columns with exact curvature when there are too many for all
 ALL_COLUMNS = 1200  # up to so many, all columns have exact curvature
+WIDE_COLUMNS = 6_000  # and up to so many dense ones, where taking it
+WIDE_STEPS = 25  # costs at most so many steps: columns that say much the same are not told apart without it
 COUPLED_STEPS = 100  # the coupled metric is taken where it costs at most so many steps
 SAMPLE_ROWS = 4_096  # rows that the metric in blocks is made from, or 8 a column
 
@@ -84,7 +86,9 @@ class Metric:
     def __init__(self, objective: Objective) -> None:
         self.objective = o = objective
         total = o.features.columns
-        exact = o.features.frequent_columns(ALL_COLUMNS if total <= ALL_COLUMNS else BLOCK_COLUMNS)
+        wide = ALL_COLUMNS < total <= WIDE_COLUMNS and o.features.dense_columns == total
+        wide = wide and SAMPLE_ROWS * total**2 / 8 + total**3 / 6 <= WIDE_STEPS * self.step_work
+        exact = o.features.frequent_columns(total if wide or total <= ALL_COLUMNS else BLOCK_COLUMNS)
         self.columns = np.append(exact, total)  # the last one is the intercept
         self.rest = np.setdiff1d(np.arange(total), exact)
         self.pairs = _core.QuasiNewton(self.columns, self.rest, o.outputs, MEMORY)
@@ -99,7 +103,7 @@ class Metric:
         free = o.prior is None  # a prior also holds what is the same for all classes, which the coupled metric leaves
         self.coupled = free and not len(self.rest) and self.work <= COUPLED_STEPS * self.step_work
         if not self.coupled:
-            self.wanted = max(SAMPLE_ROWS, 8 * len(self.columns))
+            self.wanted = SAMPLE_ROWS if wide else max(SAMPLE_ROWS, 8 * len(self.columns))
 
     def moved_to(self, o: Objective) -> Metric:
         """This curvature, taken over for a near objective: of the same features and classes, maybe of fewer rows."""

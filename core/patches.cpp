@@ -1,0 +1,229 @@
+#include "patches.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "parallel.h"
+#include "patch_kernels.h"
+
+namespace luce {
+namespace {
+
+constexpr Index IMAGES = 16;    // of a block that a thread takes
+constexpr Index PATCHES = 512;  // likewise
+constexpr float MIDDLE = 128;   // pixels are centred: nothing changes but rounding
+
+// Where the numbers of a patch lie, from its corner on, in an image of one plane a channel.
+std::vector<Index> taps_of(Index channels, Index height, Index width, Index side) {
+    std::vector<Index> taps;
+    for (Index c = 0; c < channels; ++c)
+        for (Index y = 0; y < side; ++y)
+            for (Index x = 0; x < side; ++x) taps.push_back((c * height + y) * width + x);
+    return taps;
+}
+
+// Filters by panels, number after number, zeros beside the last filter.
+std::vector<float> panels_of(const float* filters, Index count, Index taps) {
+    const Index panel = patch_kernels().panel, panels = (count + panel - 1) / panel;
+    std::vector<float> out(panels * taps * panel);
+    for (Index k = 0; k < count; ++k)
+        for (Index t = 0; t < taps; ++t) out[(k / panel * taps + t) * panel + k % panel] = filters[k * taps + t];
+    return out;
+}
+
+std::vector<float> padded(const float* numbers, Index count) {
+    const Index panel = patch_kernels().panel;
+    std::vector<float> out((count + panel - 1) / panel * panel);
+    std::copy_n(numbers, count, out.begin());
+    return out;
+}
+
+// A bank made ready for images of one size.
+struct Ready {
+    PatchBank bank;
+    Index across, down;  // places
+    std::vector<Index> taps, first, last;
+    std::vector<float> panels, offsets;
+
+    Ready(const PatchBank& b, const Images& images)
+        : bank(b),
+          across(images.width - b.side + 1),
+          down(images.height - b.side + 1),
+          taps(taps_of(images.channels, images.height, images.width, b.side)),
+          panels(panels_of(b.weights, b.filters, static_cast<Index>(taps.size()))),
+          offsets(padded(b.offsets, b.filters)) {
+        for (Index c = 0; c < b.column_cells; ++c) {
+            const float *begin = b.columns + c * across, *end = begin + across;
+            const float* from = std::find_if(begin, end, [](float share) { return share != 0.0f; });
+            const float* to = end;
+            while (to > from && to[-1] == 0.0f) --to;
+            first.push_back(from - begin);
+            last.push_back(to - begin);
+        }
+    }
+};
+
+// What one thread needs beside the features.
+struct Scratch {
+    std::vector<float> planes, inverse, responses, both, line, cells;
+};
+
+void load_planes(const Images& images, Index image, float* planes) {
+    const Index size = images.height * images.width;
+    const std::uint8_t* pixels = images.pixels + image * size * images.channels;
+    for (Index c = 0; c < images.channels; ++c)
+        for (Index i = 0; i < size; ++i)
+            planes[c * size + i] = static_cast<float>(pixels[i * images.channels + c]) - MIDDLE;
+}
+
+void run_bank(const Ready& ready, Index width, Scratch& s, float* out) {
+    const PatchKernels& k = patch_kernels();
+    const PatchBank& b = ready.bank;
+    const Index taps = static_cast<Index>(ready.taps.size()), panel = k.panel, line = b.column_cells * 2 * panel;
+    s.inverse.resize(ready.down * ready.across);
+    s.responses.resize(ready.across * panel);
+    s.both.resize(2 * ready.across * panel);
+    s.line.resize(line);
+    s.cells.resize(b.row_cells * line);
+    for (Index y = 0; y < ready.down; ++y)
+        k.contrast(&s.planes[y * width], ready.across, ready.taps.data(), taps, b.noise, &s.inverse[y * ready.across]);
+    for (Index begin = 0; begin < b.filters; begin += panel) {
+        std::fill(s.cells.begin(), s.cells.end(), 0.0f);
+        for (Index y = 0; y < ready.down; ++y) {
+            k.respond(&s.planes[y * width], 1, ready.across, ready.taps.data(), taps, &ready.panels[begin * taps],
+                      s.responses.data());
+            const PatchLine places = {
+                ready.across, &s.inverse[y * ready.across], &ready.offsets[begin], b.threshold, b.column_cells,
+                b.columns,    ready.first.data(),           ready.last.data()};
+            k.pool(places, s.responses.data(), s.both.data(), s.line.data());
+            for (Index c = 0; c < b.row_cells; ++c) {
+                const float share = b.rows[c * ready.down + y];
+                if (share != 0.0f) k.add_scaled(&s.cells[c * line], s.line.data(), share, line);
+            }
+        }
+        const Index here = std::min(panel, b.filters - begin);
+        for (Index c = 0; c < b.row_cells * b.column_cells * 2; ++c)
+            for (Index f = 0; f < here; ++f) out[c * b.filters + begin + f] = std::sqrt(s.cells[c * panel + f]);
+    }
+}
+
+}  // namespace
+
+void patch_features(const Images& images, const std::vector<PatchBank>& banks, float* out, int threads) {
+    std::vector<Ready> ready;
+    Index features = 0;
+    for (const PatchBank& bank : banks) {
+        ready.emplace_back(bank, images);
+        features += bank.features();
+    }
+    parallel_for((images.count + IMAGES - 1) / IMAGES, threads, [&](Index block) {
+        Scratch scratch;
+        scratch.planes.resize(images.channels * images.height * images.width);
+        for (Index i = block * IMAGES; i < std::min(images.count, (block + 1) * IMAGES); ++i) {
+            load_planes(images, i, scratch.planes.data());
+            float* row = out + i * features;
+            for (const Ready& bank : ready) {
+                run_bank(bank, images.width, scratch, row);
+                row += bank.bank.features();
+            }
+        }
+    });
+}
+
+void take_patches(const Images& images, Index side, float noise, const Index* places, Index count, float* out,
+                  int threads) {
+    const Index taps = images.channels * side * side;
+    parallel_for((count + PATCHES - 1) / PATCHES, threads, [&](Index block) {
+        for (Index i = block * PATCHES; i < std::min(count, (block + 1) * PATCHES); ++i) {
+            const Index image = places[3 * i], top = places[3 * i + 1], left = places[3 * i + 2];
+            float* patch = out + i * taps;
+            double sum = 0.0, squares = 0.0;
+            for (Index c = 0, t = 0; c < images.channels; ++c)
+                for (Index y = 0; y < side; ++y)
+                    for (Index x = 0; x < side; ++x, ++t) {
+                        const Index pixel = (image * images.height + top + y) * images.width + left + x;
+                        patch[t] = static_cast<float>(images.pixels[pixel * images.channels + c]) - MIDDLE;
+                        sum += patch[t];
+                        squares += patch[t] * patch[t];
+                    }
+            const double mean = sum / static_cast<double>(taps);
+            const double variance = std::max(squares / static_cast<double>(taps) - mean * mean, 0.0);
+            const double inverse = 1.0 / std::sqrt(variance + noise);
+            for (Index t = 0; t < taps; ++t) patch[t] = static_cast<float>((patch[t] - mean) * inverse);
+        }
+    });
+}
+
+void covariance(const float* x, Index rows, Index width, double* mean, double* out, int threads) {
+    const Index blocks = std::min<Index>((rows + PATCHES - 1) / PATCHES, 64), size = width * (width + 1);
+    std::vector<double> parts(blocks * size);
+    parallel_for(blocks, threads, [&](Index block) {
+        double *sums = &parts[block * size], *products = sums + width;
+        std::vector<double> row(width);
+        for (Index i = block * rows / blocks; i < (block + 1) * rows / blocks; ++i) {
+            std::copy_n(x + i * width, width, row.begin());
+            for (Index a = 0; a < width; ++a) {
+                sums[a] += row[a];
+                for (Index b = 0; b < width; ++b) products[a * width + b] += row[a] * row[b];
+            }
+        }
+    });
+    for (Index block = 1; block < blocks; ++block)
+        for (Index j = 0; j < size; ++j) parts[j] += parts[block * size + j];
+    const double share = 1.0 / static_cast<double>(rows);
+    for (Index a = 0; a < width; ++a) mean[a] = parts[a] * share;
+    for (Index a = 0; a < width; ++a)
+        for (Index b = 0; b < width; ++b) out[a * width + b] = parts[width + a * width + b] * share - mean[a] * mean[b];
+}
+
+void gather_by_filter(const float* x, Index rows, Index width, const float* filters, const float* offsets, Index count,
+                      double* sums, double* weight, int threads) {
+    const PatchKernels& k = patch_kernels();
+    const Index panel = k.panel, blocks = std::min<Index>((rows + PATCHES - 1) / PATCHES, 32);
+    const std::vector<float> panels = panels_of(filters, count, width), shifted = padded(offsets, count);
+    std::vector<Index> taps(width);
+    for (Index t = 0; t < width; ++t) taps[t] = t;
+    struct Part {
+        std::vector<double> sums, weight;
+    };
+    std::vector<Part> parts(blocks);
+    parallel_for(blocks, threads, [&](Index block) {
+        Part& part = parts[block];
+        part = {std::vector<double>(count * width), std::vector<double>(count)};
+        constexpr Index FEW = 48;
+        std::vector<float> responses(FEW * panel), best(FEW);
+        std::vector<Index> which(FEW);
+        const Index end = (block + 1) * rows / blocks;
+        for (Index i = block * rows / blocks; i < end; i += FEW) {
+            const Index here = std::min(FEW, end - i);
+            std::fill(best.begin(), best.end(), 0.0f);
+            std::fill(which.begin(), which.end(), 0);
+            for (Index begin = 0; begin < count; begin += panel) {
+                k.respond(x + i * width, width, here, taps.data(), width, &panels[begin * width], responses.data());
+                const Index filters_here = std::min(panel, count - begin);
+                for (Index r = 0; r < here; ++r)
+                    for (Index f = 0; f < filters_here; ++f) {
+                        const float response = responses[r * panel + f] - shifted[begin + f];
+                        if (std::abs(response) > std::abs(best[r])) {
+                            best[r] = response;
+                            which[r] = begin + f;
+                        }
+                    }
+            }
+            for (Index r = 0; r < here; ++r) {
+                double* sum = &part.sums[which[r] * width];
+                const double response = best[r];
+                for (Index t = 0; t < width; ++t) sum[t] += response * x[(i + r) * width + t];
+                part.weight[which[r]] += response;
+            }
+        }
+    });
+    std::fill(sums, sums + count * width, 0.0);
+    std::fill(weight, weight + count, 0.0);
+    for (const Part& part : parts) {
+        for (Index j = 0; j < count * width; ++j) sums[j] += part.sums[j];
+        for (Index j = 0; j < count; ++j) weight[j] += part.weight[j];
+    }
+}
+
+}  // namespace luce

@@ -1,0 +1,259 @@
+"""Images -> features without a trained network: small patches compared with filters learnt from the images themselves.
+
+Each square patch is brought to mean 0 and contrast 1, whitened, and compared with filters that spherical k-means has
+found among such patches; what lies beyond a threshold, of either sign, is averaged over overlapping cells. On such
+features the fit stays linear, convex and certified. (Coates, Ng and Lee, An analysis of single-layer networks, AISTATS
+2011; Coates and Ng, Learning feature representations with k-means, 2012; the soft threshold: Coates and Ng, ICML 2011.)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luce import _core
+from luce.errors import InputError, ModelFileError
+from luce.features import Array
+from luce.splits import row_keys
+
+Images = NDArray[np.uint8]
+Numbers = NDArray[np.float32]
+
+PATCHES = 100_000  # that filters are learnt from
+ROUNDS = 10  # of k-means
+FLATTEN = 0.1  # added to the variance of whitened directions, of which the largest have some 10
+NOISE = 10.0  # added to the variance of a patch, of pixels from 0 to 255
+SPREAD_IMAGES = 4_000  # that the features' scale is measured on:
+VARIANCE = 100.0  # of all features together, so that a penalty of 1/n is about right
+MOST_FEATURES = 1 << 17
+MOST_SIDE = 1 << 12  # of an image that a plan is for
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Filters for patches of side x side pixels, pooled over cells x cells."""
+
+    side: int
+    filters: int
+    cells: int
+    threshold: float = 0.5
+
+
+LADDER: tuple[tuple[Recipe, ...], ...] = ((), (Recipe(5, 64, 4),), (Recipe(5, 64, 5), Recipe(9, 48, 4)))
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Filters (K, c side^2) float32, their numbers by (channel, line, column), of sum 0, and offsets (K,) float32.
+
+    r = filter . (x - mean x) / sqrt(var x + noise) - offset  for a patch x of pixels 0 to 255 is its whitened, contrast-
+    normalised self against a centroid; beyond the threshold counts max(+-r - threshold, 0).
+    """
+
+    side: int
+    cells: int
+    threshold: float
+    noise: float
+    filters: Numbers
+    offsets: Numbers
+
+
+@dataclass(frozen=True)
+class PatchPlan:
+    """What is made of images of height x width x channels: for each bank and cell the root of the mean response of each
+    filter's positive side, then of its negative side, times scale. Without banks it is the pixels, times scale."""
+
+    height: int
+    width: int
+    channels: int
+    scale: float
+    banks: tuple[Bank, ...] = ()
+
+    @property
+    def columns(self) -> int:
+        if not self.banks:
+            return self.height * self.width * self.channels
+        return sum(bank.features for bank in self._core_banks)
+
+    @cached_property
+    def _core_banks(self) -> list[_core.PatchBank]:
+        return [_core_bank(bank, self.height, self.width, self.scale) for bank in self.banks]
+
+    def features(self, images: Images, threads: int) -> Numbers:
+        """(n, columns) float32 of images (n, height, width, channels) uint8; a row depends on its image alone."""
+        images = _checked(images)
+        if images.shape[1:] != (self.height, self.width, self.channels):
+            wanted, given = (self.height, self.width, self.channels), images.shape[1:]
+            raise InputError(f"images are {given} (height, width, channels), the model was fitted to {wanted}")
+        if not self.banks:
+            return images.reshape(len(images), -1) * np.float32(self.scale)
+        out = np.empty((len(images), self.columns), dtype=np.float32)
+        _core.patch_features(images, self._core_banks, out, threads)
+        return out
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the arrays."""
+        banks = [[bank.side, bank.cells, bank.threshold, bank.noise] for bank in self.banks]
+        return {"size": [self.height, self.width, self.channels], "scale": self.scale, "banks": banks}
+
+    def arrays(self, name: str) -> dict[str, Numbers]:
+        """The filters and offsets of each bank, by names that begin with `name`."""
+        named = ({f"{name}_filters{i}": b.filters, f"{name}_offsets{i}": b.offsets} for i, b in enumerate(self.banks))
+        return dict(chain.from_iterable(each.items() for each in named))
+
+    @staticmethod
+    def from_json(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], name: str) -> PatchPlan:
+        """The plan that `to_json` and `arrays` wrote; raises ModelFileError if a part is wrong."""
+        height, width, channels = (_whole(number, MOST_SIDE) for number in facts["size"])
+        banks = tuple(
+            _bank(*entry, arrays[f"{name}_filters{i}"], arrays[f"{name}_offsets{i}"], (height, width, channels))
+            for i, entry in enumerate(facts["banks"])
+        )
+        plan = PatchPlan(height, width, channels, _positive(facts["scale"]), banks)
+        if plan.columns > MOST_FEATURES:
+            raise ModelFileError("the filters of an image make too many features")
+        return plan
+
+
+def fit_patches(images: Images, level: int, seed: int, threads: int) -> PatchPlan:
+    """The plan of a rung of the ladder for images (n, h, w, c) uint8: 0 pixels, 1 patches, 2 more of them, of two sizes.
+
+    The same images and seed give the same plan for any number of threads. Raises InputError for images smaller than
+    the patches of the level, or where there is no image.
+    """
+    images = _checked(images)
+    if not 0 <= level < len(LADDER):
+        raise InputError(f"level is {level!r}: give a whole number from 0 to {len(LADDER) - 1}")
+    if not images.size:
+        raise InputError("there is no image to learn from")
+    height, width, channels = images.shape[1:]
+    recipes = LADDER[level]
+    side = max((recipe.side for recipe in recipes), default=1)
+    if min(height, width) < side:
+        raise InputError(f"images of {width} x {height} pixels are smaller than the patches of level {level}: use 0")
+    banks = tuple(_fit_bank(images, recipe, seed + i, threads) for i, recipe in enumerate(recipes))
+    plan = PatchPlan(height, width, channels, 1.0, banks)
+    keys = row_keys(len(images), seed)
+    some = np.sort(np.argsort(keys)[:SPREAD_IMAGES])
+    found = plan.features(images[some], threads)
+    spread = float(found.var(axis=0, dtype=np.float64).sum())
+    return PatchPlan(height, width, channels, (VARIANCE / spread) ** 0.5 if spread > 0 else 1.0, banks)
+
+
+def _checked(images: Any) -> Images:
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4:
+        raise InputError("images must be an array of uint8, (n, height, width, channels)")
+    return np.ascontiguousarray(images)
+
+
+def _fit_bank(images: Images, recipe: Recipe, seed: int, threads: int) -> Bank:
+    """k-means among whitened patches; filters with the whitening folded in: F = D W, offsets F mean."""
+    patches = _patches(images, recipe.side, seed, threads)
+    width = patches.shape[1]
+    mean, covariance = np.empty(width), np.empty((width, width))
+    _core.covariance(patches, mean, covariance, threads)
+    whitening = _whitening(covariance)
+    filters = _spherical_k_means(patches, recipe.filters, mean, whitening, threads)
+    return Bank(recipe.side, recipe.cells, recipe.threshold, NOISE, *_folded(filters, mean, whitening))
+
+
+def _patches(images: Images, side: int, seed: int, threads: int) -> Numbers:
+    """Contrast-normalised patches of random places, about PATCHES, without those that show next to nothing."""
+    n, height, width, channels = images.shape
+    places = n * (height - side + 1) * (width - side + 1)
+    keys = row_keys(min(2 * PATCHES, 4 * places), seed)
+    rest, left = np.divmod(keys, np.uint64(width - side + 1))
+    rest, top = np.divmod(rest, np.uint64(height - side + 1))
+    where = np.stack([rest % np.uint64(n), top, left], axis=1).astype(np.int64)
+    out = np.empty((len(where), channels * side**2), dtype=np.float32)
+    _core.take_patches(images, side, NOISE, where, out, threads)
+    shown = np.square(out).sum(axis=1) >= 0.5 * out.shape[1]  # a variance of NOISE or more
+    return np.ascontiguousarray(out[shown][:PATCHES] if shown.any() else out[:PATCHES])
+
+
+def _whitening(covariance: Array) -> Array:
+    """The symmetric root of (covariance + FLATTEN)^-1 (ZCA: Bell and Sejnowski, Vision Res. 37, 1997)."""
+    vectors, values = covariance.copy(), np.empty(len(covariance))
+    if not _core.symmetric_eigen(vectors, values):
+        return np.eye(len(covariance))
+    return _product(vectors.T / np.sqrt(np.maximum(values, 0.0) + FLATTEN), vectors)
+
+
+def _folded(centroids: Array, mean: Array, whitening: Array) -> tuple[Numbers, Numbers]:
+    """What compares patches as they are: the mean of a patch is 0 already, so filters may be of sum 0."""
+    filters = _product(centroids, whitening)
+    filters -= filters.mean(axis=1, keepdims=True)
+    return filters.astype(np.float32), (filters * mean).sum(axis=1).astype(np.float32)
+
+
+def _spherical_k_means(patches: Numbers, count: int, mean: Array, whitening: Array, threads: int) -> Array:
+    """Centroids of length 1, (count, width): each patch belongs to the one that it is most like, up to its sign, and
+    moves it in proportion (Coates and Ng, 2012, section 2.2). They begin at patches."""
+    first = np.resize(patches[:count], (count, patches.shape[1])).astype(np.float64)
+    centroids = _directions(_product(first - mean, whitening))
+    sums, weight = np.empty(centroids.shape), np.empty(count)
+    for _ in range(ROUNDS):
+        filters, offsets = _folded(centroids, mean, whitening)
+        _core.gather_by_filter(patches, filters, offsets, sums, weight, threads)
+        centroids = _directions(_product(sums - weight[:, np.newaxis] * mean, whitening) + centroids)
+    return centroids
+
+
+def _directions(rows: Array) -> Array:
+    length = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
+    return np.asarray(rows / np.where(length > 0, length, 1.0))
+
+
+def _product(a: Array, b: Array) -> Array:
+    return np.einsum("ij,jk->ik", a, b, optimize=False)  # BLAS would choose its own order
+
+
+def _core_bank(bank: Bank, height: int, width: int, scale: float) -> _core.PatchBank:
+    rows = _cells(height - bank.side + 1, bank.cells).astype(np.float64) * scale**2  # under a root later
+    columns = _cells(width - bank.side + 1, bank.cells)
+    return _core.PatchBank(
+        bank.side, bank.filters, bank.offsets, bank.threshold, bank.noise, rows.astype(np.float32), columns
+    )
+
+
+def _cells(places: int, cells: int) -> Numbers:
+    """How much of each place belongs to each of so many cells, (cells, places): falling from the middle of a cell to
+    those of its neighbours, of sum 1 for each cell. Fewer places are each a cell."""
+    cells = min(cells, places)
+    size = places / cells
+    middle = (np.arange(cells)[:, np.newaxis] + 0.5) * size
+    shares = np.maximum(1.0 - np.abs(np.arange(places) + 0.5 - middle) / size, 0.0)
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def _bank(
+    side: Any, cells: Any, threshold: Any, noise: Any, filters: Any, offsets: Any, size: tuple[int, int, int]
+) -> Bank:
+    """A bank that a model file holds, checked."""
+    height, width, channels = size
+    side, cells = _whole(side, min(height, width)), _whole(cells, 64)
+    for array, ndim in ((filters, 2), (offsets, 1)):
+        if array.dtype != np.float32 or array.ndim != ndim or not np.isfinite(array).all():
+            raise ModelFileError("the filters of an image are broken")
+    if filters.shape != (len(offsets), channels * side**2) or not len(offsets):
+        raise ModelFileError("the filters of an image do not belong to its size")
+    return Bank(side, cells, _positive(threshold), _positive(noise), filters, offsets)
+
+
+def _whole(value: Any, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise ModelFileError("the size of an image or of its patches is broken")
+    return value
+
+
+def _positive(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= sys.float_info.max:
+        raise ModelFileError("a number of an image's features is broken")
+    return float(value)
