@@ -425,10 +425,12 @@ public:
     }
 
 private:
-    static const luce::Csr& checked(const Design& d, const Labels& labels, double l2) {
-        require(d.x.dense_columns == 0 && d.x.sparse.columns > 0, "the design must be sparse alone");
-        require(labels.rows() == d.x.rows && l2 > 0.0, "a label for each row, and a penalty");
-        return d.x.sparse;
+    static const luce::Features& checked(const Design& d, const Labels& labels, double l2) {
+        const luce::Features& x = d.x;
+        const bool dense = x.sparse.columns == 0 && x.dense32.columns > 0 && x.dense32.column_stride == 1;
+        require((x.dense_columns == 0 && x.sparse.columns > 0) || dense, "the design must be sparse or float32 alone");
+        require(labels.rows() == x.rows && l2 > 0.0, "a label for each row, and a penalty");
+        return x;
     }
     Index rows_;
     int outputs_;

@@ -27,25 +27,33 @@ std::uint64_t mixed(std::uint64_t x) {
 
 }  // namespace
 
-DualAscent::DualAscent(const Csr& x, const Targets& y, double l2) : x_(x), y_(y), l2_(l2) {
+DualAscent::DualAscent(const Features& x, const Targets& y, double l2)
+    : x_(x), rows_(x.rows), columns_(x.columns()), y_(y), l2_(l2) {
     const int outputs = y.outputs();
     width_ = outputs == 1 ? 1 : (outputs + 7) / 8 * 8;
-    const Index stored = x.starts[x.rows];
-    if (x.values == nullptr) {
-        own_.resize(static_cast<std::size_t>(stored));
-        for (Index e = 0; e < stored; ++e) own_[e] = static_cast<float>(x.value(e));
+    const Csr& sparse = x.sparse;
+    if (sparse.columns > 0) {
+        if (sparse.values == nullptr) {
+            own_.resize(static_cast<std::size_t>(sparse.starts[rows_]));
+            for (std::size_t e = 0; e < own_.size(); ++e)
+                own_[e] = static_cast<float>(sparse.value(static_cast<Index>(e)));
+        }
+        values_ = sparse.values == nullptr ? own_.data() : sparse.values;
+    } else {
+        every_.resize(static_cast<std::size_t>(columns_));
+        for (std::size_t j = 0; j < every_.size(); ++j) every_[j] = static_cast<std::int32_t>(j);
     }
-    values_ = x.values == nullptr ? own_.data() : x.values;
-    weights_.assign(static_cast<std::size_t>(x.columns * width_), 0.0f);
-    left_.assign(static_cast<std::size_t>(x.rows * width_), 0.0f);
-    square_.resize(static_cast<std::size_t>(x.rows));
+    weights_.assign(static_cast<std::size_t>(columns_ * width_), 0.0f);
+    left_.assign(static_cast<std::size_t>(rows_ * width_), 0.0f);
+    square_.resize(static_cast<std::size_t>(rows_));
     met_.assign(static_cast<std::size_t>(std::max(outputs, 2)), false);
     loss_.assign(square_.size(), 0.0f);
     divergence_.assign(square_.size(), 0.0f);
-    for (Index i = 0; i < x.rows; ++i) {
+    for (Index i = 0; i < rows_; ++i) {
         double sum = 0.0;
-        for (Index e = x.starts[i]; e < x.starts[i + 1]; ++e)
-            sum += static_cast<double>(values_[e]) * static_cast<double>(values_[e]);
+        const Row row = at(i);
+        for (Index e = 0; e < row.count; ++e)
+            sum += static_cast<double>(row.values[e]) * static_cast<double>(row.values[e]);
         square_[i] = static_cast<float>(sum);
         if (weight(i) > 0.0) {
             order_.push_back(static_cast<std::int32_t>(i));
@@ -54,19 +62,27 @@ DualAscent::DualAscent(const Csr& x, const Targets& y, double l2) : x_(x), y_(y)
     }
     double squares = 0.0;
     for (const float square : square_) squares += static_cast<double>(square);
-    pull_ = PULL * (squares > 0.0 ? squares / static_cast<double>(x.rows) : 1.0);
+    pull_ = PULL * (squares > 0.0 ? squares / static_cast<double>(rows_) : 1.0);
     for (std::vector<float>* scratch : {&z_, &a_, &change_, &log_})
         scratch->assign(static_cast<std::size_t>((outputs + 15) / 16 * 16), 0.0f);
 }
 
+DualAscent::Row DualAscent::at(Index i) const {
+    if (every_.empty()) {
+        const Index first = x_.sparse.starts[i];
+        return {x_.sparse.indices + first, values_ + first, x_.sparse.starts[i + 1] - first};
+    }
+    return {every_.data(), x_.dense32.data + i * x_.dense32.row_stride, columns_};
+}
+
 void DualAscent::gather(Index i, float* z) const {
-    const Index first = x_.starts[i], count = x_.starts[i + 1] - first;
-    kernels().gather(x_.indices + first, values_ + first, count, weights_.data(), width_, z);
+    const Row row = at(i);
+    kernels().gather(row.indices, row.values, row.count, weights_.data(), width_, z);
 }
 
 void DualAscent::scatter(Index i, const float* change) {
-    const Index first = x_.starts[i], count = x_.starts[i + 1] - first;
-    kernels().scatter(x_.indices + first, values_ + first, count, change, width_, weights_.data());
+    const Row row = at(i);
+    kernels().scatter(row.indices, row.values, row.count, change, width_, weights_.data());
 }
 
 DualAscent::Met DualAscent::epoch(double* bias, bool free) {
@@ -88,9 +104,9 @@ DualAscent::Met DualAscent::epoch(double* bias, bool free) {
     for (std::size_t n = 0; n < order_.size(); ++n) {
         const Index i = order_[n];
         if (n + 4 < order_.size()) {
-            const Index ahead = x_.starts[order_[n + 4]];
-            __builtin_prefetch(x_.indices + ahead);
-            __builtin_prefetch(values_ + ahead);
+            const Row ahead = at(order_[n + 4]);
+            __builtin_prefetch(ahead.indices);
+            __builtin_prefetch(ahead.values);
         }
         visit(i, bias, pull);
     }
@@ -190,14 +206,14 @@ void DualAscent::row(Index i, double* bias, double pull) {
 
 void DualAscent::residual(double* out) const {
     const int outputs = y_.outputs();
-    for (Index i = 0; i < x_.rows; ++i) {
+    for (Index i = 0; i < rows_; ++i) {
         double others = 0.0;  // a row of more than two classes sums to 0, whatever rounding to float32 has left
         for (int k = 0; k < outputs; ++k) {
             const double r = -weight(i) * static_cast<double>(left_[i * width_ + k]);
-            out[k * x_.rows + i] = r;
+            out[k * rows_ + i] = r;
             if (k != y_.label[i]) others += r;
         }
-        if (outputs > 1) out[y_.label[i] * x_.rows + i] = -others;
+        if (outputs > 1) out[y_.label[i] * rows_ + i] = -others;
     }
 }
 
@@ -208,7 +224,7 @@ void DualAscent::take(const double* residual) {
     std::fill(change_.begin(), change_.end(), 0.0f);
     for (const std::int32_t i : order_) {
         for (int k = 0; k < outputs; ++k) {
-            const double r = -residual[k * x_.rows + i];
+            const double r = -residual[k * rows_ + i];
             left_[i * width_ + k] = static_cast<float>(r / weight(i));
             change_[k] = static_cast<float>(r / l2_);
         }
@@ -224,12 +240,12 @@ double DualAscent::square() const {
 
 void DualAscent::logits(const double* bias, double* out, int threads) const {
     const int outputs = y_.outputs();
-    parallel_for((x_.rows + BLOCK - 1) / BLOCK, threads, [&](Index block) {
+    parallel_for((rows_ + BLOCK - 1) / BLOCK, threads, [&](Index block) {
         std::vector<float> z(static_cast<std::size_t>(width_));
-        for (Index i = block * BLOCK; i < std::min(x_.rows, (block + 1) * BLOCK); ++i) {
+        for (Index i = block * BLOCK; i < std::min(rows_, (block + 1) * BLOCK); ++i) {
             std::fill(z.begin(), z.end(), 0.0f);
             gather(i, z.data());
-            for (int k = 0; k < outputs; ++k) out[k * x_.rows + i] = static_cast<double>(z[k]) + bias[k];
+            for (int k = 0; k < outputs; ++k) out[k * rows_ + i] = static_cast<double>(z[k]) + bias[k];
         }
     });
 }

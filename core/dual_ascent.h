@@ -1,4 +1,4 @@
-// Coordinate ascent on the dual of softmax regression for sparse rows (Shalev-Shwartz and Zhang, JMLR 14, 2013; Yu,
+// Coordinate ascent on the dual of softmax regression for wide rows (Shalev-Shwartz and Zhang, JMLR 14, 2013; Yu,
 // Huang and Lin, Machine Learning 85, 2011): row by row the best distribution a_i over the classes is found while all
 // others are held, and the weights follow,
 //
@@ -17,8 +17,9 @@ namespace luce {
 
 class DualAscent {
 public:
-    // Borrows x and the targets. Begins at W = 0, a_i = y_i.
-    DualAscent(const Csr& x, const Targets& y, double l2);
+    // Borrows x, all of it sparse or all dense in float32 with rows that lie in one piece, and the targets. Begins at
+    // W = 0, a_i = y_i.
+    DualAscent(const Features& x, const Targets& y, double l2);
 
     // What one run over the rows with weight has met: losses and divergences s_i KL(a_i || p_i), each before the row
     // was last changed. Rows far from their best are looked at again at its end.
@@ -45,16 +46,25 @@ private:
     void scatter(Index i, const float* change);
     double weight(Index i) const { return y_.weight == nullptr ? 1.0 : y_.weight[i]; }
 
-    Csr x_;
+    struct Row {
+        const std::int32_t* indices;
+        const float* values;
+        Index count;
+    };
+    Row at(Index i) const;
+
+    Features x_;
+    Index rows_, columns_;
     Targets y_;
     double l2_, pull_;
-    Index width_;                 // numbers that a column has in weights_, and a row in left_
-    std::vector<float> own_;      // the values, where x has doubles or none
-    const float* values_;         // as many as x stores
-    std::vector<float> weights_;  // columns x width
-    std::vector<float> left_;     // rows x width: y_i - a_i; of two classes that of the second
-    std::vector<float> square_;   // |x_i|^2
-    std::vector<bool> met_;       // classes that a row with weight is of; a free bias keeps the others at 0
+    Index width_;                      // numbers that a column has in weights_, and a row in left_
+    std::vector<float> own_;           // the values, where sparse rows have doubles or none
+    const float* values_ = nullptr;    // as many as sparse rows store
+    std::vector<std::int32_t> every_;  // all columns, of dense rows
+    std::vector<float> weights_;       // columns x width
+    std::vector<float> left_;          // rows x width: y_i - a_i; of two classes that of the second
+    std::vector<float> square_;        // |x_i|^2
+    std::vector<bool> met_;            // classes that a row with weight is of; a free bias keeps the others at 0
     std::uint64_t epoch_ = 0;
     std::vector<std::int32_t> order_;
     std::vector<float> z_, a_, change_, log_;  // of the row that is looked at

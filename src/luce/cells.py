@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-Family = Literal["text", "number", "boolean", "date", "empty", "other"]
+Family = Literal["text", "number", "boolean", "date", "image", "empty", "other"]
 
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-", "."})
 """Text cells that count as missing, after outer blanks are removed and in any case."""
@@ -69,6 +69,8 @@ def family(dtype: pl.DataType) -> Family:
         return "boolean"
     if isinstance(dtype, (pl.Date, pl.Datetime)):
         return "date"
+    if isinstance(dtype, pl.Array) and len(dtype.shape) == 3 and dtype == pl.Array(pl.UInt8, dtype.shape):
+        return "image"
     return "empty" if isinstance(dtype, pl.Null) else "other"
 
 
@@ -529,6 +531,8 @@ def series_of(name: str, values: Any, source: str) -> tuple[pl.Series, str]:
         return _pandas_series(name, values, source)
     if isinstance(values, np.ndarray) and values.ndim == 1:
         return numpy_series(name, values, source)
+    if isinstance(values, np.ndarray) and values.ndim in (3, 4):
+        return image_series(name, values, source), ""
     if hasattr(values, "to_pylist"):
         return from_values(name, values.to_pylist(), source)
     if isinstance(values, Sequence) and not isinstance(values, (str, bytes)):
@@ -546,6 +550,18 @@ def numpy_series(name: str, values: NDArray[Any], source: str) -> tuple[pl.Serie
         return from_values(name, values.tolist(), source)
     wide = values.astype(np.float64) if values.dtype.kind == "f" and values.itemsize not in (4, 8) else values
     return pl.Series(name, wide), ""
+
+
+def image_series(name: str, values: NDArray[Any], source: str) -> pl.Series:
+    """Images (n, height, width[, channels]) as a column of pixels, uint8 of one size; see `images.read_images`."""
+    import polars as pl
+
+    from luce.images import read_images
+
+    try:
+        return pl.Series(name, read_images(values, size=values.shape[1:3]).pixels)
+    except InputError as error:
+        raise InputError(f"{source}, column {shown(name)}: {error}") from None
 
 
 def _pandas_series(name: str, values: Any, source: str) -> tuple[pl.Series, str]:

@@ -34,7 +34,7 @@ from luce.splits import holdout, row_keys, strata_of_groups
 from luce.steps import Start
 
 EFFECTS = ("linear", "curves", "pairs")
-KNOWN = (*EFFECTS, "texts")
+KNOWN = (*EFFECTS, "texts", "images")
 PAIRS = 25  # at most
 SAMPLE = 10_000  # rows: on so many it is settled which columns bend and act together
 MOST_RESIDUALS = 400_000  # that are looked at for pairs: rows x classes

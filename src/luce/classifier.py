@@ -31,6 +31,7 @@ from luce.labels import Labels, encode_labels, labels, labels_of
 from luce.linear import fit_linear, linear_logits, warn_of
 from luce.model_file import load_fitted, save_fitted
 from luce.path import Path, Problem
+from luce.pictures import choose_images, with_pixels
 from luce.report import Report, evaluate
 from luce.solver import Certificate, Progress
 from luce.splits import Split
@@ -41,9 +42,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 TOLERANCE = 1e-6  # how near a fit comes, relative
+IMAGES_AT_ONCE = 4096  # have their features in memory
 FEW_TEXTS = 64  # are not worth a second thread
-TEXT_TOLERANCE = 1e-4  # the same where n-grams are weighed
-TEXT_SHARE = 5e-5  # or the gap as a share of what is there to be known: fits to texts may leave next to no loss
+TEXT_TOLERANCE = 1e-4  # the same where n-grams or responses to images are weighed
+TEXT_SHARE = 5e-5  # or the gap as a share of what is there to be known: such fits may leave next to no loss
 
 
 class Classifier:
@@ -138,7 +140,7 @@ class Classifier:
         progress: called with (passes over the data, proven relative distance from the optimum so far).
         Raises InputError for data that cannot be used; a failed fit leaves an earlier one as it was.
         """
-        table, name, target = _rows_and_labels(data, label)
+        table, name, target = _rows_and_labels(data, label, self.kinds)
         schema = _schema(table, name, self.kinds, group)
         groups = None if group is None else groups_of(table, group)
         self._fitted, self._held_out = _fit(table, name, target, schema, self, progress, groups)
@@ -155,11 +157,15 @@ class Classifier:
             if fitted.text_alone is None:
                 raise InputError("texts alone are no rows of this model: it reads other columns too; give a table")
             return self._of_texts(data)
-        parsed = fitted.parsed(Table.of(data))
+        parsed = fitted.parsed(self._table(data))
         if fitted.text_alone is not None:
             return self._of_texts(parsed[fitted.text_alone.name].to_list())
         threads = available_threads(self.threads)
-        return self._probabilities(fitted.encoder.transform(parsed, threads), threads)
+        rows = len(next(iter(parsed.values())))
+        step = IMAGES_AT_ONCE if fitted.encoder.images else max(rows, 1)
+        parts = ({name: cells[i : i + step] for name, cells in parsed.items()} for i in range(0, rows, step))
+        found = [self._probabilities(fitted.encoder.transform(part, threads), threads) for part in parts]
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
     def _of_texts(self, texts: Sequence[str | None]) -> NDArray[np.float64]:
         threads = 1 if len(texts) <= FEW_TEXTS else available_threads(self.threads)
@@ -233,8 +239,13 @@ class Classifier:
         booleans = {column.name for column in fitted.schema.columns if column.kind == "boolean"}
         return counterfactual(fitted.encoder, parsed, given, answer, wanted, keep, booleans, fitted.classes)
 
+    def _table(self, data: object) -> Table:
+        """Rows as the model reads them: paths of images, seen from the working folder, become pixels."""
+        table, sizes = Table.of(data), self.fitted.image_sizes
+        return with_pixels(table, [name for name in sizes if name in table.names], ".", sizes)
+
     def _row_of(self, data: object, row: int) -> Table:
-        table = Table.of(data)
+        table = self._table(data)
         if not 0 <= row < table.rows:
             raise InputError(f"there is no row {row}: {table.source} has {table.rows:,}, counted from 0")
         return take(table, np.array([row]))
@@ -381,7 +392,7 @@ def train(
     if group is not None and time is not None:
         raise InputError("group and time both settle which rows are held out: give one of them")
     model = classifier if classifier is not None else Classifier()
-    table, name, target = _rows_and_labels(data, label)
+    table, name, target = _rows_and_labels(data, label, model.kinds)
     schema = _schema(table, name, model.kinds, group)
     groups = None if group is None else groups_of(table, group)
     times = None if time is None else times_of(table, time)
@@ -428,9 +439,11 @@ def rows_alike(table: Table, schema: Schema) -> NDArray[np.int64] | None:
     if all(column.kind == "left out" for column in schema.columns):
         return None
     parsed: Mapping[str, Any] = parse(table, schema)
-    texts = {column.name: parsed[column.name].to_list() for column in schema.columns if column.kind == "text"}
+    kinds = {column.name: column.kind for column in schema.columns}
+    others = {name: cells.to_list() for name, cells in parsed.items() if kinds[name] == "text"}
+    others |= {name: cells for name, cells in parsed.items() if kinds[name] == "image"}
     features = Encoder.fit(schema, parsed).transform(parsed)  # without the texts, whose n-grams labels settle
-    _, group = np.unique(keys_of(features, texts, available_threads(None)), return_inverse=True)
+    _, group = np.unique(keys_of(features, others, available_threads(None)), return_inverse=True)
     return group if 0 < int(group.max()) < len(group) - 1 else None
 
 
@@ -468,7 +481,7 @@ def _fit(
     counts = np.bincount(codes, minlength=len(target.classes))
     choice = _chosen(encoder, parsed, schema, codes, len(target.classes), model, groups)
     encoder, problem = choice.encoder, choice.problem
-    tol, share = (TEXT_TOLERANCE, TEXT_SHARE) if encoder.texts else (TOLERANCE, 0.0)
+    tol, share = (TEXT_TOLERANCE, TEXT_SHARE) if encoder.texts or encoder.images else (TOLERANCE, 0.0)
     fit = fit_linear(
         problem.features, codes, problem.classes, choice.l2, tol=tol, share=share, threads=threads, start=choice.start,
         progress=progress,
@@ -534,17 +547,21 @@ def _chosen(
 ) -> Choice:  # fmt: skip
     """How the columns enter, and whether and how the texts do."""
     l2, threads = model.l2, available_threads(model.threads)
-    texts = [column.name for column in schema.columns if column.kind == "text"]
+    texts, images = ([c.name for c in schema.columns if c.kind == kind] for kind in ("text", "image"))
     plain = None
-    if not texts or encoder.width:
+    if not (texts or images) or encoder.width:
         plain = choose_effects(
             encoder, parsed, codes, classes, effects=model.effects, l2=l2, threads=threads, groups=groups
+        )
+    if l2 is None:
+        l2 = 1.0 / len(codes)
+    if images:
+        plain = choose_images(
+            encoder, parsed, images, codes, classes, plain=plain, l2=l2, threads=threads, groups=groups
         )
     if not texts:
         assert plain is not None
         return plain
-    if l2 is None:
-        l2 = 1.0 / len(codes)
     size = bytes_of(model.size)
     return choose_texts(
         encoder, parsed, texts, codes, classes, plain=plain, l2=l2, size=size, threads=threads, groups=groups
@@ -587,8 +604,11 @@ def _few(counts: NDArray[np.int64], target: Labels) -> list[str]:
     return [f"classes with a single row: {which}; learnt from, but never held out to be measured"]
 
 
-def _rows_and_labels(data: object, label: str | Sequence[Any] | NDArray[Any]) -> tuple[Table, str, Labels]:
+def _rows_and_labels(
+    data: object, label: str | Sequence[Any] | NDArray[Any], kinds: Mapping[str, str] | None = None
+) -> tuple[Table, str, Labels]:
     table = Table.of(data)
+    table = with_pixels(table, [name for name, kind in (kinds or {}).items() if kind == "image"], ".")
     if isinstance(label, str):
         target = labels(table, label)
         return table.without(label), label, target

@@ -71,7 +71,7 @@ lang_option = click.option(
 @click.option("--holdout", default=0.2, show_default=True, metavar="SHARE", help="Share of rows to measure on, or 0.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Chooses the held-out rows.")
 @click.option("--as", "kinds", multiple=True, metavar="COLUMN=KIND",
-              help="Settle what a column is: number, boolean, date, category, text or ignore. May be "
+              help="Settle what a column is: number, boolean, date, category, text, image or ignore. May be "
                    "repeated.")  # fmt: skip
 @click.option("--text", "texts", multiple=True, metavar="COLUMN",
               help="A column of texts: the same as --as COLUMN=text. May be repeated.")  # fmt: skip
@@ -85,6 +85,7 @@ lang_option = click.option(
 @click.option("--time", metavar="COLUMN", help="When a row was made: the latest rows are held out.")
 @click.option("--size", default="20MB", show_default=True, metavar="BYTES",
               help="About the largest file of a model that reads texts, such as 2MB.")  # fmt: skip
+@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, instead of stopping.")
 @report_option
 @lang_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, all that the page shows, instead of tables.")
@@ -92,11 +93,12 @@ lang_option = click.option(
 @threads_option
 def train(
     data: str, label: str | None, out: str, holdout: float, seed: int, kinds: tuple[str, ...], texts: tuple[str, ...],
-    costs: tuple[str, ...], recalls: tuple[str, ...], group: str | None, time: str | None, size: str,
+    costs: tuple[str, ...], recalls: tuple[str, ...], group: str | None, time: str | None, size: str, skip_bad: bool,
     page: str | None, lang: str | None, as_json: bool, encoding: str | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Train a classifier on DATA (CSV, TSV, JSON lines, Parquet, Arrow; - for standard input; or lines that begin with
-    __label__NAME, as fastText has them, which need no --label).
+    __label__NAME, as fastText has them, which need no --label), or on images: a folder or archive (.zip, .tar.gz) with
+    a folder for each class, or an IDX file; or a table with a column of image files (--as photo=image).
 
     Example: luce train patients.csv --label diagnosis --out patients.luce --report patients.html
     """
@@ -106,9 +108,11 @@ def train(
     _check_share(holdout)
     _check_target(out, data)
     _check_page(page, data, out)
-    table, label = _read_labelled(data, label, encoding)
+    named = _kinds(kinds, texts)
+    images = [name for name, kind in named.items() if kind == "image"]
+    table, label = _read_labelled(data, label, encoding, images, skip_bad)
     model = luce.Classifier(
-        kinds=_kinds(kinds, texts),
+        kinds=named,
         threads=threads,
         costs=_numbers("--cost", costs),
         recall=_numbers("--recall", recalls),
@@ -235,17 +239,34 @@ def _numbers(option: str, pairs: tuple[str, ...]) -> dict[str, float] | None:
 
 
 def _read(data: str, encoding: str | None) -> Table:
+    from luce.image_files import may_be_images
+    from luce.images import read_images
     from luce.reader import read_file
     from luce.table import Table
 
+    if may_be_images(data):
+        return Table.of(read_images(data), data)
     return Table.of(read_file(data, encoding=encoding))
 
 
-def _read_labelled(data: str, label: str | None, encoding: str | None) -> tuple[Table, str]:
-    """A table and its label column, which the form of the file may say; click.UsageError if nothing says it."""
-    from luce.reader import may_be_lines, read_file
-    from luce.table import Table
+def _read_labelled(
+    data: str, label: str | None, encoding: str | None, images: list[str], skip_bad: bool
+) -> tuple[Table, str]:
+    """A table and its label column, which the form of the file may say; click.UsageError if nothing says it.
 
+    images: columns of paths or bytes of images.
+    """
+    from luce.image_files import may_be_images
+    from luce.images import read_images
+    from luce.pictures import with_pixels
+    from luce.reader import may_be_lines, read_file
+    from luce.table import LABEL, Table
+
+    if may_be_images(data):
+        table = Table.of(read_images(data, skip_bad=skip_bad), data)
+        if LABEL not in table.names:
+            raise InputError(f"{data}: nothing tells the classes: put the images of each class in a folder of its name")
+        return table, LABEL
     missing = f"say which column of {inert(data)} to predict: --label COLUMN"
     if label is None and not may_be_lines(data):
         raise click.UsageError(missing, click.get_current_context())
@@ -254,7 +275,7 @@ def _read_labelled(data: str, label: str | None, encoding: str | None) -> tuple[
     if label is None:
         names = ", ".join(map(inert, raw.frame.columns[:10])) + (", ..." if raw.frame.width > 10 else "")
         raise click.UsageError(f"{missing}; the columns are {names}", click.get_current_context())
-    return Table.of(raw), label
+    return with_pixels(Table.of(raw), images, os.path.dirname(data), skip_bad=skip_bad), label
 
 
 def _read_for(fitted: Fitted, data: str, encoding: str | None, begun: bytes = b"") -> Table:
@@ -262,11 +283,25 @@ def _read_for(fitted: Fitted, data: str, encoding: str | None, begun: bytes = b"
 
     begun: what was read of standard input already.
     """
+    from luce.image_files import may_be_images
+    from luce.images import read_images
     from luce.labelled_lines import LABEL, TEXT
+    from luce.pictures import with_pixels
     from luce.reader import read_file
-    from luce.table import Table
+    from luce.table import IMAGE, Table
+    from luce.table import LABEL as LABEL_OF_IMAGES
 
+    sizes = fitted.image_sizes
+    if sizes and may_be_images(data):
+        if len(sizes) > 1 or len(fitted.encoder.sources) > 1:
+            raise InputError(f"{data}: the model reads other columns too: give a table with a column of image files")
+        name, (height, width, channels) = next(iter(sizes.items()))
+        table = Table.of(read_images(data, size=(height, width), channels=channels), data)
+        names = {IMAGE: name, LABEL_OF_IMAGES: fitted.label or LABEL_OF_IMAGES}
+        known = {old: new for old, new in names.items() if old in table.names}
+        return Table(table.frame.rename(known), table.source, table.notes)
     table = Table.of(raw := read_file(data, encoding=encoding, begun=begun))
+    table = with_pixels(table, [name for name in sizes if name in table.names], os.path.dirname(data), sizes)
     if raw.label is None or fitted.text_alone is None:
         return table
     names = {LABEL: fitted.label or LABEL, TEXT: fitted.text_alone.name}
@@ -494,7 +529,7 @@ def explain(
         click.echo(json_line(explanation_json(found, flip)))
         return
     show_explanation(found)
-    if all(column.kind in ("text", "left out") for column in classifier.fitted.schema.columns):
+    if all(column.kind in ("text", "image", "left out") for column in classifier.fitted.schema.columns):
         return  # there is nothing that could be changed
     change = inert(flip.sentence()) if flip is not None else "no change of one or two columns flips the answer"
     click.echo(f"\nnearest change: {change}")

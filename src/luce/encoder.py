@@ -4,6 +4,7 @@ A number becomes z = (x - mean) / scale, outliers compressed by a logarithm, and
 0/1 column "is missing" (z is then 0). A number with few different values also gets a column for each value.
 A category becomes one column a level, one for all rare and unseen levels together, and one for missing cells.
 A date becomes the standardised year and time of day, and the month and the weekday as categories.
+An image becomes the responses of small filters (patches.py).
 A text becomes its n-grams (text.py); then all columns are stored sparse, if few of the others are numbers.
 """
 
@@ -23,6 +24,7 @@ from luce import _core
 from luce.curves import FUNCTIONS, IN_A_PAIR, Basis, LevelBasis, NumberBasis, counts_of, curve_sizes, pair_sizes
 from luce.errors import ModelFileError
 from luce.features import Array, Features
+from luce.patches import PatchPlan
 from luce.table import Schema
 from luce.text import RECIPES, SparseRows, TextPlan
 
@@ -188,11 +190,26 @@ def _year_and_hours(cells: pl.Series) -> tuple[NDArray[np.float64], NDArray[np.f
 
 
 @dataclass(frozen=True)
+class ImagePlan:
+    """What is made of the images of one column: the features of its plan less their means, (columns,) float32."""
+
+    name: str
+    plan: PatchPlan
+    means: NDArray[np.float32]
+
+    def features(self, images: NDArray[np.uint8], threads: int) -> NDArray[np.float32]:
+        found = self.plan.features(images, threads)
+        found -= self.means
+        return found
+
+
+@dataclass(frozen=True)
 class Encoder:
     """The fitted plan; `Encoder.fit(schema, parsed)`, then `transform(parsed)` for any rows of the same schema.
 
     bases: the functions of every column that has some; curves: the numbers whose functions are features; pairs: the
-    columns whose products are. texts: the n-grams of text columns, which are settled by labels (wording.py).
+    columns whose products are. texts: the n-grams of text columns, which are settled by labels (wording.py). images:
+    the filters of image columns (pictures.py).
     """
 
     numbers: tuple[NumberPlan, ...]
@@ -203,6 +220,7 @@ class Encoder:
     curves: tuple[str, ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
     texts: tuple[TextPlan, ...] = ()
+    images: tuple[ImagePlan, ...] = ()
 
     @staticmethod
     def fit(schema: Schema, parsed: Mapping[str, Any]) -> Encoder:
@@ -237,6 +255,7 @@ class Encoder:
             tuple(name for name in self.curves if name == column),
             pairs,
             tuple(t for t in self.texts if t.name == column),
+            tuple(i for i in self.images if i.name == column),
         )
 
     @property
@@ -245,6 +264,7 @@ class Encoder:
         dense = [name for p in self._dense_plans() for name in p.names]
         dense += [f"{name}: bend {j}" for name in self.curves for j in range(1, self._basis(name).count + 1)]
         dense += [f"{TIMES.join(pair)}: {k + 1}" for pair in self.pairs for k in range(self._width(pair))]
+        dense += [f"{i.name}: response {j}" for i in self.images for j in range(i.plan.columns)]
         values = [name for v in self.values for name in v.names]
         dates = [name for d in self.dates for name in d.names]
         known = dense + values + dates + [name for c in self.categories for name in c.names]
@@ -278,6 +298,7 @@ class Encoder:
         parts += [(d.name, len(p.names)) for d in self.dates for p in (d.year, d.time)]
         parts += [(name, self._basis(name).count) for name in self.curves]
         parts += [(TIMES.join(pair), self._width(pair)) for pair in self.pairs]
+        parts += [(i.name, i.plan.columns) for i in self.images]
         parts += [(v.name, len(v.names)) for v in self.values] + [(d.name, len(d.names)) for d in self.dates]
         parts += [(c.name, len(c.names)) for c in self.categories]
         return parts + [(t.name, len(t.buckets)) for t in self.texts]
@@ -304,7 +325,11 @@ class Encoder:
         rows = len(next(iter(parsed.values()))) if parsed else 0
         if texts is None:
             texts = [t.rows(parsed[t.name].to_list(), threads) for t in self.texts]
-        found = self._assemble(rows, self._dense(rows, parsed), self._codes(parsed))
+        dense = self._dense(rows, parsed)
+        if self.images:
+            parts = [i.features(parsed[i.name], threads) for i in self.images]
+            dense = np.concatenate([dense, *parts], axis=1) if dense.shape[1] or len(parts) > 1 else parts[0]
+        found = self._assemble(rows, dense, self._codes(parsed))
         return beside(found, texts) if texts else found
 
     def _dense(self, rows: int, parsed: Mapping[str, Any]) -> NDArray[np.float32]:
@@ -384,15 +409,19 @@ class Encoder:
         if self.bases:
             facts["bases"] = [b.to_json() for b in self.bases]
             facts |= {"curves": list(self.curves), "pairs": [list(pair) for pair in self.pairs]}
+        if self.images:
+            facts["images"] = [[i.name, i.plan.to_json()] for i in self.images]
         if self.texts:
             facts["texts"] = [[t.name, t.recipe.name] for t in self.texts]
         return facts
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The n-grams of the texts and their scales, by name."""
+        """The n-grams of the texts and their scales, and the filters of the images, by name."""
         out: dict[str, NDArray[Any]] = {}
         for i, t in enumerate(self.texts):
             out |= {f"text{i}_buckets": t.buckets.astype(np.int32), f"text{i}_scale": t.scale}
+        for i, image in enumerate(self.images):
+            out |= image.plan.arrays(f"image{i}") | {f"image{i}_means": image.means}
         return out
 
     @staticmethod
@@ -407,6 +436,10 @@ class Encoder:
             tuple(map(_text, facts.get("curves", []))),
             tuple((_text(a), _text(b)) for a, b in facts.get("pairs", [])),
             tuple(_text_plan(i, arrays, *entry) for i, entry in enumerate(facts.get("texts", []))),
+            tuple(
+                _image_plan(_text(name), PatchPlan.from_json(entry, arrays, f"image{i}"), arrays[f"image{i}_means"])
+                for i, (name, entry) in enumerate(facts.get("images", []))
+            ),
         )
         kind = {c.name: c.kind for c in schema.columns}
         numbers = [n for n in kind if kind[n] in ("number", "boolean")]
@@ -416,6 +449,7 @@ class Encoder:
             and [d.name for d in encoder.dates] == [n for n in kind if kind[n] == "date"]
             and [c.name for c in encoder.categories] == [n for n in kind if kind[n] == "category"]
             and [t.name for t in encoder.texts] == [n for n in kind if kind[n] == "text"][: len(encoder.texts)]
+            and [i.name for i in encoder.images] == [n for n in kind if kind[n] == "image"][: len(encoder.images)]
             and few == [n for n in numbers if n in few]
             and all(v.values for v in encoder.values)
             and _bases_fit(encoder, kind)
@@ -445,6 +479,12 @@ def _text_plan(i: int, arrays: Mapping[str, NDArray[Any]], name: Any, recipe: An
     if not np.isfinite(scale).all():
         raise ModelFileError("the scale of an n-gram is not finite")
     return TextPlan(_text(name), RECIPES[recipe], buckets.astype(np.uint32), scale)
+
+
+def _image_plan(name: str, plan: PatchPlan, means: NDArray[Any]) -> ImagePlan:
+    if means.dtype != np.float32 or means.shape != (plan.columns,) or not np.isfinite(means).all():
+        raise ModelFileError("the means of an image's features are broken")
+    return ImagePlan(name, plan, means)
 
 
 def beside(features: Features, texts: Sequence[SparseRows]) -> Features:

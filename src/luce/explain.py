@@ -115,4 +115,6 @@ def dense_row(features: Features) -> Array:
 
 
 def _told(value: Any) -> str:
+    if isinstance(value, list):  # of an image
+        return f"{len(value[0])} x {len(value)} pixels"
     return "missing" if value is None or value == "" else str(value)

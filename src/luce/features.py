@@ -14,6 +14,7 @@ from luce import _core
 Array = NDArray[np.float64]
 
 MANY_COLUMNS = 4_096
+MANY_DENSE = 1_024
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,12 @@ class Features:
 
     @property
     def tells_by_rows(self) -> bool:
-        """Whether weights are better told by a number a row: all sparse, with more columns than rows, or very many."""
-        return self.dense is None and self.sparse_columns > min(self.rows, MANY_COLUMNS)
+        """Whether weights are better told by a number a row: all sparse, with more columns than rows, or very many; or
+        all dense, of many columns."""
+        if self.dense is None:
+            return self.sparse_columns > min(self.rows, MANY_COLUMNS)
+        wide = self.indices is None and self.dense.dtype == np.float32 and self.dense_columns >= MANY_DENSE
+        return wide and self.dense.strides[1] == self.dense.itemsize
 
     @cached_property
     def row_space(self) -> _core.RowSpace:

@@ -49,6 +49,11 @@ class Fitted:
         """Calibrated, (n, outputs)."""
         return self.calibration.apply(linear_logits(features, self.weights.T, self.intercept, threads), threads)
 
+    @property
+    def image_sizes(self) -> dict[str, tuple[int, int, int]]:
+        """(height, width, channels) of the images of each column."""
+        return {image.name: image.plan.size for image in self.encoder.images}
+
     @cached_property
     def text_alone(self) -> TextPlan | None:
         """The plan of the one text column that the model reads; None if it reads others, or none."""

@@ -11,10 +11,10 @@ from luce import cells
 from luce.errors import InputError
 from luce.features import Array
 from luce.splits import Split, holdout, holdout_by_time, holdout_of_groups
-from luce.table import Table, infer_schema, parse
+from luce.table import Parsed, Table, infer_schema, parse
 
 if TYPE_CHECKING:
-    import polars as pl
+    pass
 
 
 def groups_of(table: Table, name: str) -> NDArray[np.int64]:
@@ -23,7 +23,7 @@ def groups_of(table: Table, name: str) -> NDArray[np.int64]:
     Raises InputError for a column that is not there, or of another kind.
     """
     series = table.column(name)
-    if cells.family(series.dtype) == "other":
+    if cells.family(series.dtype) in ("other", "image"):
         raise InputError(
             f"{table.source}: column {cells.shown(name)} holds {series.dtype}, and groups are text or numbers"
         )
@@ -50,10 +50,10 @@ def times_of(table: Table, name: str) -> Array:
     raise InputError(f"{place} holds neither dates nor numbers, so it puts the rows in no order; name another column")
 
 
-def as_numbers(column: Array | pl.Series) -> Array:
+def as_numbers(column: Parsed) -> Array:
     """A number column, or dates as microseconds, float64 with NaN for missing."""
     if isinstance(column, np.ndarray):
-        return column
+        return column.astype(np.float64, copy=False)
     return np.asarray(column.dt.epoch("us").cast(float).to_numpy())
 
 

@@ -39,6 +39,11 @@ _SHOWN = 5  # names in one note
 Parts = tuple[str, ...]
 Opener = Callable[[], IO[bytes]]
 
+IMAGE_NAMES = (
+    ".zip", ".tar", ".tar.gz", ".tgz", ".npy", "-ubyte", "-ubyte.gz", ".idx", ".idx.gz", ".png", ".jpg", ".jpeg",
+    ".gif", ".bmp", ".tif", ".tiff", ".webp",
+)  # fmt: skip
+
 
 class Found(NamedTuple):
     """One image on the way: its place among the names, what opens it, and the bytes that this holds in memory."""
@@ -57,6 +62,11 @@ class Files:
     labels: list[str] | None
     notes: list[str]
     walk: Callable[[], Iterator[Found]]
+
+
+def may_be_images(name: str) -> bool:
+    """Whether a path can only be images, by its name: a folder, an archive, an IDX file, a picture, an array."""
+    return os.path.isdir(name) or name.lower().endswith(IMAGE_NAMES)
 
 
 def kind_of(name: str) -> str:

@@ -77,6 +77,10 @@ class PatchPlan:
     banks: tuple[Bank, ...] = ()
 
     @property
+    def size(self) -> tuple[int, int, int]:
+        return self.height, self.width, self.channels
+
+    @property
     def columns(self) -> int:
         if not self.banks:
             return self.height * self.width * self.channels

@@ -484,7 +484,7 @@ def race_from(
     return race
 
 
-def race_of_texts(
+def race_side_by_side(
     problem: Problem, near: float, folds: int, fold_of_row: NDArray[np.int64], features_without: FeaturesOf
 ) -> Race | None:
     """A race that begins at a strength and goes on to its neighbours as long as they do better, on so many folds, which

@@ -1,7 +1,7 @@
-"""Solvers for sparse matrices of many columns, on weights that are told by a number a row and class: W = X'A.
+"""Solvers for matrices of many columns, on weights that are told by a number a row and class: W = X'A.
 
-DualSteps: coordinate ascent on the dual, row by row (core/dual_ascent.h). Where that is slow (next to no penalty)
-RowSteps go on: limited-memory BFGS.
+DualSteps: coordinate ascent on the dual, row by row (core/dual_ascent.h). Where that is slow (next to no penalty) and
+the matrix is sparse, RowSteps go on: limited-memory BFGS.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ class DualSteps:
         self.value = loss + 0.5 * o.penalty * self.ascent.square()
         self.rough.append(divergence)
         slow = len(self.rough) > self.PATIENCE + 1 and divergence > self.SLOW * self.rough[-1 - self.PATIENCE]
-        if slow or not np.isfinite(self.value):
+        if (slow and o.features.dense is None) or not np.isfinite(self.value):
             self.rest = RowSteps(o, self.resume() if np.isfinite(self.value) else None)
         return True
 

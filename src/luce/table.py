@@ -16,6 +16,7 @@ import numpy as np
 from luce import cells
 from luce.cells import Levels, nfc, shown
 from luce.errors import InputError, ModelFileError
+from luce.images import Images
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,10 +33,11 @@ __all__ = [
     "parse",
 ]
 
-Kind = Literal["number", "boolean", "date", "category", "text", "left out"]
-Asked = Literal["number", "boolean", "date", "category", "text", "ignore"]
-Parsed: TypeAlias = "NDArray[np.float64] | pl.Series"
+Kind = Literal["number", "boolean", "date", "category", "text", "image", "left out"]
+Asked = Literal["number", "boolean", "date", "category", "text", "image", "ignore"]
+Parsed: TypeAlias = "NDArray[np.float64] | NDArray[np.uint8] | pl.Series"
 
+IMAGE, LABEL = "image", "label"  # the columns of a table of images
 UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"  # two letters count as a word
 SAMPLE = 1_000
 LETTERS = 15  # in the mean of a cell: no date or number has as many
@@ -80,6 +82,8 @@ class Table:
 
         if isinstance(data, Table):
             return data
+        if isinstance(data, Images):
+            return _of_images(data, source)
         inner = getattr(data, "frame", None)
         if isinstance(inner, pl.DataFrame):
             return _table(inner, getattr(data, "source", source), tuple(getattr(data, "notes", ())))
@@ -101,6 +105,16 @@ class Table:
             hint = _did_you_mean(name, self.names)
             raise InputError(f"{self.source}: there is no column {shown(name)}{hint}; the columns are {known}")
         return self.frame.get_column(nfc(name))
+
+
+def _of_images(images: Images, source: str) -> Table:
+    """A column of images, and one of their labels where they have some."""
+    import polars as pl
+
+    columns = [pl.Series(IMAGE, images.pixels)]
+    if images.labels is not None:
+        columns.append(pl.Series(LABEL, images.labels.tolist()))
+    return _table(pl.DataFrame(columns), source, images.notes)
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -180,6 +194,8 @@ def _from_columns(names: list[str], columns: Iterable[Any], source: str) -> Tabl
 def _from_array(data: NDArray[Any], source: str) -> Table:
     import polars as pl
 
+    if data.ndim in (3, 4):
+        return _from_columns([IMAGE], [data], source)
     if data.ndim != 2:
         hint = "; use a.reshape(-1, 1) for one column" if data.ndim == 1 else ""
         raise InputError(f"{source}: an array needs two dimensions, rows and columns, and has {data.ndim}{hint}")
@@ -302,6 +318,12 @@ def _left_out(name: str, why: str) -> Column:
 def _typed_column(table: Table, series: pl.Series, ask: Asked | None) -> Column | None:
     """What a typed column is; None where the rules for text decide."""
     family = cells.family(series.dtype)
+    if family == "image":
+        if ask not in (None, "image"):
+            raise InputError(f"{table.source}: column {shown(series.name)} holds images and can be nothing else")
+        return Column(series.name, "image")
+    if ask == "image":
+        _refuse_type(table, series, "images")
     if family == "other":
         what = f"column {shown(series.name)} holds values of type {series.dtype}, which luce does not read"
         remedy = f"turn them into numbers or text, or leave the column out ({_as(series.name, 'ignore')})"
@@ -509,8 +531,9 @@ def parse(table: Table, schema: Schema, ignore: Collection[str] = ()) -> dict[st
     """The cells of every column that the schema keeps, matched by name, in the schema's order.
 
     A number or boolean is float64 with NaN for missing (at times a read-only view of the table), a category or text a
-    String series and a date a Datetime("us") series with null for missing. Columns in `ignore` may be there and are not
-    read. Raises InputError that lists missing and unknown columns, or names the first cell that does not fit.
+    String series and a date a Datetime("us") series with null for missing, an image uint8 (n, height, width, channels).
+    Columns in `ignore` may be there and are not read. Raises InputError that lists missing and unknown columns, or
+    names the first cell that does not fit.
     """
     _check_names(table, schema, {nfc(name) for name in ignore})
     out: dict[str, Parsed] = {}
@@ -524,6 +547,8 @@ def parse(table: Table, schema: Schema, ignore: Collection[str] = ()) -> dict[st
             texts[column.kind].append(_text_of(table, series))
         elif column.kind == "text":
             out[column.name] = cells.present_texts(_text_of(table, series))
+        elif column.kind == "image":
+            out[column.name] = _image_cells(table, series)
         elif column.kind == "date":
             out[column.name] = _date_cells(table, series, column)
         else:
@@ -590,6 +615,14 @@ def _text_of(table: Table, series: pl.Series) -> pl.Series:
     if cells.family(series.dtype) == "other":
         _refuse_type(table, series, "levels of a category")
     return cells.as_text(series)
+
+
+def _image_cells(table: Table, series: pl.Series) -> NDArray[np.uint8]:
+    if cells.family(series.dtype) != "image":
+        _refuse_type(table, series, "images of one size")
+    if series.null_count():
+        _refuse(table, series, series.is_null().to_numpy(), "is no image; leave the row out")
+    return series.to_numpy()
 
 
 def _date_cells(table: Table, series: pl.Series, column: Column) -> pl.Series:

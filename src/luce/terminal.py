@@ -81,7 +81,14 @@ def effects_line(fitted: Fitted) -> str:
 
 def show_schema(schema: Schema, rows: int, data: str) -> None:
     say(f"{'standard input' if data == '-' else data}: {rows:,} rows")
-    titles = {"number": "numbers", "boolean": "yes/no", "date": "dates", "category": "categories", "text": "texts"}
+    titles = {
+        "number": "numbers",
+        "boolean": "yes/no",
+        "date": "dates",
+        "category": "categories",
+        "text": "texts",
+        "image": "images",
+    }
     for kind, title in titles.items():
         names = [c.name for c in schema.columns if c.kind == kind]
         if names:

@@ -14,7 +14,7 @@ from luce.choice import Choice, Tried, compared, is_better, sample_of
 from luce.compact import DEFAULT, room_for
 from luce.encoder import MOST_BESIDE, Encoder, beside
 from luce.features import Features
-from luce.path import FOLDS, Problem, folds_of, hold_out, path_of, race_of_texts
+from luce.path import FOLDS, Problem, folds_of, hold_out, path_of, race_side_by_side
 from luce.splits import holdout, strata_of_groups
 from luce.text import MOST_GRAMS, Grams, Recipe, SparseRows, Texts, recipes_for
 
@@ -120,11 +120,15 @@ def _what_it_costs(small: Choice, whole: Choice) -> tuple[str, ...]:
     return (f"{told}: accuracy on rows held out {right[0]:.2f} %, then {right[1]:.2f} %",)
 
 
-def keys_of(features: Features, texts: Mapping[str, Texts], threads: int) -> NDArray[np.uint64]:
-    """Equal for equal rows."""
+def keys_of(features: Features, others: Mapping[str, Texts | NDArray[np.uint8]], threads: int) -> NDArray[np.uint64]:
+    """Equal for equal rows; others: columns of texts, and of images (n, height, width, channels)."""
     keys = features.hashes(0, threads) if features.columns else np.zeros(features.rows, dtype=np.uint64)
-    for column in texts.values():
-        keys = keys * np.uint64(0x9E3779B97F4A7C15) ^ _core.text_keys(column, threads)
+    for column in others.values():
+        if isinstance(column, np.ndarray):
+            own = Features(len(column), dense=column.reshape(len(column), -1)).hashes(0, threads)
+        else:
+            own = _core.text_keys(column, threads)
+        keys = keys * np.uint64(0x9E3779B97F4A7C15) ^ own
     return keys
 
 
@@ -150,7 +154,7 @@ def _tried(
     if l2 is not None and not isinstance(l2, str):
         path = hold_out(whole, float(l2), features_without=worded.without, fold_of_row=fold)
         return Choice(wider, whole, float(l2), path, None)
-    race = race_of_texts(whole, near, SOME_FOLDS, fold, worded.without)
+    race = race_side_by_side(whole, near, SOME_FOLDS, fold, worded.without)
     if race is None:
         return Choice(wider, whole, near, None, None)
     path = path_of(race, race.best)
