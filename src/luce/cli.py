@@ -58,6 +58,7 @@ threads_option = click.option("--threads", type=click.IntRange(min=1), help="Thr
 raw_option = click.option("--raw", is_flag=True, help="Write text cells that begin with = + - @ as they are: a "
                           "spreadsheet may run them.")  # fmt: skip
 encoding_option = click.option("--encoding", help="Character encoding of a text file (default: recognised).")
+skip_option = click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, or else stop.")
 report_option = click.option("--report", "page", metavar="FILE", help="One HTML page of pictures and figures.")
 lang_option = click.option(
     "--lang", type=click.Choice(["ko", "en"]), help="Language of the page (default: the locale's)."
@@ -85,7 +86,7 @@ lang_option = click.option(
 @click.option("--time", metavar="COLUMN", help="When a row was made: the latest rows are held out.")
 @click.option("--size", default="20MB", show_default=True, metavar="BYTES",
               help="About the largest file of a model that reads texts, such as 2MB.")  # fmt: skip
-@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, instead of stopping.")
+@skip_option
 @report_option
 @lang_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, all that the page shows, instead of tables.")
@@ -278,34 +279,46 @@ def _read_labelled(
     return with_pixels(Table.of(raw), images, os.path.dirname(data), skip_bad=skip_bad), label
 
 
-def _read_for(fitted: Fitted, data: str, encoding: str | None, begun: bytes = b"") -> Table:
+def _images_for(fitted: Fitted, data: str, skip_bad: bool) -> tuple[Table, list[str]] | None:
+    """Images under the name of the column that the model knows them by, and where each came from; None where the model
+    reads none, or DATA is a table."""
+    from luce.image_files import may_be_images
+    from luce.images import read_images
+    from luce.table import IMAGE, LABEL, Table
+
+    sizes = fitted.image_sizes
+    if not sizes or not may_be_images(data):
+        return None
+    if len(fitted.encoder.sources) > 1:
+        raise InputError(f"{data}: the model reads other columns too: give a table with a column of image files")
+    name, (height, width, channels) = next(iter(sizes.items()))
+    images = read_images(data, size=(height, width), channels=channels, skip_bad=skip_bad)
+    table = Table.of(images, data)
+    names = {IMAGE: name, LABEL: fitted.label or LABEL}
+    known = {old: new for old, new in names.items() if old in table.names}
+    return Table(table.frame.rename(known), table.source, table.notes), list(map(str, images.names))
+
+
+def _read_for(fitted: Fitted, data: str, encoding: str | None, begun: bytes = b"", skip_bad: bool = False) -> Table:
     """As `_read`; the label and the text of fastText's lines get the names that a model of one text column knows.
 
     begun: what was read of standard input already.
     """
-    from luce.image_files import may_be_images
-    from luce.images import read_images
     from luce.labelled_lines import LABEL, TEXT
     from luce.pictures import with_pixels
     from luce.reader import read_file
-    from luce.table import IMAGE, Table
-    from luce.table import LABEL as LABEL_OF_IMAGES
+    from luce.table import Table
 
+    if (images := _images_for(fitted, data, skip_bad)) is not None:
+        return images[0]
     sizes = fitted.image_sizes
-    if sizes and may_be_images(data):
-        if len(sizes) > 1 or len(fitted.encoder.sources) > 1:
-            raise InputError(f"{data}: the model reads other columns too: give a table with a column of image files")
-        name, (height, width, channels) = next(iter(sizes.items()))
-        table = Table.of(read_images(data, size=(height, width), channels=channels), data)
-        names = {IMAGE: name, LABEL_OF_IMAGES: fitted.label or LABEL_OF_IMAGES}
-        known = {old: new for old, new in names.items() if old in table.names}
-        return Table(table.frame.rename(known), table.source, table.notes)
     table = Table.of(raw := read_file(data, encoding=encoding, begun=begun))
-    table = with_pixels(table, [name for name in sizes if name in table.names], os.path.dirname(data), sizes)
+    names = [name for name in sizes if name in table.names]
+    table = with_pixels(table, names, os.path.dirname(data), sizes, skip_bad)
     if raw.label is None or fitted.text_alone is None:
         return table
-    names = {LABEL: fitted.label or LABEL, TEXT: fitted.text_alone.name}
-    return Table(table.frame.rename(names), table.source, table.notes)
+    renamed = {LABEL: fitted.label or LABEL, TEXT: fitted.text_alone.name}
+    return Table(table.frame.rename(renamed), table.source, table.notes)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -323,12 +336,13 @@ def _read_for(fitted: Fitted, data: str, encoding: str | None, begun: bytes = b"
               help="The K most probable classes, `class 1`, `p 1`, `class 2`, ..., instead of a column for each "
                    "class.")  # fmt: skip
 @click.option("--lines", is_flag=True, help="Every line of DATA is a text, for a model of one text column.")
+@skip_option
 @raw_option
 @encoding_option
 @threads_option
 def predict(
-    model: str, data: str, out: str | None, coverage: float | None, top: int | None, lines: bool, raw: bool,
-    encoding: str | None, threads: int | None,
+    model: str, data: str, out: str | None, coverage: float | None, top: int | None, lines: bool, skip_bad: bool,
+    raw: bool, encoding: str | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Predict the rows of DATA with MODEL: a column `prediction` and a column `p:<class>` for each class.
 
@@ -357,9 +371,13 @@ def predict(
         if rest is None:
             return
         begun = rest
-    table = _read_for(fitted, data, encoding, begun)
+    images = _images_for(fitted, data, skip_bad)
+    table = _read_for(fitted, data, encoding, begun, skip_bad) if images is None else images[0]
+    for note in table.notes if skip_bad else ():
+        say(f"note: {note}")
     probabilities = classifier.predict_proba(table)
-    columns: dict[str, Any] = {"prediction": classifier.decide(probabilities)}
+    columns: dict[str, Any] = {} if images is None else {"image": images[1]}
+    columns["prediction"] = classifier.decide(probabilities)
     if coverage is not None:
         names = list(map(str, classifier.classes_.tolist()))
         sets = classifier.sets_of(probabilities, coverage)
@@ -453,14 +471,15 @@ def _write_frame(frame: pl.DataFrame, out: str | None, raw: bool) -> None:
 @click.argument("model")
 @click.argument("data")
 @click.option("--label", metavar="COLUMN", help="The column with the true classes (default: the one trained on).")
+@skip_option
 @report_option
 @lang_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, all that the page shows, instead of tables.")
 @encoding_option
 @threads_option
 def evaluate(
-    model: str, data: str, label: str | None, page: str | None, lang: str | None, as_json: bool, encoding: str | None,
-    threads: int | None,
+    model: str, data: str, label: str | None, skip_bad: bool, page: str | None, lang: str | None, as_json: bool,
+    encoding: str | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Measure MODEL on the labelled rows of DATA: accuracy, precision, recall, F1, log loss, confusion.
 
@@ -472,7 +491,7 @@ def evaluate(
     _check_page(page, model, data)
     classifier = luce.load(model)
     classifier.threads = threads
-    table = _read_for(classifier.fitted, data, encoding)
+    table = _read_for(classifier.fitted, data, encoding, skip_bad=skip_bad)
     report = classifier.evaluate(table, label)
     _say_unknown_texts(classifier, table.without(label or classifier.fitted.label))
     rows = table if label is None else table.without(label)

@@ -14,6 +14,7 @@ from luce import cells
 from luce.alone import coded, leaks_of, separations_of
 from luce.classifier import Classifier, take
 from luce.errors import InputError
+from luce.features import Features
 from luce.findings import FEW_ROWS, ClassNote, ColumnNote, Comparison, Findings, Scores, Suspect, render, to_json
 from luce.fitted import HeldOut
 from luce.grouping import groups_of, times_of
@@ -86,7 +87,7 @@ def examine_fitted(
     if held_out is not None and held_out.probabilities.shape != (n, classes):
         rows, columns = held_out.probabilities.shape
         raise InputError(f"held_out is of {rows} rows and {columns} classes, and the table has {n} and {classes}")
-    parsed = parse(table, schema)
+    parsed = {name: _hashed(name, cells) for name, cells in parse(table, schema).items()}
     columns = list(coded(parsed, target))
     leaks, sums = leaks_of(columns, table, target), row_sums(parsed)
     ranking = None if held_out is None else rank(held_out)
@@ -128,6 +129,16 @@ def _suspects(ranking: Ranking | None, likely: Wrong | None, target: Labels) -> 
 def _few(per_class: NDArray[np.int64], target: Labels) -> tuple[ClassNote, ...]:
     order = np.argsort(per_class, kind="stable")
     return tuple(ClassNote(target.classes[int(k)], int(per_class[k])) for k in order if per_class[k] < FEW_ROWS)
+
+
+def _hashed(name: str, cells: Any) -> Any:
+    """Images as text that is equal where they are; other cells as they are."""
+    import polars as pl
+
+    if not (isinstance(cells, np.ndarray) and cells.ndim > 1):
+        return cells
+    keys = Features(len(cells), dense=cells.reshape(len(cells), -1)).hashes(0, 1)
+    return pl.Series(name, [f"image {key:016x}" for key in keys.tolist()])
 
 
 def _column_notes(schema: Schema, parsed: Mapping[str, Any], rows: int) -> list[ColumnNote]:

@@ -77,7 +77,8 @@ def explain(
     sums = np.bincount(fitted.encoder.owner, weights=parts, minlength=len(fitted.encoder.sources)).tolist()
     amounts = dict(zip(fitted.encoder.sources, sums, strict=True))
     base = float(np.sum(weights * fitted.means) + bias)
-    cells = table.frame.row(0, named=True)
+    cells = table.frame.drop(fitted.image_sizes).row(0, named=True)
+    cells |= {name: f"{width} x {height} pixels" for name, (height, width, _) in fitted.image_sizes.items()}
     cells |= {TIMES.join(pair): TIMES.join(_told(cells[name]) for name in pair) for pair in fitted.encoder.pairs}
     found = [Contribution(column, cells.get(column), amount) for column, amount in amounts.items()]
     found.sort(key=lambda c: -abs(c.amount))
@@ -115,6 +116,4 @@ def dense_row(features: Features) -> Array:
 
 
 def _told(value: Any) -> str:
-    if isinstance(value, list):  # of an image
-        return f"{len(value[0])} x {len(value)} pixels"
     return "missing" if value is None or value == "" else str(value)
