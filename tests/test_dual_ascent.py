@@ -1,4 +1,4 @@
-"""Wide sparse fits, coordinate ascent on the dual (core/dual_ascent.h): the optimum of the dense rows, truly proven.
+"""Wide fits, coordinate ascent on the dual (core/dual_ascent.h): the optimum of the dense rows, truly proven.
 
 The dense path takes other steps (quasi-Newton on the weights) and another proof. Fits are compared as claims.py says.
 """
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import reference
 
+import luce.features
 from luce.features import Features
 from luce.objective import Objective
 from luce.row_steps import DualSteps
@@ -221,6 +222,31 @@ def test_any_number_of_threads_has_the_same_bits(classes: int, l2: float) -> Non
         assert one.point.tobytes() == other.point.tobytes()
         assert one.logits.tobytes() == other.logits.tobytes()
         assert replace(one.certificate, seconds=0.0) == replace(other.certificate, seconds=0.0)
+
+
+# --- dense rows ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("l2", [1e-5, 1e-2])
+@every_intercept
+@every_weight
+@every_k
+def test_wide_dense_rows_have_the_same_optimum(
+    classes: int, weighted: bool, intercept: bool, l2: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one piece, and as a part of longer rows; at 1e-5 L-BFGS takes over."""
+    monkeypatch.setattr(luce.features, "MANY_DENSE", 100)
+    x = drawn(classes).x.astype(np.float32)
+    problem = replace(drawn(classes, weighted, l2=l2, intercept=intercept), x=x.astype(np.float64))
+    longer = np.full((len(x), 170), np.float32(np.nan))
+    longer[:, :150] = x
+    found = []
+    for dense in (x, longer[:, :150]):
+        features = Features(len(x), dense=dense)
+        assert features.tells_by_rows
+        found.append(minimise(problem.objective(features, 2)))
+        same_optimum(problem, found[-1])
+    assert np.array_equal(found[0].point, found[1].point)
 
 
 # --- the proof -----------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from luce.features import Features
 from luce.fitted import Fitted, HeldOut, Label
 from luce.functional import available_threads
 from luce.grouping import groups_of, split_of, times_of
+from luce.images import Images
 from luce.labels import Labels, encode_labels, labels, labels_of
 from luce.linear import fit_linear, linear_logits, warn_of
 from luce.model_file import load_fitted, save_fitted
@@ -241,6 +242,8 @@ class Classifier:
 
     def _table(self, data: object) -> Table:
         """Rows as the model reads them: paths of images, seen from the working folder, become pixels."""
+        if isinstance(data, Images):
+            data = replace(data, labels=None)
         table, sizes = Table.of(data), self.fitted.image_sizes
         return with_pixels(table, [name for name in sizes if name in table.names], ".", sizes)
 

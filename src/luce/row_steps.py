@@ -1,7 +1,7 @@
 """Solvers for matrices of many columns, on weights that are told by a number a row and class: W = X'A.
 
-DualSteps: coordinate ascent on the dual, row by row (core/dual_ascent.h). Where that is slow (next to no penalty) and
-the matrix is sparse, RowSteps go on: limited-memory BFGS.
+DualSteps: coordinate ascent on the dual, row by row (core/dual_ascent.h). Where that is slow (next to no penalty)
+RowSteps go on: limited-memory BFGS.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NEAREST = 0.98  # how much of a row's probability may go to classes that it is n
 
 
 class RowSteps:
-    """Steps of limited-memory BFGS for a wide sparse matrix, on weights W = X'A: a number for each row and class.
+    """Steps of limited-memory BFGS for a wide matrix, on weights W = X'A: a number for each row and class.
 
     The best weights are of this form (a zero gradient says l2 W = -X'R), and so are all gradients and steps. A vector
     X'a is held as a and z = X X'a, so that inner products are those of rows, and a step reads X once
@@ -28,7 +28,6 @@ class RowSteps:
 
     def __init__(self, objective: Objective, start: Start | None) -> None:
         self.objective = o = objective
-        self.space = o.features.row_space
         shape = (o.outputs, o.features.rows)
         self.size = shape[0] * shape[1]
         self.passes = 0
@@ -67,7 +66,7 @@ class RowSteps:
         return vector[: ends[0]].reshape(shape), vector[ends[0] : ends[1]].reshape(shape), vector[ends[1] :]
 
     def _product(self, a: Array, out: Array) -> None:
-        self.space.product(a, out, self.objective.threads)
+        self.objective.features.row_product(a, out, self.objective.threads)
         self.passes += 1
 
     def _square(self, u: Array, v: Array) -> float:
@@ -210,7 +209,7 @@ class DualSteps:
         self.value = loss + 0.5 * o.penalty * self.ascent.square()
         self.rough.append(divergence)
         slow = len(self.rough) > self.PATIENCE + 1 and divergence > self.SLOW * self.rough[-1 - self.PATIENCE]
-        if (slow and o.features.dense is None) or not np.isfinite(self.value):
+        if slow or not np.isfinite(self.value):
             self.rest = RowSteps(o, self.resume() if np.isfinite(self.value) else None)
         return True
 
