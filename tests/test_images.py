@@ -3,7 +3,10 @@ bits on any number of threads, and notes that tell what was done."""
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ from PIL import Image
 import luce.images
 from luce.errors import InputError, LimitError
 from luce.images import chosen_size, read_images
-from luce.pixels import grey_of
+from luce.pixels import Seen, grey_of
 
 GREY, RGB = np.stack([noise(6, 8, 1, s) for s in range(5)]), np.stack([noise(6, 8, 3, s) for s in range(5)])
 
@@ -251,6 +254,24 @@ def test_the_same_bits_on_any_number_of_threads(tmp_path, threads):
         read_images(RGB, size=(5, 5), threads=threads).pixels == read_images(RGB, size=(5, 5), threads=1).pixels
     ).all()
     refused([data[0]] * 30 + [b"x"] + [data[0]] * 60 + [b""], "images[30]: is a text", threads=threads, size=(4, 4))
+    assert threading.active_count() == 1
+
+
+def test_ctrl_c_waits_for_no_more_than_the_images_in_hand(monkeypatch):
+    started = []
+
+    def slow(*_: object) -> Seen:
+        started.append(time.monotonic())
+        time.sleep(0.3)
+        return Seen(4, 4)
+
+    monkeypatch.setattr(luce.images, "decode", slow)
+    timer = threading.Timer(0.4, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        read_images([encoded(GREY[0])] * 2000, size=(4, 4), threads=2)
+    assert time.monotonic() - started[0] < 2.5  # a block of 16 would take 4.8 seconds
+    timer.join()
     assert threading.active_count() == 1
 
 

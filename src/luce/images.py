@@ -6,10 +6,11 @@ import io
 import logging
 import os
 import statistics
+import threading
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -242,12 +243,15 @@ def _each(walk: Iterator[Found], work: Callable[[Found], Any], threads: int) -> 
     def run(block: list[Found]) -> list[tuple[int, Any]]:
         done: list[tuple[int, Any]] = []
         for found in block:
+            if stopped.is_set():
+                break
             try:
                 done.append((found.place, work(found)))
             except ImageError as bad:
                 done.append((found.place, bad.with_traceback(None)))
         return done
 
+    stopped = threading.Event()
     blocks = _blocks(walk)
     if threads == 1:
         for block in blocks:
@@ -259,11 +263,19 @@ def _each(walk: Iterator[Found], work: Callable[[Found], Any], threads: int) -> 
         for block in blocks:
             waiting.append(pool.submit(run, block))
             if len(waiting) > 2 * threads:
-                yield from waiting.popleft().result()
+                yield from _result(waiting.popleft())
         while waiting:
-            yield from waiting.popleft().result()
+            yield from _result(waiting.popleft())
     finally:
+        stopped.set()  # so that Ctrl-C waits for one image a thread, and no longer
         pool.shutdown(cancel_futures=True)
+
+
+def _result(future: Future[Any]) -> Any:
+    """Looks up now and then: a signal that another thread receives does not end a wait, and Ctrl-C would be late."""
+    while not wait([future], timeout=0.1).done:
+        pass
+    return future.result()
 
 
 def _blocks(walk: Iterator[Found]) -> Iterator[list[Found]]:

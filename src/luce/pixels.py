@@ -91,10 +91,14 @@ def pillow() -> Any:
 def header_of(stream: IO[bytes]) -> Header:
     """Reads no more than the header; raises ImageError."""
     with _opened(stream) as image:
-        height, width = image.height, image.width
-        # Pillow turns TIFF by itself, and would decode a PNG to look for what stands behind its pixels.
-        if "exif" in image.info and image.format != "TIFF" and _orientation(image) in _TURNED:
-            height, width = width, height
+        width, height = image.size
+        if image.format == "TIFF":  # which Pillow turns by itself, and in later versions gives the size of turned
+            tags = image.tag_v2
+            turned = tags.get(0x0112) in _TURNED and (tags.get(256), tags.get(257)) == image.size
+        else:  # in a PNG, EXIF may stand behind the pixels, which would be decoded to find it
+            turned = "exif" in image.info and _orientation(image) in _TURNED
+        if turned:
+            width, height = height, width
         return Header(height, width, image.mode in ("1", "L", "LA", "La") or _is_deep(image.mode))
 
 
