@@ -1,4 +1,4 @@
-"""Patch features: the formula, written once more with sliding windows; the same bits; plans that come back from files."""
+"""Patch features: the formula, written again with sliding windows; the same bits; plans that come back from files."""
 
 from __future__ import annotations
 
@@ -313,7 +313,7 @@ def test_the_core_refuses_what_does_not_belong_together() -> None:
     with pytest.raises(ValueError, match="a row for each image"):
         _core.patch_features(images, [good, good], out, 1)
     for broken in ((weights * np.nan, offsets, 10.0), (weights, offsets[:-1], 10.0), (weights, offsets, 0.0)):
-        with pytest.raises(ValueError, match="finite|offset|noise"):
+        with pytest.raises(ValueError, match=r"finite|offset|noise"):
             _core.PatchBank(3, broken[0], broken[1], 0.5, broken[2], whole, whole)
     for place in ([2, 0, 0], [0, 6, 0], [0, 0, -1]):
         with pytest.raises(ValueError, match="outside the images"):
