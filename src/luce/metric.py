@@ -103,8 +103,9 @@ class Metric:
         self.wanted = min(max(1024, 4 * size * m, affordable), 4 * o.features.rows)
         free = o.prior is None  # a prior also holds what is the same for all classes, which the coupled metric leaves
         self.coupled = free and not len(self.rest) and self.work <= COUPLED_STEPS * self.step_work
+        self.wide &= not self.coupled
         if not self.coupled:
-            self.wanted = SAMPLE_ROWS if self.wide else max(SAMPLE_ROWS, 8 * len(self.columns))
+            self.wanted = max(SAMPLE_ROWS, (2 if self.wide else 8) * len(self.columns))
 
     def moved_to(self, o: Objective) -> Metric:
         """This curvature, taken over for a near objective: of the same features and classes, maybe of fewer rows."""
@@ -144,6 +145,8 @@ class Metric:
         if self.coupled and o.outputs > 1:
             self._take_coupled(x, z, scale, ridge)
             return
+        if self.wide:  # where a block for each direction follows, too few rows would make steps too long
+            self.wanted = max(SAMPLE_ROWS, 4 * size)
         basis, weights = _class_directions(z, scale, o.classes, o.threads)
         blocks = weights if self.parts and self._affordable(len(rows)) else weights.max(axis=0, keepdims=True)
         factors = np.zeros((len(blocks), size, size))  # lower triangles; the rest is not written
