@@ -188,9 +188,8 @@ def _whitening(covariance: Array) -> Array:
 
 
 def _folded(centroids: Array, mean: Array, whitening: Array) -> tuple[Numbers, Numbers]:
-    """What compares patches as they are: the mean of a patch is 0 already, so filters may be of sum 0."""
+    """What compares patches as they are. Their mean is 0, and so is that of centroids and filters."""
     filters = _product(centroids, whitening)
-    filters -= filters.mean(axis=1, keepdims=True)
     return filters.astype(np.float32), (filters * mean).sum(axis=1).astype(np.float32)
 
 
