@@ -1,4 +1,4 @@
-"""Patch features: the formula, written once more with sliding windows; the same bits; plans that come back from files."""
+"""Patch features: the formula, written again with sliding windows; the same bits; plans that come back from files."""
 
 from __future__ import annotations
 
@@ -222,6 +222,10 @@ def test_covariance_is_that_of_numpy() -> None:
     _core.covariance(x, mean, out, 2)
     assert np.allclose(mean, x.mean(axis=0, dtype=np.float64), rtol=1e-12)
     assert np.allclose(out, np.cov(x.T.astype(np.float64), bias=True), rtol=1e-9, atol=1e-12)
+    for threads in (1, 3):
+        again = np.empty((7, 7))
+        _core.covariance(x, np.empty(7), again, threads)
+        assert np.array_equal(again, out)
 
 
 @pytest.mark.parametrize("filters", [1, 5, 40])
@@ -234,6 +238,10 @@ def test_each_patch_moves_the_filter_that_it_is_most_like(filters: int) -> None:
     r = x.astype(np.float64) @ w.T - offsets
     r[np.arange(len(x))[:, np.newaxis], np.argsort(np.abs(r), axis=1)[:, :-1]] = 0
     assert np.allclose(weight, r.sum(axis=0), atol=1e-3) and np.allclose(sums, r.T @ x, atol=1e-3)
+    for threads in (1, 3):
+        again = np.empty((filters, 11))
+        _core.gather_by_filter(x, w, offsets, again, np.empty(filters), threads)
+        assert np.array_equal(again, sums)
 
 
 def test_k_means_brings_centroids_nearer_to_patches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,7 +321,7 @@ def test_the_core_refuses_what_does_not_belong_together() -> None:
     with pytest.raises(ValueError, match="a row for each image"):
         _core.patch_features(images, [good, good], out, 1)
     for broken in ((weights * np.nan, offsets, 10.0), (weights, offsets[:-1], 10.0), (weights, offsets, 0.0)):
-        with pytest.raises(ValueError, match="finite|offset|noise"):
+        with pytest.raises(ValueError, match=r"finite|offset|noise"):
             _core.PatchBank(3, broken[0], broken[1], 0.5, broken[2], whole, whole)
     for place in ([2, 0, 0], [0, 6, 0], [0, 0, -1]):
         with pytest.raises(ValueError, match="outside the images"):

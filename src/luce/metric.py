@@ -18,8 +18,9 @@ from luce.objective import Objective
 MEMORY = 12  # pairs of steps and gradient changes that are remembered
 BLOCK_COLUMNS = 512  # columns with exact curvature when there are too many for all
 ALL_COLUMNS = 1200  # up to so many, all columns have exact curvature
-WIDE_COLUMNS = 6_000  # and up to so many dense ones, where taking it
-WIDE_STEPS = 25  # costs at most so many steps: columns that say much the same are not told apart without it
+WIDE_COLUMNS = 6_000  # and up to so many dense ones that say much the same, as those of images do, where taking it
+WIDE_STEPS = 25  # costs at most so many steps; then a block for each direction may cost
+WIDE_PASSES, WIDE_NUMBERS = 100, 1 << 28  # so many passes, and hold so many numbers
 COUPLED_STEPS = 100  # the coupled metric is taken where it costs at most so many steps
 SAMPLE_ROWS = 4_096  # rows that the metric in blocks is made from, or 8 a column
 
@@ -86,9 +87,9 @@ class Metric:
     def __init__(self, objective: Objective) -> None:
         self.objective = o = objective
         total = o.features.columns
-        wide = ALL_COLUMNS < total <= WIDE_COLUMNS and o.features.dense_columns == total
-        wide = wide and SAMPLE_ROWS * total**2 / 8 + total**3 / 6 <= WIDE_STEPS * self.step_work
-        exact = o.features.frequent_columns(total if wide or total <= ALL_COLUMNS else BLOCK_COLUMNS)
+        self.wide = ALL_COLUMNS < total <= WIDE_COLUMNS and o.features.dense_columns == total
+        self.wide &= SAMPLE_ROWS * total**2 / 8 + total**3 / 6 <= WIDE_STEPS * self.step_work
+        exact = o.features.frequent_columns(total if self.wide or total <= ALL_COLUMNS else BLOCK_COLUMNS)
         self.columns = np.append(exact, total)  # the last one is the intercept
         self.rest = np.setdiff1d(np.arange(total), exact)
         self.pairs = _core.QuasiNewton(self.columns, self.rest, o.outputs, MEMORY)
@@ -102,8 +103,9 @@ class Metric:
         self.wanted = min(max(1024, 4 * size * m, affordable), 4 * o.features.rows)
         free = o.prior is None  # a prior also holds what is the same for all classes, which the coupled metric leaves
         self.coupled = free and not len(self.rest) and self.work <= COUPLED_STEPS * self.step_work
+        self.wide &= not self.coupled
         if not self.coupled:
-            self.wanted = SAMPLE_ROWS if wide else max(SAMPLE_ROWS, 8 * len(self.columns))
+            self.wanted = max(SAMPLE_ROWS, (2 if self.wide else 8) * len(self.columns))
 
     def moved_to(self, o: Objective) -> Metric:
         """This curvature, taken over for a near objective: of the same features and classes, maybe of fewer rows."""
@@ -143,6 +145,8 @@ class Metric:
         if self.coupled and o.outputs > 1:
             self._take_coupled(x, z, scale, ridge)
             return
+        if self.wide:  # where a block for each direction follows, too few rows would make steps too long
+            self.wanted = max(SAMPLE_ROWS, 4 * size)
         basis, weights = _class_directions(z, scale, o.classes, o.threads)
         blocks = weights if self.parts and self._affordable(len(rows)) else weights.max(axis=0, keepdims=True)
         factors = np.zeros((len(blocks), size, size))  # lower triangles; the rest is not written
@@ -169,8 +173,9 @@ class Metric:
     def _affordable(self, rows: int) -> bool:
         """A block for each direction, if that costs at most some 25 passes over the data and half a GiB."""
         o, size = self.objective, len(self.columns)
+        passes, numbers = (WIDE_PASSES, WIDE_NUMBERS) if self.wide else (25, 1 << 26)
         a_pass = 4.0 * o.features.stored * o.outputs + 2e7
-        return o.outputs * (rows * size**2 + size**3 / 3) <= 25 * a_pass and o.outputs * size**2 <= 1 << 26
+        return o.outputs * (rows * size**2 + size**3 / 3) <= passes * a_pass and o.outputs * size**2 <= numbers
 
     def direction(self, gradient: Array) -> tuple[Array, float]:
         """Minus the inverse Hessian estimate times the gradient, and its product with the gradient."""

@@ -30,10 +30,11 @@ PATCHES = 100_000  # that filters are learnt from
 ROUNDS = 10  # of k-means
 FLATTEN = 0.1  # added to the variance of whitened directions, of which the largest have some 10
 NOISE = 10.0  # added to the variance of a patch, of pixels from 0 to 255
-SPREAD_IMAGES = 4_000  # that the features' scale is measured on:
+SPREAD_IMAGES = 500  # that the features' scale is measured on:
 VARIANCE = 100.0  # of all features together, so that a penalty of 1/n is about right
 MOST_FEATURES = 1 << 17
 MOST_SIDE = 1 << 12  # of an image that a plan is for
+MOST_CELLS = 64  # on a side of the grid
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ LADDER: tuple[tuple[Recipe, ...], ...] = ((), (Recipe(5, 64, 4),), (Recipe(5, 64
 class Bank:
     """Filters (K, c side^2) float32, their numbers by (channel, line, column), of sum 0, and offsets (K,) float32.
 
-    r = filter . (x - mean x) / sqrt(var x + noise) - offset  for a patch x of pixels 0 to 255 is its whitened, contrast-
-    normalised self against a centroid; beyond the threshold counts max(+-r - threshold, 0).
+    For a patch x of pixels 0 to 255,  r = filter . (x - mean x) / sqrt(var x + noise) - offset  compares its contrast-
+    normalised, whitened self with a centroid; what counts is max(+-r - threshold, 0).
     """
 
     side: int
@@ -117,7 +118,7 @@ class PatchPlan:
         """The plan that `to_json` and `arrays` wrote; raises ModelFileError if a part is wrong."""
         height, width, channels = (_whole(number, MOST_SIDE) for number in facts["size"])
         banks = tuple(
-            _bank(*entry, arrays[f"{name}_filters{i}"], arrays[f"{name}_offsets{i}"], (height, width, channels))
+            _bank(entry, arrays[f"{name}_filters{i}"], arrays[f"{name}_offsets{i}"], (height, width, channels))
             for i, entry in enumerate(facts["banks"])
         )
         plan = PatchPlan(height, width, channels, _positive(facts["scale"]), banks)
@@ -127,7 +128,7 @@ class PatchPlan:
 
 
 def fit_patches(images: Images, level: int, seed: int, threads: int) -> PatchPlan:
-    """The plan of a rung of the ladder for images (n, h, w, c) uint8: 0 pixels, 1 patches, 2 more of them, of two sizes.
+    """The plan of a rung of the ladder for images (n, h, w, c) uint8: 0 pixels, 1 patches, 2 more, of two sizes.
 
     The same images and seed give the same plan for any number of threads. Raises InputError for images smaller than
     the patches of the level, or where there is no image.
@@ -191,9 +192,8 @@ def _whitening(covariance: Array) -> Array:
 
 
 def _folded(centroids: Array, mean: Array, whitening: Array) -> tuple[Numbers, Numbers]:
-    """What compares patches as they are: the mean of a patch is 0 already, so filters may be of sum 0."""
+    """What compares patches as they are. Their mean is 0, and so is that of centroids and filters."""
     filters = _product(centroids, whitening)
-    filters -= filters.mean(axis=1, keepdims=True)
     return filters.astype(np.float32), (filters * mean).sum(axis=1).astype(np.float32)
 
 
@@ -216,7 +216,7 @@ def _directions(rows: Array) -> Array:
 
 
 def _product(a: Array, b: Array) -> Array:
-    return np.einsum("ij,jk->ik", a, b, optimize=False)  # BLAS would choose its own order
+    return np.asarray(np.einsum("ij,jk->ik", a, b, optimize=False))  # BLAS would choose its own order
 
 
 def _core_bank(bank: Bank, height: int, width: int, scale: float) -> _core.PatchBank:
@@ -237,12 +237,11 @@ def _cells(places: int, cells: int) -> Numbers:
     return np.asarray(shares / shares.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
-def _bank(
-    side: Any, cells: Any, threshold: Any, noise: Any, filters: Any, offsets: Any, size: tuple[int, int, int]
-) -> Bank:
+def _bank(entry: Any, filters: NDArray[Any], offsets: NDArray[Any], size: tuple[int, int, int]) -> Bank:
     """A bank that a model file holds, checked."""
     height, width, channels = size
-    side, cells = _whole(side, min(height, width)), _whole(cells, 64)
+    side, cells, threshold, noise = entry
+    side, cells = _whole(side, min(height, width)), _whole(cells, MOST_CELLS)
     for array, ndim in ((filters, 2), (offsets, 1)):
         if array.dtype != np.float32 or array.ndim != ndim or not np.isfinite(array).all():
             raise ModelFileError("the filters of an image are broken")

@@ -323,7 +323,7 @@ class QuasiNewton(WeightSteps):
 
     def _refresh_if_due(self) -> None:
         """The coupled metric is taken again when the steps since have cost as much as it does and gain too little;
-        that in blocks at iterations 0, 6, 18, 54, ..."""
+        that in blocks at iterations 0, 6, 18, 54, ..., of a wide matrix 0, 6, 60, ..."""
         metric, rough = self.metric, self.rough_gap()
         due = self.iteration >= self.refresh_at
         if metric.coupled:
@@ -338,7 +338,7 @@ class QuasiNewton(WeightSteps):
             off = (rounded - self.gradient)[:-1]
             self.noise = dot(off, off) / (2 * self.objective.penalty)
         metric.refresh(self.logits)
-        self.refresh_at = max(6, 3 * self.iteration)
+        self.refresh_at = max(6, (10 if metric.wide else 3) * self.iteration)
         self.spent = 0.0
 
     def advance(self) -> bool:
