@@ -147,7 +147,7 @@ class Metric:
         if self.coupled and o.outputs > 1:
             self._take_coupled(x, z, scale, ridge)
             return
-        if self.wide:  # where a block for each direction follows, too few rows would make steps too long
+        if self.wide and self._affordable(4 * size):  # blocks for each direction, of too few rows, make steps too long
             self.wanted = max(SAMPLE_ROWS, 4 * size)
         basis, weights = _class_directions(z, scale, o.classes, o.threads)
         blocks = weights if self.parts and self._affordable(len(rows)) else weights.max(axis=0, keepdims=True)
