@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import reference
 
+from luce import metric
 from luce.features import Features
 from luce.objective import Objective
 from luce.solver import minimise
@@ -418,3 +419,23 @@ def test_the_optimum_of_the_solver_is_that_of_newton(classes: int) -> None:
     assert solution.certificate.converged
     assert np.linalg.norm(solution.point[:-1] - best[:-1]) <= np.sqrt(2 * gap / PENALTY) + 1e-9  # Newton's own error
     assert p.exactly(solution.point) - p.exactly(best) <= gap
+
+
+@pytest.mark.parametrize("passes", [0, 10_000])
+def test_a_wide_dense_matrix_has_curvature_of_every_column(passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,250 columns that say much the same, as 30 numbers are behind them: about 43 passes by one block for all
+    directions or by a block for each, where it takes 534 with the curvature of 512 columns."""
+    monkeypatch.setattr(metric, "WIDE_PASSES", passes)
+    random = np.random.default_rng(0)
+    truth = random.normal(0, 1, (5_100, 30))
+    x = np.maximum(truth @ random.normal(0, 0.2, (30, 1_250)) + 0.3, 0).astype(np.float32)
+    codes = (truth[:, :5] + random.gumbel(0, 0.3, (5_100, 5))).argmax(axis=1).astype(np.int32)
+    ends = []
+    for threads in (1, 2):
+        problem = Objective(Features(len(x), x), codes, 5, 0.3, threads=threads)
+        found = metric.Metric(problem)
+        assert found.wide and not found.coupled and not len(found.rest)
+        assert found._affordable(4_096) == bool(passes)
+        ends.append(minimise(problem, share=1e-2))
+    assert ends[0].certificate.converged and ends[0].certificate.passes < 150
+    assert np.array_equal(ends[0].point, ends[1].point)

@@ -272,8 +272,8 @@ def test_images_smaller_than_a_patch_are_refused(level: int) -> None:
         fit_patches(drawn(3, 4, 9, 1), level, 0, 1)
 
 
-@pytest.mark.parametrize("level", [-1, 3, 7])
-def test_a_level_that_is_none_is_refused(level: int) -> None:
+@pytest.mark.parametrize("level", [-1, 3, 1.5, True, None])
+def test_a_level_that_is_none_is_refused(level: Any) -> None:
     with pytest.raises(InputError, match="level is"):
         fit_patches(drawn(3, 8, 8, 1), level, 0, 1)
 
@@ -353,7 +353,11 @@ def broken_facts(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
     out = {what: facts | {"banks": [bank]} for what, bank in banks.items()}
     for what, wrong in (("other channels", [*size[:2], 1]), ("no height", [0, *size[1:]]), ("wide", [9, 1 << 20, 3])):
         out[what] = facts | {"size": wrong}
-    return out | {"no scale": facts | {"scale": 0}, "an endless scale": facts | {"scale": float("inf")}}
+    return out | {
+        "no scale": facts | {"scale": 0},
+        "an endless scale": facts | {"scale": float("inf")},
+        "too large": facts | {"scale": 1e200},
+    }
 
 
 def test_broken_plans_are_refused() -> None:
@@ -369,6 +373,7 @@ def test_broken_plans_are_refused() -> None:
         {"x_filters0": filters.astype(np.float64), "x_offsets0": offsets},
         {"x_filters0": filters * np.float32(np.nan), "x_offsets0": offsets},
         {"x_filters0": filters, "x_offsets0": offsets[np.newaxis]},
+        {"x_filters0": filters * np.float32(1e30), "x_offsets0": offsets},
         {"x_filters0": filters[:0], "x_offsets0": offsets[:0]},
     ):
         with pytest.raises(ModelFileError):

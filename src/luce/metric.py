@@ -19,7 +19,8 @@ MEMORY = 12  # pairs of steps and gradient changes that are remembered
 BLOCK_COLUMNS = 512  # columns with exact curvature when there are too many for all
 ALL_COLUMNS = 1200  # up to so many, all columns have exact curvature
 WIDE_COLUMNS = 6_000  # and up to so many dense ones that say much the same, as those of images do, where taking it
-WIDE_STEPS = 25  # costs at most so many steps; then a block for each direction may cost
+WIDE_STEPS = 25  # costs at most so many steps, and rows are so many times as many, so that its use costs little beside
+WIDE_ROWS = 4  # a pass; then a block for each direction may cost
 WIDE_PASSES, WIDE_NUMBERS = 100, 1 << 28  # so many passes, and hold so many numbers
 COUPLED_STEPS = 100  # the coupled metric is taken where it costs at most so many steps
 SAMPLE_ROWS = 4_096  # rows that the metric in blocks is made from, or 8 a column
@@ -88,6 +89,7 @@ class Metric:
         self.objective = o = objective
         total = o.features.columns
         self.wide = ALL_COLUMNS < total <= WIDE_COLUMNS and o.features.dense_columns == total
+        self.wide &= o.features.rows >= WIDE_ROWS * total
         self.wide &= SAMPLE_ROWS * total**2 / 8 + total**3 / 6 <= WIDE_STEPS * self.step_work
         exact = o.features.frequent_columns(total if self.wide or total <= ALL_COLUMNS else BLOCK_COLUMNS)
         self.columns = np.append(exact, total)  # the last one is the intercept
@@ -145,7 +147,7 @@ class Metric:
         if self.coupled and o.outputs > 1:
             self._take_coupled(x, z, scale, ridge)
             return
-        if self.wide:  # where a block for each direction follows, too few rows would make steps too long
+        if self.wide and self._affordable(4 * size):  # blocks for each direction, of too few rows, make steps too long
             self.wanted = max(SAMPLE_ROWS, 4 * size)
         basis, weights = _class_directions(z, scale, o.classes, o.threads)
         blocks = weights if self.parts and self._affordable(len(rows)) else weights.max(axis=0, keepdims=True)

@@ -8,7 +8,6 @@ features the fit stays linear, convex and certified. (Coates, Ng and Lee, An ana
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +34,8 @@ VARIANCE = 100.0  # of all features together, so that a penalty of 1/n is about 
 MOST_FEATURES = 1 << 17
 MOST_SIDE = 1 << 12  # of an image that a plan is for
 MOST_CELLS = 64  # on a side of the grid
+MOST_SIZE = 1e4  # of a number of a filter: whitening makes none above 4, and nothing can overflow
+MOST_SCALE = 1e12
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def fit_patches(images: Images, level: int, seed: int, threads: int) -> PatchPla
     the patches of the level, or where there is no image.
     """
     images = _checked(images)
-    if not 0 <= level < len(LADDER):
+    if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level < len(LADDER):
         raise InputError(f"level is {level!r}: give a whole number from 0 to {len(LADDER) - 1}")
     if not images.size:
         raise InputError("there is no image to learn from")
@@ -149,7 +150,8 @@ def fit_patches(images: Images, level: int, seed: int, threads: int) -> PatchPla
     some = np.sort(np.argsort(keys)[:SPREAD_IMAGES])
     found = plan.features(images[some], threads)
     spread = float(found.var(axis=0, dtype=np.float64).sum())
-    return PatchPlan(height, width, channels, (VARIANCE / spread) ** 0.5 if spread > 0 else 1.0, banks)
+    scale = (VARIANCE / spread) ** 0.5 if spread > 0 else 1.0  # of one image, or of images that are all the same
+    return PatchPlan(height, width, channels, min(scale, MOST_SCALE), banks)
 
 
 def _checked(images: Any) -> Images:
@@ -179,7 +181,7 @@ def _patches(images: Images, side: int, seed: int, threads: int) -> Numbers:
     where = np.stack([rest % np.uint64(n), top, left], axis=1).astype(np.int64)
     out = np.empty((len(where), channels * side**2), dtype=np.float32)
     _core.take_patches(images, side, NOISE, where, out, threads)
-    shown = np.square(out).sum(axis=1) >= 0.5 * out.shape[1]  # a variance of NOISE or more
+    shown = np.einsum("ij,ij->i", out, out) >= 0.5 * out.shape[1]  # a variance of NOISE or more
     return np.ascontiguousarray(out[shown][:PATCHES] if shown.any() else out[:PATCHES])
 
 
@@ -243,7 +245,7 @@ def _bank(entry: Any, filters: NDArray[Any], offsets: NDArray[Any], size: tuple[
     side, cells, threshold, noise = entry
     side, cells = _whole(side, min(height, width)), _whole(cells, MOST_CELLS)
     for array, ndim in ((filters, 2), (offsets, 1)):
-        if array.dtype != np.float32 or array.ndim != ndim or not np.isfinite(array).all():
+        if array.dtype != np.float32 or array.ndim != ndim or not (np.abs(array) <= MOST_SIZE).all():
             raise ModelFileError("the filters of an image are broken")
     if filters.shape != (len(offsets), channels * side**2) or not len(offsets):
         raise ModelFileError("the filters of an image do not belong to its size")
@@ -257,6 +259,6 @@ def _whole(value: Any, most: int) -> int:
 
 
 def _positive(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= sys.float_info.max:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 / MOST_SCALE <= value <= MOST_SCALE:
         raise ModelFileError("a number of an image's features is broken")
     return float(value)
