@@ -148,7 +148,10 @@ def _column_notes(schema: Schema, parsed: Mapping[str, Any], rows: int) -> list[
         if values is None:
             found.append(ColumnNote(column.name, column.why, 0, 0.0))
             continue
-        missing = int(np.isnan(values).sum()) if isinstance(values, np.ndarray) else values.null_count()
+        if isinstance(values, np.ndarray):
+            missing = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0  # pixels are whole numbers
+        else:
+            missing = values.null_count()
         if missing:
             found.append(ColumnNote(column.name, "", missing, missing / rows))
     return found
