@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -286,7 +287,7 @@ def _images_for(fitted: Fitted, data: str, skip_bad: bool) -> tuple[Table, list[
     table = Table.of(images, data)
     names = {IMAGE: name, LABEL: fitted.label or LABEL}
     known = {old: new for old, new in names.items() if old in table.names}
-    return Table(table.frame.rename(known), table.source, table.notes), list(map(str, images.names))
+    return replace(table, frame=table.frame.rename(known)), list(map(str, images.names))
 
 
 def _read_for(fitted: Fitted, data: str, encoding: str | None, begun: bytes = b"", skip_bad: bool = False) -> Table:

@@ -258,7 +258,11 @@ def _schema(fitted: Fitted) -> dict[str, Any]:
     columns = []
     for column in fitted.schema.columns:
         share = shares.get(column.name, 0.0)
-        gone = {} if column.kind in ("text", "image", "left out") else {"missing": round(share * rows), "missing_share": share}
+        gone = (
+            {}
+            if column.kind in ("text", "image", "left out")
+            else {"missing": round(share * rows), "missing_share": share}
+        )
         columns.append({"name": column.name, "kind": column.kind, "why": column.why, **gone})
     kinds = [c["kind"] for c in columns]
     return {"columns": columns, "used": len(kinds) - kinds.count("left out"), "left_out": kinds.count("left out")}

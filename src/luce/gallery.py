@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,8 @@ WRONG = 24  # mistakes that are shown
 CLASSES = 20  # that have pictures of their own
 CELLS = 7  # a side of the grid that images are covered by, one cell at a time
 MOST_COVERED = 20  # images of a class of which that is done,
-PIXELS = 8_000_000  # fewer, so that about so many pixels are read in all
-LEAST_COVERED = 4
-AT_ONCE = 4  # images whose covered copies have their features in memory
+PIXELS = 60_000_000  # fewer, so that about so many pixels are read in all
+AT_ONCE = 10_000_000  # of them in memory
 LARGEST = 128  # pixels a side of a picture on the page; larger ones are shown by means of blocks
 
 Floats = NDArray[np.float64]
@@ -63,7 +63,8 @@ def gallery(
     def told(row: int) -> dict[str, Any]:
         true, answer = int(codes[row]), int(answers[row])
         said = {"true": fitted.classes[true], "answer": fitted.classes[answer], "probability": sure[row]}
-        return {"row": row + 1} | said | {"true_probability": probabilities[row, true]}
+        file = {"file": table.files[row]} if table.files else {}
+        return {"row": row + 1} | file | said | {"true_probability": probabilities[row, true]}
 
     parsed = fitted.parsed(table)
     threads = available_threads(classifier.threads)
@@ -122,7 +123,7 @@ def smaller(image: Pixels) -> Pixels:
         return image
     down, across = height // size, width // size
     blocks = image[: down * size, : across * size].reshape(down, size, across, size, channels)
-    return np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    return np.asarray(np.rint(blocks.mean(axis=(1, 3))), dtype=np.uint8)
 
 
 # --- what speaks for a class -------------------------------------------------
@@ -135,27 +136,25 @@ def _column(
     to the class, lines from the top."""
     height, width, channels = images.shape[1:]
     copies = len(grid(height)) * len(grid(width)) + 1
-    affordable = PIXELS // (copies * height * width * channels * max(len(classes), 1))
-    most = min(max(affordable, LEAST_COVERED), MOST_COVERED)
+    each = copies * height * width * channels
+    most = min(max(PIXELS // (each * max(len(classes), 1)), 1), MOST_COVERED)
+    step = max(AT_ONCE // each, 1)
     found = []
     for k in classes:
         own = np.flatnonzero(codes == k)
         some = own[np.unique(np.linspace(0, len(own) - 1, most).round().astype(np.int64))]
-        cells = sum(covered_effect(fitted, name, images[row], threads) for row in _parts(some)) / len(some)
+        parts = [images[some[at : at + step]] for at in range(0, len(some), step)]
+        cells = np.sum([covered_effect(fitted, name, part, threads) for part in parts], axis=0) / len(some)
         known: Mapping[str, Any] = {"class": fitted.classes[k], "code": k, "rows": len(own), "covered": len(some)}
         speaks = cells[:, :, k] if cells.shape[2] > 1 else cells[:, :, 0] * (1 if k else -1)
         found.append({**known, "cells": speaks.tolist(), "least": speaks.min(), "most": speaks.max()})
     return {"column": name, "height": height, "width": width, "channels": channels, "classes": found}
 
 
-def _parts(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    return [rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE)]
-
-
 def grid(side: int) -> list[tuple[int, int]]:
     """The cells along one side of an image, each from its first pixel to behind its last."""
     edges = np.linspace(0, side, min(CELLS, side) + 1).round().astype(int).tolist()
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def border(image: Pixels) -> Pixels:

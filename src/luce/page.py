@@ -117,7 +117,7 @@ def page(facts: Mapping[str, Any], lang: str, pixels: Pictures | None = None) ->
 
 
 def _label(v: View) -> Markup | None:
-    label = v.at("training.label")
+    label = sections.own_label(v)
     return name(label, 60) if label else None
 
 
@@ -145,8 +145,8 @@ def _header(v: View) -> Markup:
     label = _label(v)
     heading = sections.say(v, "heading", label=label) if label else sections.say(v, "heading.plain")
     counts = {"columns": v.num("schema.used", "count"), "rows": v.num("training.rows", "count")}
-    classes = v.num("training.class_count", "count")
-    intro = el("p", sections.say(v, "intro", classes=classes, **counts), class_="lead")
+    classes, key = v.num("training.class_count", "count"), "intro.images" if sections.only_images(v) else "intro"
+    intro = el("p", sections.say(v, key, classes=classes, **counts), class_="lead")
     return el("header", el("p", sections.say(v, "kicker"), class_="kicker"), el("h1", heading), intro)
 
 

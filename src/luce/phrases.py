@@ -12,6 +12,10 @@ PHRASES: dict[str, tuple[str, str]] = {
         "The model tells {classes} classes apart by {columns} columns and has learnt from {rows} rows.",
         "이 모델은 {columns}개 열의 값을 보고 {classes}개 클래스를 구분하며, 사례 {rows}건으로 학습했습니다.",
     ),
+    "intro.images": (
+        "The model tells {classes} classes apart by images and has learnt from {rows} of them.",
+        "이 모델은 이미지를 보고 {classes}개 클래스를 구분하며, 이미지 {rows}장으로 학습했습니다.",
+    ),
     "skip": ("Skip to the results", "결과로 바로 가기"),
     "contents": ("Contents", "차례"),
     "picker": ("Class", "클래스"),
@@ -404,7 +408,10 @@ PHRASES: dict[str, tuple[str, str]] = {
     ),
     "images.wrong": ("The surest mistakes", "가장 확신한 오답"),
     "images.no mistakes": ("All of {rows} were answered right.", "{rows} 모두 맞혔습니다."),
-    "images.all": ("Wrong: {n} of {rows}. The surest come first.", "{rows} 가운데 {n}건이 틀렸습니다. 확신한 순서입니다."),
+    "images.all": (
+        "Wrong: {n} of {rows}. The surest come first.",
+        "{rows} 가운데 {n}건이 틀렸습니다. 확신한 순서입니다.",
+    ),
     "images.surest": (
         "Wrong: {n} of {rows}. The surest of them are shown.",
         "{rows} 가운데 {n}건이 틀렸습니다. 그중 가장 확신한 사례를 보여 줍니다.",
@@ -429,8 +436,11 @@ PHRASES: dict[str, tuple[str, str]] = {
         "색으로 가렸을 때 클래스의 로짓이 얼마나 낮아지는지를 나타냅니다. 색이 짙을수록 영향이 크며, 짙기의 기준은 "
         "클래스마다 다릅니다.",
     ),
-    "images.for": ("+ what is seen here speaks for the class", "+ 이곳에 보이는 것이 그 클래스 쪽으로 기웁니다"),
-    "images.against": ("− it speaks against the class", "− 다른 클래스 쪽으로 기웁니다"),
+    "images.for": (
+        "plus: what is seen here speaks for the class",
+        "더하기: 이곳에 보이는 것이 그 클래스 쪽으로 기웁니다",
+    ),
+    "images.against": ("minus: it speaks against the class", "빼기: 다른 클래스 쪽으로 기웁니다"),
     "images.mean": ("Mean image of class {class}", "클래스 {class}의 평균 이미지"),
     "images.heat": ("What speaks for class {class}, by place", "클래스 {class}: 칸별 영향"),
     "images.heat.desc": (
@@ -438,8 +448,8 @@ PHRASES: dict[str, tuple[str, str]] = {
         "평균 이미지 위의 칸에 클래스 {class} 쪽이면 +, 반대쪽이면 − 표시를 했습니다.",
     ),
     "images.range": (
-        "a cell: {least} to {most} of the logit; mean of {covered}",
-        "한 칸: 로짓 {least}–{most}, {covered}장 평균",
+        "a cell adds {least} to {most}; mean of images: {covered}",
+        "한 칸의 영향 {least}–{most}, 평균 낸 이미지 {covered}장",
     ),
     "images.more": ("Classes not shown here: {n}", "여기에 나오지 않은 클래스: {n}개"),
     # --- findings
@@ -617,6 +627,10 @@ PHRASES: dict[str, tuple[str, str]] = {
         "Used: {used} columns; left out: {left}. A missing cell is not guessed: it has a weight of its own.",
         "사용한 열 {used}개, 제외한 열 {left}개. 빈칸은 추측해 채우지 않고 별도의 가중치로 다룹니다.",
     ),
+    "schema.intro.images": (
+        "Used: {used} columns; left out: {left}. A row without its image gets no answer.",
+        "사용한 열 {used}개, 제외한 열 {left}개. 이미지가 없는 사례에는 답하지 않습니다.",
+    ),
     "schema.caption": ("Columns, what they are, and their missing cells", "열의 종류와 빈칸"),
     "schema.column": ("Column", "열"),
     "schema.kind": ("Kind", "종류"),
@@ -686,6 +700,7 @@ PHRASES: dict[str, tuple[str, str]] = {
     "card": ("Model card", "모델 카드"),
     "card.task": ("Task", "과제"),
     "card.task.is": ("tell the class of a row: {label}", "사례의 클래스 판별: {label}"),
+    "card.task.plain": ("tell the class of a row", "사례의 클래스 판별"),
     "card.classes": ("Classes in training", "학습 자료의 클래스"),
     "card.share": ("Share", "비율"),
     "card.other shares": (

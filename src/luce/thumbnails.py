@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from luce import svg
-from luce.markup import Markup, View, el, inert, join, name
+from luce.markup import TITLE_WIDTH, Markup, View, el, inert, join, name
 from luce.png import png
 from luce.sections import para, plain_text, rows, say, section
 
@@ -63,7 +65,15 @@ def _example(v: View, path: str) -> Markup:
     if not right:
         said.append(say(v, "images.said", answer=answer, p=p))
     row = el("small", say(v, "texts.row", row=v.num(f"{path}.row", "plain")))
-    return el("figure", *pictures, el("figcaption", *said, row))
+    return el("figure", *pictures, el("figcaption", *said, row, *_file(each)))
+
+
+def _file(each: Mapping[str, Any]) -> list[Markup]:
+    """The name of the file, the whole path of which is its title."""
+    if "file" not in each:
+        return []
+    last = re.split(r"[/\\]", each["file"])[-1]
+    return [el("small", el("bdi", inert(last, 18), class_="name", title=inert(each["file"], TITLE_WIDTH)))]
 
 
 def picture(v: View, path: str, alt: str) -> Markup:
