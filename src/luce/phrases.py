@@ -449,7 +449,7 @@ PHRASES: dict[str, tuple[str, str]] = {
     ),
     "images.range": (
         "a cell adds {least} to {most}; mean of images: {covered}",
-        "한 칸의 영향 {least}–{most}, 평균 낸 이미지 {covered}장",
+        "한 칸: {least}에서 {most}까지(이미지 {covered}장 평균)",
     ),
     "images.more": ("Classes not shown here: {n}", "여기에 나오지 않은 클래스: {n}개"),
     # --- findings

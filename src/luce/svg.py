@@ -281,9 +281,8 @@ def overlay(
         for j, value in enumerate(line_):
             if step := shade(value, most):
                 corners.setdefault(step, []).append((j * across, i * down))
-    frame = shape("rect", "frame", x=0, y=0, width=wide, height=tall)
     under = {"width": number(wide), "height": number(tall), "preserveAspectRatio": "none", "class_": "under"}
-    parts = [frame, *([] if below is None else [el("image", href=below, **under)])]
+    parts = [] if below is None else [el("image", href=below, **under)]
     parts += [part for step in sorted(corners) for part in _shaded(step, corners[step], across, down)]
     return picture(round(wide), round(tall), title, description, *parts, class_="cells")
 

@@ -73,7 +73,8 @@ def _file(each: Mapping[str, Any]) -> list[Markup]:
     if "file" not in each:
         return []
     last = re.split(r"[/\\]", each["file"])[-1]
-    return [el("small", el("bdi", inert(last, 18), class_="name", title=inert(each["file"], TITLE_WIDTH)))]
+    whole = inert(each["file"], TITLE_WIDTH)
+    return [el("small", el("bdi", inert(last, 60), class_="name", title=whole), class_="file")]
 
 
 def picture(v: View, path: str, alt: str) -> Markup:
