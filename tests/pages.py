@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-VOID = {"meta", "link", "br", "col"}
+VOID = {"meta", "link", "br", "col", "img"}
 TITLES = {"answer", "looks", "findings", "proof", "calibration", "sets", "schema", "how", "card"}
 MEASURED = {"trust", "classes", "confusion", "curves", "metrics"}
 

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from pages import agrees, at, overview
 
 import luce
 from luce.facts import facts
+from luce.images import read_images
 from luce.page import page
+from luce.table import Table
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -118,6 +121,26 @@ def test_the_page_is_quiet_fits_and_says_the_facts(
             assert value is None or agrees(shown, value), (path, shown)
             assert exact is None or json.loads(exact) == value
         assert opened.is_quiet(), (opened.said, opened.asked)
+        opened.close()
+
+
+def test_images_are_drawn_fit_a_phone_and_load_nothing(browser: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = [("long name of a class " * 3, "b")[k % 2] for k in range(80)]
+    pixels = rng.integers(0, 200, (80, 20, 30, 3), dtype=np.uint8)
+    pixels[1::2, 5:12, 4:12] += 40
+    data = Table.of(read_images(pixels, labels=labels))
+    trained = luce.train(data, "label", classifier=luce.Classifier(l2=0.1))
+    luce.write_report(tmp_path / "i.html", trained.classifier, trained.report, lang="en", data=data)
+    for width, scheme in ((1280, "light"), (375, "dark")):
+        opened = Opened(browser, tmp_path / "i.html", width, scheme, script=True)
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+        sizes = opened.page.eval_on_selector_all("img", "all => all.map(i => [i.naturalWidth, i.width, i.complete])")
+        assert len(sizes) > 5
+        assert all(natural == 30 and 48 <= shown <= 152 and done for natural, shown, done in sizes)
+        assert opened.page.evaluate(CONTRAST) == [], scheme
+        assert opened.said == []
+        assert [url for url in opened.asked if not url.startswith(("file:", "data:"))] == []
         opened.close()
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -128,11 +129,9 @@ def train(
     fitted = model.fitted
     for note in fitted.facts["notes"]:
         say(f"note: {note}")
-    found = {}
+    found: dict[str, Any] = {}
     if as_json or page is not None:
-        found = _facts(model, trained.report, data, table, _findings(model, table, label))
-    if page is not None:
-        _write_page(page, found, lang)
+        found = _show(model, trained.report, data, table, page, lang, _findings(model, table, label))
     if as_json:
         click.echo(json_line(found))
         return
@@ -169,28 +168,20 @@ def _findings(model: Classifier, table: Table, label: str) -> dict[str, Any]:
     return to_json(examine_fitted(rows, target, model.fitted.schema, model.held_out, label=label))
 
 
-def _facts(
-    classifier: Classifier, report: Report | None, data: str, rows: Table, findings: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """All that a page shows. rows: those that it was trained on, or those of the report."""
-    from luce.facts import facts, text_examples
-
-    source, held, texts = "standard input" if data == "-" else data, classifier.held_out, []
-    if held is not None:
-        texts = text_examples(classifier, rows, held.probabilities, held.codes, held.scored)
-    elif report is not None and report.rows == rows.rows:
-        texts = text_examples(classifier, rows, report.probabilities, report.codes)
-    return facts(
-        classifier.fitted, report, findings=findings, overview=classifier.overview(), texts=texts, source=source
-    )
-
-
-def _write_page(path: str, found: dict[str, Any], lang: str | None) -> None:
-    from luce.page import page, save
+def _show(
+    classifier: Classifier, report: Report | None, data: str, rows: Table, path: str | None, lang: str | None,
+    findings: dict[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """All that a page shows; the page is written if it has a path. rows: those trained on, or those of the report."""
+    from luce.page import page, save, shown
     from luce.words import language
 
-    save(path, page(found, language(lang)))
-    say(f"saved {path}: open it in a browser")
+    source = "standard input" if data == "-" else data
+    found, pixels = shown(classifier, report, rows, findings=findings, source=source)
+    if path is not None:
+        save(path, page(found, language(lang), pixels))
+        say(f"saved {path}: open it in a browser")
+    return found
 
 
 def _check_share(holdout: float) -> None:
@@ -296,7 +287,7 @@ def _images_for(fitted: Fitted, data: str, skip_bad: bool) -> tuple[Table, list[
     table = Table.of(images, data)
     names = {IMAGE: name, LABEL: fitted.label or LABEL}
     known = {old: new for old, new in names.items() if old in table.names}
-    return Table(table.frame.rename(known), table.source, table.notes), list(map(str, images.names))
+    return replace(table, frame=table.frame.rename(known)), list(map(str, images.names))
 
 
 def _read_for(fitted: Fitted, data: str, encoding: str | None, begun: bytes = b"", skip_bad: bool = False) -> Table:
@@ -495,9 +486,7 @@ def evaluate(
     report = classifier.evaluate(table, label)
     _say_unknown_texts(classifier, table.without(label or classifier.fitted.label))
     rows = table if label is None else table.without(label)
-    found = _facts(classifier, report, data, rows) if as_json or page is not None else {}
-    if page is not None:
-        _write_page(page, found, lang)
+    found = _show(classifier, report, data, rows, page, lang) if as_json or page is not None else {}
     if as_json:
         click.echo(json_line(found))
     else:

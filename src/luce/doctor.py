@@ -101,7 +101,7 @@ def examine_fitted(
     notes = [*table.notes, *target.notes, *schema.notes]
     if held_out is None:
         notes.append("labels were not checked: no row could be held out, as each class has only one, or all are equal")
-    if near.everywhere:
+    if near.everywhere and len(parsed) > 1:  # one column is all that nearly equal rows could differ in
         notes.append("nearly equal rows were not looked for: with so few different values rows agree by chance")
     return Findings(
         source=table.source, label=label, rows=n, classes=target.classes, class_rows=tuple(per_class.tolist()),
@@ -148,7 +148,10 @@ def _column_notes(schema: Schema, parsed: Mapping[str, Any], rows: int) -> list[
         if values is None:
             found.append(ColumnNote(column.name, column.why, 0, 0.0))
             continue
-        missing = int(np.isnan(values).sum()) if isinstance(values, np.ndarray) else values.null_count()
+        if isinstance(values, np.ndarray):
+            missing = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0  # pixels are whole numbers
+        else:
+            missing = values.null_count()
         if missing:
             found.append(ColumnNote(column.name, "", missing, missing / rows))
     return found

@@ -67,13 +67,13 @@ def centred_weights(fitted: Fitted) -> tuple[Array, Array]:
     return coef, intercept
 
 
-def added_by(fitted: Fitted, column: str, cells: Mapping[str, Any]) -> Array:
+def added_by(fitted: Fitted, column: str, cells: Mapping[str, Any], threads: int = 1) -> Array:
     """What a column, or a pair "a × b", adds to the logits of rows with these cells, (n, outputs), less its mean over
     the training rows. cells: of each column concerned, as `parse` gives them."""
     own = np.array([name == column for name in fitted.encoder.columns])
     weights = np.ascontiguousarray(centred_weights(fitted)[0][:, own])
-    features = fitted.encoder.part(column).transform(cells)
-    return linear_logits(features, weights, -weights @ fitted.means[own], 1)
+    features = fitted.encoder.part(column).transform(cells, threads)
+    return linear_logits(features, weights, -weights @ fitted.means[own], threads)
 
 
 def known_spread(fitted: Fitted) -> Array:

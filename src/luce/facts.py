@@ -45,6 +45,7 @@ def facts(
     findings: Mapping[str, Any] | None = None,
     overview: Sequence[Mapping[str, Any]] | None = None,
     texts: Sequence[Mapping[str, Any]] | None = None,
+    images: Mapping[str, Any] | None = None,
     source: str = "",
 ) -> dict[str, Any]:
     """What a model is and how it did, as a dictionary that `json.dumps(..., allow_nan=False)` takes.
@@ -52,7 +53,8 @@ def facts(
     report: of rows that the model was scored on; None where nothing was measured, and then the keys of a report are
     absent and `rows` is 0. It must be of the same classes. findings: of the data, as plain lists and texts.
     overview: what each column adds, the list that `Classifier.overview` gives. texts: rows with their words marked, as
-    `text_examples` gives them; without any there is no such key. source: the name of the data.
+    `text_examples` gives them; images: the facts of `luce.gallery.gallery`; without any there are no such keys. source:
+    the name of the data.
     Numbers that are not finite are None. The keys of `luce.report.to_json` keep their place.
     """
     out: dict[str, Any] = {"rows": 0, "classes": list(fitted.classes)}
@@ -71,6 +73,8 @@ def facts(
     }
     if texts:
         out["texts"] = texts
+    if images:
+        out["images"] = images
     cleaned = plain(out)
     assert isinstance(cleaned, dict)
     return cleaned
@@ -254,7 +258,11 @@ def _schema(fitted: Fitted) -> dict[str, Any]:
     columns = []
     for column in fitted.schema.columns:
         share = shares.get(column.name, 0.0)
-        gone = {} if column.kind in ("text", "left out") else {"missing": round(share * rows), "missing_share": share}
+        gone = (
+            {}
+            if column.kind in ("text", "image", "left out")
+            else {"missing": round(share * rows), "missing_share": share}
+        )
         columns.append({"name": column.name, "kind": column.kind, "why": column.why, **gone})
     kinds = [c["kind"] for c in columns]
     return {"columns": columns, "used": len(kinds) - kinds.count("left out"), "left_out": kinds.count("left out")}

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import html
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from luce.report import nats, percent
 
 NAME_WIDTH = 28  # characters of a foreign name that are shown; the whole of it is in its title
 TITLE_WIDTH = 400
-VOID = frozenset({"meta", "link", "br", "col"})
+VOID = frozenset({"meta", "link", "br", "col", "img"})
 
 
 class Markup(str):
@@ -104,10 +108,14 @@ def _of_100(share: float) -> str:
 
 @dataclass(frozen=True)
 class View:
-    """The facts, and the one way to show a number of them: by its path, so that the page and the JSON agree."""
+    """The facts, and the one way to show a number of them: by its path, so that the page and the JSON agree.
+
+    pixels: pictures (height, width, channels) uint8 by the path of their fact; JSON lacks them.
+    """
 
     facts: dict[str, Any]
     lang: str
+    pixels: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     def at(self, path: str) -> Any:
         """The fact at a path such as `intervals.accuracy.low` or `per_class.0.f1`."""

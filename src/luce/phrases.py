@@ -12,6 +12,10 @@ PHRASES: dict[str, tuple[str, str]] = {
         "The model tells {classes} classes apart by {columns} columns and has learnt from {rows} rows.",
         "이 모델은 {columns}개 열의 값을 보고 {classes}개 클래스를 구분하며, 사례 {rows}건으로 학습했습니다.",
     ),
+    "intro.images": (
+        "The model tells {classes} classes apart by images and has learnt from {rows} of them.",
+        "이 모델은 이미지를 보고 {classes}개 클래스를 구분하며, 이미지 {rows}장으로 학습했습니다.",
+    ),
     "skip": ("Skip to the results", "결과로 바로 가기"),
     "contents": ("Contents", "차례"),
     "picker": ("Class", "클래스"),
@@ -386,6 +390,68 @@ PHRASES: dict[str, tuple[str, str]] = {
     "texts.was right": ("{answer}, given {p}; set against {other}", "{answer} (확률 {p}), 비교한 클래스: {other}"),
     "texts.was wrong": ("Answered {answer}, given {p}; it is {other}", "{answer}라고 답함(확률 {p}), 실제: {other}"),
     "texts.row": ("row {row}", "{row}행"),
+    # --- images
+    "images": ("How it reads images", "이미지를 어떻게 읽는가"),
+    "images.intro": (
+        "A mistake that the model was sure of is often a wrong label or a picture of something else: look at these "
+        "first.",
+        "확신했는데 틀린 답은 정답 표시가 잘못되었거나 엉뚱한 사진인 경우가 많습니다. 이런 사례부터 확인하십시오.",
+    ),
+    "images.held": (
+        "Answers and probabilities are of fits that did not see the image; the cells further below are of the saved "
+        "model.",
+        "답과 확률은 그 이미지를 학습에 쓰지 않은 모델의 것이고, 아래의 칸별 영향은 저장한 모델의 것입니다.",
+    ),
+    "images.given": (
+        "Answers, probabilities and cells are those of the saved model on the rows given.",
+        "답과 확률, 칸별 영향은 모두 주어진 사례에 대한 저장된 모델의 것입니다.",
+    ),
+    "images.wrong": ("The surest mistakes", "가장 확신한 오답"),
+    "images.no mistakes": ("All of {rows} were answered right.", "{rows} 모두 맞혔습니다."),
+    "images.all": (
+        "Wrong: {n} of {rows}. The surest come first.",
+        "{rows} 가운데 {n}건이 틀렸습니다. 확신한 순서입니다.",
+    ),
+    "images.surest": (
+        "Wrong: {n} of {rows}. The surest of them are shown.",
+        "{rows} 가운데 {n}건이 틀렸습니다. 그중 가장 확신한 사례를 보여 줍니다.",
+    ),
+    "images.true": ("true: {true}", "실제: {true}"),
+    "images.said": ("said: {answer}, {p}", "답: {answer}, {p}"),
+    "images.right": ("Right answers of each class", "클래스별 정답"),
+    "images.right.intro": (
+        "For each class the image that was answered with most certainty, and the one answered with least.",
+        "클래스마다 가장 확신하고 맞힌 이미지와 가장 망설이며 맞힌 이미지입니다.",
+    ),
+    "images.sure": ("{answer}, sure: {p}", "{answer}, 확신: {p}"),
+    "images.unsure": ("{answer}, unsure: {p}", "{answer}, 망설임: {p}"),
+    "images.alt.wrong": ("Image of class {true}, answered {answer}", "클래스 {true}의 이미지, {answer}라고 답함"),
+    "images.alt.right": ("Image of class {true}, answered right", "클래스 {true}의 이미지, 맞힘"),
+    "images.speaks": ("What speaks for a class", "클래스별로 무엇을 보는가"),
+    "images.speaks.intro": (
+        "Left: the mean image of the class. Right: what each part of an image of the class does for it. The part is "
+        "covered with the colour of the image's border, and how far the logit of the class falls is counted. The "
+        "deeper the shade, the more it does; the shades of each class are its own.",
+        "왼쪽은 그 클래스 이미지들의 평균입니다. 오른쪽은 이미지의 각 부분이 하는 일입니다. 한 칸을 이미지 가장자리 "
+        "색으로 가렸을 때 클래스의 로짓이 얼마나 낮아지는지를 나타냅니다. 색이 짙을수록 영향이 크며, 짙기의 기준은 "
+        "클래스마다 다릅니다.",
+    ),
+    "images.for": (
+        "plus: what is seen here speaks for the class",
+        "더하기: 이곳에 보이는 것이 그 클래스 쪽으로 기웁니다",
+    ),
+    "images.against": ("minus: it speaks against the class", "빼기: 다른 클래스 쪽으로 기웁니다"),
+    "images.mean": ("Mean image of class {class}", "클래스 {class}의 평균 이미지"),
+    "images.heat": ("What speaks for class {class}, by place", "클래스 {class}: 칸별 영향"),
+    "images.heat.desc": (
+        "The mean image under a grid of cells, marked + where they speak for class {class} and − where against.",
+        "평균 이미지 위의 칸에 클래스 {class} 쪽이면 +, 반대쪽이면 − 표시를 했습니다.",
+    ),
+    "images.range": (
+        "a cell adds {least} to {most}; mean of images: {covered}",
+        "한 칸: {least}에서 {most}까지(이미지 {covered}장 평균)",
+    ),
+    "images.more": ("Classes not shown here: {n}", "여기에 나오지 않은 클래스: {n}개"),
     # --- findings
     "findings": ("What to check in the data", "자료에서 확인할 점"),
     "findings.not asked": (
@@ -561,6 +627,10 @@ PHRASES: dict[str, tuple[str, str]] = {
         "Used: {used} columns; left out: {left}. A missing cell is not guessed: it has a weight of its own.",
         "사용한 열 {used}개, 제외한 열 {left}개. 빈칸은 추측해 채우지 않고 별도의 가중치로 다룹니다.",
     ),
+    "schema.intro.images": (
+        "Used: {used} columns; left out: {left}. A row without its image gets no answer.",
+        "사용한 열 {used}개, 제외한 열 {left}개. 이미지가 없는 사례에는 답하지 않습니다.",
+    ),
     "schema.caption": ("Columns, what they are, and their missing cells", "열의 종류와 빈칸"),
     "schema.column": ("Column", "열"),
     "schema.kind": ("Kind", "종류"),
@@ -630,6 +700,7 @@ PHRASES: dict[str, tuple[str, str]] = {
     "card": ("Model card", "모델 카드"),
     "card.task": ("Task", "과제"),
     "card.task.is": ("tell the class of a row: {label}", "사례의 클래스 판별: {label}"),
+    "card.task.plain": ("tell the class of a row", "사례의 클래스 판별"),
     "card.classes": ("Classes in training", "학습 자료의 클래스"),
     "card.share": ("Share", "비율"),
     "card.other shares": (

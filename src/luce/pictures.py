@@ -116,6 +116,8 @@ def with_pixels(
         except InputError as error:
             raise type(error)(f"{table.source}, column {shown(name)}: {error}") from None
         frame = table.frame[found.rows] if len(found.rows) < table.rows else table.frame
+        files = tuple(map(str, series[found.rows])) if family(series.dtype) == "text" else ()
         notes = (*table.notes, *(f"column {shown(name)}: {note}" for note in found.notes))
-        table = replace(table, frame=frame.with_columns(pl.Series(series.name, found.pixels)), notes=notes, levels={})
+        frame = frame.with_columns(pl.Series(series.name, found.pixels))
+        table = replace(table, frame=frame, notes=notes, levels={}, files=files)
     return table

@@ -8,7 +8,20 @@ from typing import Any
 from luce import svg, words
 from luce.markup import Markup, View, el, escaped, inert, join, name
 from luce.report import percent
-from luce.sections import figure, label, more, para, picker, plain_text, rows, say, section, table
+from luce.sections import (
+    figure,
+    label,
+    more,
+    only_images,
+    own_label,
+    para,
+    picker,
+    plain_text,
+    rows,
+    say,
+    section,
+    table,
+)
 
 TOGETHER = 4  # lines that one picture holds, and classes that one table of levels holds
 FOLD = 20  # columns from which their list is folded away
@@ -325,7 +338,8 @@ def schema(v: View) -> Markup:
     listed = table(v, say(v, "schema.caption"), heads, body, "columns", sortable=True)
     if len(columns) > FOLD:
         listed = more(say(v, "schema.all"), listed)
-    return section(v, "schema", para(v, "schema.intro", **numbers), listed)
+    intro = para(v, "schema.intro.images" if only_images(v) else "schema.intro", **numbers)
+    return section(v, "schema", intro, listed)
 
 
 def _column(v: View, k: int) -> list[Markup]:
@@ -368,10 +382,10 @@ def _pairs_of(v: View, pairs: Sequence[tuple[str, Markup]]) -> Markup:
 
 def card(v: View) -> Markup:
     """What is known of the model in short: task, classes, form, limits, and how to get the same numbers again."""
-    known = v.facts["training"]
-    of = name(known["label"]) if known["label"] else Markup("–")
+    own = own_label(v)
+    task = say(v, "card.task.is", label=name(own)) if own else say(v, "card.task.plain")
     pairs = [
-        ("card.task", say(v, "card.task.is", label=of)),
+        ("card.task", task),
         ("how.train", v.num("training.rows", "count")),
         ("card.form", say(v, "card.form.is", features=v.num("training.features", "count"))),
     ]
@@ -395,7 +409,9 @@ def _class_shares(v: View) -> Markup:
 
 
 def _limits(v: View) -> Markup:
-    items = [el("li", say(v, f"card.{key}")) for key in ("drift", "cause", "unseen", "noise")]
+    kinds = {column["kind"] for column in v.at("schema.columns")}
+    keys = [key for key in ("drift", "cause", "unseen", "noise") if key != "unseen" or "category" in kinds]
+    items = [el("li", say(v, f"card.{key}")) for key in keys]
     few = [name(each["class"], 16) for each in v.at("training.classes") if each["few"]]
     if few:
         shown = join([*few[:10], *([Markup("…")] if len(few) > 10 else [])], ", ")
@@ -414,7 +430,9 @@ def _command(v: View) -> Markup:
     if v.at("measured.on") == "rows given":
         said = join([Markup("luce evaluate MODEL "), source])
     else:
-        said = join([Markup("luce train "), source, Markup(" --label "), name(v.at("training.label") or "LABEL", 60)])
+        folder = only_images(v) and own_label(v) is None
+        of = [] if folder else [Markup(" --label "), name(v.at("training.label") or "LABEL", 60)]
+        said = join([Markup("luce train "), source, *of])
         if v.at("measured.held_out"):
             share, seed = (v.num(f"measured.held_out.{key}", "plain") for key in ("share", "seed"))
             said = join([said, Markup(" --holdout "), share, Markup(" --seed "), seed])

@@ -8,6 +8,7 @@ from typing import Any
 from luce import svg, words
 from luce.markup import Markup, View, el, join, name
 from luce.report import MATRIX_CLASSES
+from luce.table import LABEL
 
 METRICS = (
     "accuracy", "balanced_accuracy", "precision_macro", "recall_macro", "f1_macro", "precision_weighted",
@@ -35,6 +36,18 @@ def section(v: View, key: str, *children: Markup) -> Markup:
 def rows(v: View, path: str) -> Markup:
     """A number of rows with its unit."""
     return say(v, "unit.row" if v.at(path) == 1 else "unit.rows", n=v.num(path, "count"))
+
+
+def only_images(v: View) -> bool:
+    """Does the model read images and nothing else?"""
+    kinds = {column["kind"] for column in v.at("schema.columns")} - {"left out"}
+    return kinds == {"image"}
+
+
+def own_label(v: View) -> str | None:
+    """The name of the label; None where it has none, or only that of a folder's images."""
+    known: str | None = v.at("training.label")
+    return None if only_images(v) and known == LABEL else known or None
 
 
 def label(v: View, code: int, width: int = 28) -> Markup:

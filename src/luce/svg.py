@@ -267,6 +267,31 @@ def _shaded(step: int, corners: Sequence[tuple[float, float]], wide: float, tall
     return [el("path", d=drawn, class_=f"h{step}".replace("-", "m")), el("g", *signs, class_="signs")]
 
 
+def overlay(
+    cells: Sequence[Sequence[float]], size: tuple[int, int], below: str | None, title: str, description: str
+) -> Markup:
+    """Cells shaded by what they add, each with its sign, lines from the top, over a faint picture of (width, height)
+    pixels, which `below` holds as a URI."""
+    wide = 140.0 * min(1.0, size[0] / size[1])
+    tall = 140.0 * min(1.0, size[1] / size[0])
+    most = max((abs(value) for line in cells for value in line), default=0.0)
+    across, down = wide / len(cells[0]), tall / len(cells)
+    corners: dict[int, list[tuple[float, float]]] = {}
+    for i, line_ in enumerate(cells):
+        for j, value in enumerate(line_):
+            if step := shade(value, most):
+                corners.setdefault(step, []).append((j * across, i * down))
+    under = {"width": number(wide), "height": number(tall), "preserveAspectRatio": "none", "class_": "under"}
+    parts = [] if below is None else [el("image", href=below, **under)]
+    parts += [part for step in sorted(corners) for part in _shaded(step, corners[step], across, down)]
+    return picture(round(wide), round(tall), title, description, *parts, class_="cells")
+
+
+def cell(step: int) -> Markup:
+    """The sample of a cell in a legend."""
+    return el("svg", *_shaded(step, [(0.0, 0.0)], 18.0, 18.0), class_="sample", viewBox="0 0 18 18", aria_hidden="true")
+
+
 def _edge(value: object, width: int = TICK_LABEL) -> str:
     if isinstance(value, float):
         return tick_text(value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, get_args
 
 import numpy as np
@@ -53,14 +53,15 @@ FEW_ROWS = 20
 class Table:
     """Rows under unique column names (NFC), and where they came from; nothing changes the caller's object.
 
-    `mixed` says, for a column of Python cells of several types, where the types first differ. `levels` remembers what
-    was read of the text columns, so that it is read once.
+    `mixed` says, for a column of Python cells of several types, where the types first differ. `files`: the name of each
+    row's image, where it is a file. `levels` remembers what was read of the text columns, so that it is read once.
     """
 
     frame: pl.DataFrame
     source: str = "the data"
     notes: tuple[str, ...] = ()
     mixed: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[str, ...] = field(default=(), repr=False)
     levels: dict[str, cells.Cleaned] = field(default_factory=dict, repr=False)
 
     @property
@@ -96,7 +97,7 @@ class Table:
     def without(self, name: str) -> Table:
         """The table without one column; a name that is not there raises InputError."""
         self.column(name)
-        return Table(self.frame.drop(nfc(name)), self.source, self.notes, self.mixed)
+        return Table(self.frame.drop(nfc(name)), self.source, self.notes, self.mixed, self.files)
 
     def column(self, name: str) -> pl.Series:
         """One column by its name; a name that is not there raises InputError with the nearest name."""
@@ -114,7 +115,9 @@ def _of_images(images: Images, source: str) -> Table:
     columns = [pl.Series(IMAGE, images.pixels)]
     if images.labels is not None:
         columns.append(pl.Series(LABEL, images.labels.tolist()))
-    return _table(pl.DataFrame(columns), source, images.notes)
+    table = _table(pl.DataFrame(columns), source, images.notes)
+    numbered = str(images.names[0]).endswith(f"[{images.rows[0]}]")  # of one array: the row says it
+    return table if numbered else replace(table, files=tuple(map(str, images.names)))
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
