@@ -152,20 +152,34 @@ def test_the_gradient_is_that_of_pytorch(hidden: tuple[int, ...], classes: int, 
     assert np.abs(out - wanted).max() <= 1e-5 * np.abs(wanted).max()
 
 
+@pytest.mark.parametrize("own", [0, 1, 2])
+@pytest.mark.parametrize("away", [0.0, 1e3, -1e3])
+def test_n01_logits_far_apart_and_far_from_0_have_their_loss_and_gradient(own: int, away: float) -> None:
+    """exp(300) is no float32, and exp(1000) no double. Whole numbers, so exact: exp(-300) leaves nothing of 1."""
+    z = np.array([away + 300, away, away - 300], dtype=np.float32)
+    layers: Layers = [(np.zeros((1, 3), dtype=np.float32), z)]
+    features = Features(1, dense=np.zeros((1, 1)))
+    network, labels = built(layers, features, 3, False), _core.Labels(np.array([own], dtype=np.int32), None, 3)
+    out = np.empty(6)
+    loss = network.gradient(features.design, np.zeros(1), np.ones(1), labels, np.array([0]), out, 1)
+    assert loss == 300 * own
+    assert np.array_equal(out[3:], np.array([1.0, 0, 0]) - (np.arange(3) == own))
+
+
 @pytest.mark.parametrize("form", ["float64", "sparse"])
 def test_steps_are_those_of_adamw(form: str) -> None:
-    """Two batches, in NumPy: Loshchilov and Hutter, algorithm 2. Weights decay, biases do not; each column of the
-    sparse rows is in both batches. 1e-5: gradients are right to that, and a step is at most the rate."""
-    x, codes, weight = some_rows(40, 6, 3)
+    """Two batches, the last one short, in NumPy: Loshchilov and Hutter, algorithm 2. Weights decay, biases do not; each
+    column of the sparse rows is in both batches. 1e-5: gradients are right to that, and a step is at most the rate."""
+    x, codes, weight = some_rows(35, 6, 3)
     features, layers = forms(x)[form], drawn_layers(6, (5,), 3)
     network, labels = built(layers, features, 3, False), _core.Labels(codes, weight, 3)
     rate, decay = 0.1, 0.05
-    network.epoch(features.design, np.zeros(6), np.ones(6), labels, np.arange(40), rate, decay, 0.0, 20, 0, 2)
+    network.epoch(features.design, np.zeros(6), np.ones(6), labels, np.arange(35), rate, decay, 0.0, 20, 0, 2)
     flat = np.concatenate([a.ravel() for layer in layers for a in layer]).astype(np.float64)
     decays = np.concatenate([np.full(a.size, float(a.ndim == 2)) for layer in layers for a in layer])
     m, v, at = np.zeros_like(flat), np.zeros_like(flat), layers
-    for t, rows in ((1, slice(0, 20)), (2, slice(20, 40))):
-        g = plain_gradient(at, x[rows], codes[rows], weight[rows], False) / 20
+    for t, rows in ((1, slice(0, 20)), (2, slice(20, 35))):
+        g = plain_gradient(at, x[rows], codes[rows], weight[rows], False) / len(x[rows])
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
         step = m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
         flat = flat - rate * (step + decay * decays * flat)
@@ -176,6 +190,24 @@ def test_steps_are_those_of_adamw(form: str) -> None:
         known = np.abs(w - layers[place][0]) > 0  # where a gradient is 0, its rounding has a sign of its own
         assert np.abs(found[0] - w)[known].max() <= 1e-5
         assert np.abs(found[1] - b).max() <= 1e-5
+
+
+@pytest.mark.parametrize("form", ["float64", "dense and sparse"])
+def test_weights_that_are_set_forget_the_steps_before(form: str) -> None:
+    """Where a fit goes back to its best point, means of the gradients of the way that was wrong must not push it on."""
+    x, codes, weight = some_rows(40, 6, 3)
+    features, layers = forms(x)[form], drawn_layers(6, (5,), 3)
+    network, labels = built(layers, features, 3, False), _core.Labels(codes, weight, 3)
+    seen = []
+    for _ in range(2):
+        for place, (w, b) in enumerate(layers):
+            network.set(place, w, b)
+        network.epoch(features.design, np.zeros(6), np.ones(6), labels, np.arange(40), 0.1, 0.05, 0.5, 20, 0, 2)
+        parts = [(np.empty_like(w), np.empty_like(b)) for w, b in layers]
+        for place, part in enumerate(parts):
+            network.get(place, *part)
+        seen.append(np.concatenate([a.ravel() for part in parts for a in part]))
+    assert same_bits(*seen)
 
 
 def unflattened(flat: Array, like: Layers) -> Layers:
@@ -291,6 +323,142 @@ def test_what_is_kept_is_the_best_epoch() -> None:
     best = min(epoch.held_out for epoch in model.history_)
     assert f"60 rows held out {best:.4g}" in model.note_
     assert min(epoch.rate for epoch in model.history_) < 0.05
+
+
+def test_the_rate_falls_and_the_best_point_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses of the held-out rows as they are told: a better one is kept, after three that are no better or one that
+    has blown up the fit goes on from the best with 0.3 of the rate; less than 0.1 % is no better, but it is kept."""
+    told = [1.0, 0.9, 0.95, np.nan, 0.8, 1.7, 0.85, 0.8, 0.82, 0.7995]
+    losses, rates = iter([*told, 0.0]), []
+    begun: list[Array] = []
+    ended: list[Array] = []
+    real = luce.network._Training._epoch
+
+    def weights(training: Any) -> Array:
+        w, b = np.empty((2, 4), dtype=np.float32), np.empty(4, dtype=np.float32)
+        training.network.get(0, w, b)
+        return np.append(w.ravel(), b)
+
+    def epoch(training: Any, number: int, rate: float) -> float:
+        begun.append(weights(training))
+        rates.append(rate)
+        lost = real(training, number, rate)
+        ended.append(weights(training))
+        return float(lost)
+
+    monkeypatch.setattr(luce.network._Training, "_epoch", epoch)
+    monkeypatch.setattr(luce.network._Training, "_loss", lambda training: next(losses))
+    x, y = rings(600)
+    model = NetworkClassifier((4,), learning_rate=0.1, epochs=9).fit(x, y)
+    falls = [0, 0, 0, 1, 1, 2, 2, 2, 3]
+    assert rates == pytest.approx([0.1 * 0.3**n for n in falls])
+    assert [epoch.rate for epoch in model.history_] == rates
+    assert [epoch.taken_back for epoch in model.history_] == [
+        False,
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
+    for number, came_from in enumerate([None, 0, 1, 0, 3, 3, 5, 6, 3]):
+        assert came_from is None or same_bits(begun[number], ended[came_from]), f"epoch {number} began elsewhere"
+    assert same_bits(np.append(model.layers_[0][0].ravel(), model.layers_[0][1]), ended[-1])
+
+
+class Spied:
+    """A network of the core that tells how it was used."""
+
+    def __init__(self, *shape: Any) -> None:
+        self.inner, self.sets, self.epochs = REAL(*shape), [], []
+        SPIED.append(self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def set(self, place: int, w: Array, b: Array) -> None:
+        self.sets.append(w.copy())
+        self.inner.set(place, w, b)
+
+    def epoch(self, *given: Any) -> float:
+        self.epochs.append(given)
+        return float(self.inner.epoch(*given))
+
+
+REAL, SPIED = _core.Network, list[Spied]()
+
+
+@pytest.fixture
+def spied(monkeypatch: pytest.MonkeyPatch) -> list[Spied]:
+    SPIED.clear()
+    monkeypatch.setattr(_core, "Network", Spied)
+    return SPIED
+
+
+def test_the_settings_reach_the_core(spied: list[Spied]) -> None:
+    """order, rate, decay, dropout, batch, seed, threads; by default 0.2 is dropped of pixels alone, and a batch is a
+    32nd of the rows, from 16 to 256, but so that an epoch has at least 30 steps."""
+    x, y = rings(1000)
+    NetworkClassifier((4,), epochs=1).fit(x, y)
+    NetworkClassifier((4,), epochs=1).fit((20 * x + 128).astype(np.uint8), y)
+    NetworkClassifier((4,), "gelu", 0.3, 0.07, learning_rate=0.5, batch_size=90, epochs=1, threads=1).fit(x, y)
+    NetworkClassifier((4,), epochs=1).fit(*rings(190))
+    plain, pixels, other, few = (network.epochs for network in spied)
+    assert [call[5:9] for call in plain] == [(2e-3, 0.01, 0.0, 28)]
+    assert pixels[0][7] == 0.2
+    assert [call[5:9] + call[10:] for call in other] == [(0.5, 0.07, 0.3, 90, 1)] * 3
+    assert [call[5:9] for call in few] == [(2e-3, 0.01, 0.0, 16)] * 2
+
+
+def test_the_seed_settles_all_that_is_drawn(spied: list[Spied]) -> None:
+    """The first weights, the order of the rows, those held out, the order in each epoch, and what is dropped; the
+    orders are of the same rows and each is another. No first weight is 6 spreads, the root of 2 / 2, from 0."""
+    x, y = rings(700)
+    features, codes = Features(700, dense=x), np.unique(y, return_inverse=True)[1].astype(np.int32)
+    drawn = []
+    for seed in (1, 2, (1 << 63) - 1):
+        model = NetworkClassifier((4,), epochs=2, seed=seed).fit(x, y)
+        network = spied[-1]
+        rows = luce.network._merged(features, codes, None, luce.network.Settings.of(model))[0]
+        orders = [call[4] for call in network.epochs]
+        assert all(np.array_equal(np.sort(order), np.sort(orders[0])) for order in orders)
+        place = np.empty(700, dtype=np.int64)
+        place[rows] = np.arange(700)
+        train = np.sort(place[orders[0]])
+        drawn += [network.sets[0], rows, train, *(np.searchsorted(train, place[order]) for order in orders)]
+        assert len({call[9] for call in network.epochs}) == len(orders)
+        drawn += [np.array([call[9] for call in network.epochs])]
+        assert same_bits(
+            model.predict_proba(x), NetworkClassifier((4,), epochs=2, seed=seed).fit(x, y).predict_proba(x)
+        )
+    assert len({part.tobytes() for part in drawn}) == len(drawn)
+    assert 0 < np.abs(drawn[0]).max() < 6
+    assert np.abs(spied[-1].sets[1]).max() < 6 * 0.1 / np.sqrt(4)  # of the output: nothing is claimed at first
+
+
+def test_the_rows_held_out_judge_and_calibrate_by_their_weights() -> None:
+    x, y = rings(800)
+    weight = np.random.default_rng(0).choice([0.01, 1.0, 30.0], 800)
+    noisy = np.where(np.random.default_rng(1).random(800) < 0.2, "in", y)
+    model = NetworkClassifier((64,), learning_rate=0.02, epochs=30).fit(x, noisy, sample_weight=weight)
+    settings = luce.network.Settings.of(model)
+    features, codes = Features(800, dense=x), np.unique(noisy, return_inverse=True)[1].astype(np.int32)
+    rows, weights = luce.network._merged(features, codes, weight, settings)
+    held = rows[luce.network._parts(codes[rows], 0)[1]]
+    seen = features.take(held)
+    z = luce.network.network_logits(seen, model.layers_, model.shift_, model.scale_, 2, False, 1)
+    losses = np.logaddexp(0, np.where(codes[held] == 1, -z[:, 0], z[:, 0]))
+    best = min(epoch.held_out for epoch in model.history_)
+    assert best == pytest.approx(np.average(losses, weights=weight[held]), rel=1e-9)
+    own = luce.network.choose(z, codes[held], 2, weights[held], seen.hashes(0, 1), 1)
+    assert model.calibration_.rows == own.rows == 80
+    assert model.calibration_.before == pytest.approx(best, rel=1e-9)
+    assert model.calibration_.kind == own.kind
+    assert np.abs(model.calibration_.matrix - own.matrix).max() <= 1e-9
+    assert np.abs(model.calibration_.bias - own.bias).max() <= 1e-9
 
 
 def test_l01_an_interrupt_ends_at_the_best_point_so_far() -> None:
