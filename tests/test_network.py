@@ -242,6 +242,31 @@ def test_so_many_units_are_left_out_and_the_others_make_up_for_them(dropout: flo
     assert len(set(seen)) == (1 if dropout == 0 else 3)
 
 
+def test_units_that_are_left_out_learn_nothing() -> None:
+    """Neither what leads to them nor what leads on: without decay a step of AdamW of no gradient is 0. Half of 1,000
+    units, but for 6 standard errors. The layers of a row leave out others: the second is not the first."""
+    ones = np.ones((1, 1))
+    sizes = [1, 1000, 1000, 1]
+    layers: Layers = [
+        (np.full((i, o), 0.01, dtype=np.float32), np.ones(o, dtype=np.float32)) for i, o in pairwise(sizes)
+    ]
+    network = built(layers, Features(1, dense=ones), 2, False)
+    labels = _core.Labels(np.zeros(1, dtype=np.int32), None, 2)
+    network.epoch(Features(1, dense=ones).design, np.zeros(1), np.ones(1), labels, np.array([0]), 0.1, 0, 0.5, 1, 7, 1)
+    moved = []
+    for place, (w, b) in enumerate(layers):
+        parts = np.empty_like(w), np.empty_like(b)
+        network.get(place, *parts)
+        moved.append((parts[0] != w, parts[1] != b))
+    first, second = moved[0][1], moved[1][1]
+    for kept in (first, second):
+        assert abs(kept.sum() - 500) <= 6 * np.sqrt(250)
+    assert np.array_equal(moved[0][0][0], first)
+    assert np.array_equal(moved[1][0], np.outer(first, second))
+    assert np.array_equal(moved[2][0][:, 0], second)
+    assert 300 < (first != second).sum() < 700
+
+
 # --- fits ----------------------------------------------------------------------------------------------------------
 
 
