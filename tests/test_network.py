@@ -152,20 +152,34 @@ def test_the_gradient_is_that_of_pytorch(hidden: tuple[int, ...], classes: int, 
     assert np.abs(out - wanted).max() <= 1e-5 * np.abs(wanted).max()
 
 
+@pytest.mark.parametrize("own", [0, 1, 2])
+@pytest.mark.parametrize("away", [0.0, 1e3, -1e3])
+def test_n01_logits_far_apart_and_far_from_0_have_their_loss_and_gradient(own: int, away: float) -> None:
+    """exp(300) is no float32, and exp(1000) no double. Whole numbers, so exact: exp(-300) leaves nothing of 1."""
+    z = np.array([away + 300, away, away - 300], dtype=np.float32)
+    layers: Layers = [(np.zeros((1, 3), dtype=np.float32), z)]
+    features = Features(1, dense=np.zeros((1, 1)))
+    network, labels = built(layers, features, 3, False), _core.Labels(np.array([own], dtype=np.int32), None, 3)
+    out = np.empty(6)
+    loss = network.gradient(features.design, np.zeros(1), np.ones(1), labels, np.array([0]), out, 1)
+    assert loss == 300 * own
+    assert np.array_equal(out[3:], np.array([1.0, 0, 0]) - (np.arange(3) == own))
+
+
 @pytest.mark.parametrize("form", ["float64", "sparse"])
 def test_steps_are_those_of_adamw(form: str) -> None:
-    """Two batches, in NumPy: Loshchilov and Hutter, algorithm 2. Weights decay, biases do not; each column of the
-    sparse rows is in both batches. 1e-5: gradients are right to that, and a step is at most the rate."""
-    x, codes, weight = some_rows(40, 6, 3)
+    """Two batches, the last one short, in NumPy: Loshchilov and Hutter, algorithm 2. Weights decay, biases do not; each
+    column of the sparse rows is in both batches. 1e-5: gradients are right to that, and a step is at most the rate."""
+    x, codes, weight = some_rows(35, 6, 3)
     features, layers = forms(x)[form], drawn_layers(6, (5,), 3)
     network, labels = built(layers, features, 3, False), _core.Labels(codes, weight, 3)
     rate, decay = 0.1, 0.05
-    network.epoch(features.design, np.zeros(6), np.ones(6), labels, np.arange(40), rate, decay, 0.0, 20, 0, 2)
+    network.epoch(features.design, np.zeros(6), np.ones(6), labels, np.arange(35), rate, decay, 0.0, 20, 0, 2)
     flat = np.concatenate([a.ravel() for layer in layers for a in layer]).astype(np.float64)
     decays = np.concatenate([np.full(a.size, float(a.ndim == 2)) for layer in layers for a in layer])
     m, v, at = np.zeros_like(flat), np.zeros_like(flat), layers
-    for t, rows in ((1, slice(0, 20)), (2, slice(20, 40))):
-        g = plain_gradient(at, x[rows], codes[rows], weight[rows], False) / 20
+    for t, rows in ((1, slice(0, 20)), (2, slice(20, 35))):
+        g = plain_gradient(at, x[rows], codes[rows], weight[rows], False) / len(x[rows])
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
         step = m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
         flat = flat - rate * (step + decay * decays * flat)
@@ -176,6 +190,24 @@ def test_steps_are_those_of_adamw(form: str) -> None:
         known = np.abs(w - layers[place][0]) > 0  # where a gradient is 0, its rounding has a sign of its own
         assert np.abs(found[0] - w)[known].max() <= 1e-5
         assert np.abs(found[1] - b).max() <= 1e-5
+
+
+@pytest.mark.parametrize("form", ["float64", "dense and sparse"])
+def test_weights_that_are_set_forget_the_steps_before(form: str) -> None:
+    """Where a fit goes back to its best point, means of the gradients of the way that was wrong must not push it on."""
+    x, codes, weight = some_rows(40, 6, 3)
+    features, layers = forms(x)[form], drawn_layers(6, (5,), 3)
+    network, labels = built(layers, features, 3, False), _core.Labels(codes, weight, 3)
+    seen = []
+    for _ in range(2):
+        for place, (w, b) in enumerate(layers):
+            network.set(place, w, b)
+        network.epoch(features.design, np.zeros(6), np.ones(6), labels, np.arange(40), 0.1, 0.05, 0.5, 20, 0, 2)
+        parts = [(np.empty_like(w), np.empty_like(b)) for w, b in layers]
+        for place, part in enumerate(parts):
+            network.get(place, *part)
+        seen.append(np.concatenate([a.ravel() for part in parts for a in part]))
+    assert same_bits(*seen)
 
 
 def unflattened(flat: Array, like: Layers) -> Layers:
@@ -208,6 +240,31 @@ def test_so_many_units_are_left_out_and_the_others_make_up_for_them(dropout: flo
     error = np.sqrt(dropout / (1 - dropout) / units)
     assert np.abs(np.array(seen) - 1).max() <= 6 * error + 1e-3
     assert len(set(seen)) == (1 if dropout == 0 else 3)
+
+
+def test_units_that_are_left_out_learn_nothing() -> None:
+    """Neither what leads to them nor what leads on: without decay a step of AdamW of no gradient is 0. Half of 1,000
+    units, but for 6 standard errors. The layers of a row leave out others: the second is not the first."""
+    ones = np.ones((1, 1))
+    sizes = [1, 1000, 1000, 1]
+    layers: Layers = [
+        (np.full((i, o), 0.01, dtype=np.float32), np.ones(o, dtype=np.float32)) for i, o in pairwise(sizes)
+    ]
+    network = built(layers, Features(1, dense=ones), 2, False)
+    labels = _core.Labels(np.zeros(1, dtype=np.int32), None, 2)
+    network.epoch(Features(1, dense=ones).design, np.zeros(1), np.ones(1), labels, np.array([0]), 0.1, 0, 0.5, 1, 7, 1)
+    moved = []
+    for place, (w, b) in enumerate(layers):
+        parts = np.empty_like(w), np.empty_like(b)
+        network.get(place, *parts)
+        moved.append((parts[0] != w, parts[1] != b))
+    first, second = moved[0][1], moved[1][1]
+    for kept in (first, second):
+        assert abs(kept.sum() - 500) <= 6 * np.sqrt(250)
+    assert np.array_equal(moved[0][0][0], first)
+    assert np.array_equal(moved[1][0], np.outer(first, second))
+    assert np.array_equal(moved[2][0][:, 0], second)
+    assert 300 < (first != second).sum() < 700
 
 
 # --- fits ----------------------------------------------------------------------------------------------------------
@@ -249,14 +306,16 @@ def test_a_row_of_weight_two_is_the_row_given_twice(sparse: bool) -> None:
 
 
 def test_e12_the_scale_of_a_column_means_nothing() -> None:
-    """From 1e-12 to 1e12, and far from 0: what comes in is the same to the rounding of the means, so the fit is as
+    """From 1e-12 to 1e12, and far from 0: what comes in is the same to the rounding of the means, where the same rows
+    teach: under 200 none is held out. Of more rows others are held out, as their hashes are others; the fit is as
     good."""
     x, y = rings(1500)
     scale, away = np.array([1e-12, 1e12]), np.array([3e-9, 5e12])
-    model = NetworkClassifier((32,)).fit(x * scale + away, y)
-    plain = NetworkClassifier((32,)).fit(x, y)
+    plain = NetworkClassifier((4,), epochs=1).fit(x[:150], y[:150])
+    model = NetworkClassifier((4,), epochs=1).fit(x[:150] * scale + away, y[:150])
     for other, wanted in ((model.shift_, plain.shift_ * scale + away), (1 / model.scale_, scale / plain.scale_)):
         assert np.abs(other / wanted - 1).max() <= 1e-9
+    model = NetworkClassifier((32,)).fit(x * scale + away, y)
     new, truth = rings(1000, 1)
     assert model.score(new * scale + away, truth) > 0.96
 
@@ -291,6 +350,142 @@ def test_what_is_kept_is_the_best_epoch() -> None:
     assert min(epoch.rate for epoch in model.history_) < 0.05
 
 
+def test_the_rate_falls_and_the_best_point_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses of the held-out rows as they are told: a better one is kept, after three that are no better or one that
+    has blown up the fit goes on from the best with 0.3 of the rate; less than 0.1 % is no better, but it is kept."""
+    told = [1.0, 0.9, 0.95, np.nan, 0.8, 1.7, 0.85, 0.8, 0.82, 0.7995]
+    losses, rates = iter([*told, 0.0]), []
+    begun: list[Array] = []
+    ended: list[Array] = []
+    real = luce.network._Training._epoch
+
+    def weights(training: Any) -> Array:
+        w, b = np.empty((2, 4), dtype=np.float32), np.empty(4, dtype=np.float32)
+        training.network.get(0, w, b)
+        return np.append(w.ravel(), b)
+
+    def epoch(training: Any, number: int, rate: float) -> float:
+        begun.append(weights(training))
+        rates.append(rate)
+        lost = real(training, number, rate)
+        ended.append(weights(training))
+        return float(lost)
+
+    monkeypatch.setattr(luce.network._Training, "_epoch", epoch)
+    monkeypatch.setattr(luce.network._Training, "_loss", lambda training: next(losses))
+    x, y = rings(600)
+    model = NetworkClassifier((4,), learning_rate=0.1, epochs=9).fit(x, y)
+    falls = [0, 0, 0, 1, 1, 2, 2, 2, 3]
+    assert rates == pytest.approx([0.1 * 0.3**n for n in falls])
+    assert [epoch.rate for epoch in model.history_] == rates
+    assert [epoch.taken_back for epoch in model.history_] == [
+        False,
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
+    for number, came_from in enumerate([None, 0, 1, 0, 3, 3, 5, 6, 3]):
+        assert came_from is None or same_bits(begun[number], ended[came_from]), f"epoch {number} began elsewhere"
+    assert same_bits(np.append(model.layers_[0][0].ravel(), model.layers_[0][1]), ended[-1])
+
+
+class Spied:
+    """A network of the core that tells how it was used."""
+
+    def __init__(self, *shape: Any) -> None:
+        self.inner, self.sets, self.epochs = REAL(*shape), [], []
+        SPIED.append(self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def set(self, place: int, w: Array, b: Array) -> None:
+        self.sets.append(w.copy())
+        self.inner.set(place, w, b)
+
+    def epoch(self, *given: Any) -> float:
+        self.epochs.append(given)
+        return float(self.inner.epoch(*given))
+
+
+REAL, SPIED = _core.Network, list[Spied]()
+
+
+@pytest.fixture
+def spied(monkeypatch: pytest.MonkeyPatch) -> list[Spied]:
+    SPIED.clear()
+    monkeypatch.setattr(_core, "Network", Spied)
+    return SPIED
+
+
+def test_the_settings_reach_the_core(spied: list[Spied]) -> None:
+    """order, rate, decay, dropout, batch, seed, threads; by default 0.2 is dropped of pixels alone, and a batch is a
+    32nd of the rows, from 16 to 256, but so that an epoch has at least 30 steps."""
+    x, y = rings(1000)
+    NetworkClassifier((4,), epochs=1).fit(x, y)
+    NetworkClassifier((4,), epochs=1).fit((20 * x + 128).astype(np.uint8), y)
+    NetworkClassifier((4,), "gelu", 0.3, 0.07, learning_rate=0.5, batch_size=90, epochs=1, threads=1).fit(x, y)
+    NetworkClassifier((4,), epochs=1).fit(*rings(190))
+    plain, pixels, other, few = (network.epochs for network in spied)
+    assert [call[5:9] for call in plain] == [(2e-3, 0.01, 0.0, 28)]
+    assert pixels[0][7] == 0.2
+    assert [call[5:9] + call[10:] for call in other] == [(0.5, 0.07, 0.3, 90, 1)] * 3
+    assert [call[5:9] for call in few] == [(2e-3, 0.01, 0.0, 16)] * 2
+
+
+def test_the_seed_settles_all_that_is_drawn(spied: list[Spied]) -> None:
+    """The first weights, the order of the rows, those held out, the order in each epoch, and what is dropped; the
+    orders are of the same rows and each is another. No first weight is 6 spreads, the root of 2 / 2, from 0."""
+    x, y = rings(700)
+    features, codes = Features(700, dense=x), np.unique(y, return_inverse=True)[1].astype(np.int32)
+    drawn = []
+    for seed in (1, 2, (1 << 63) - 1):
+        model = NetworkClassifier((4,), epochs=2, seed=seed).fit(x, y)
+        network = spied[-1]
+        rows = luce.network._merged(features, codes, None, luce.network.Settings.of(model))[0]
+        orders = [call[4] for call in network.epochs]
+        assert all(np.array_equal(np.sort(order), np.sort(orders[0])) for order in orders)
+        place = np.empty(700, dtype=np.int64)
+        place[rows] = np.arange(700)
+        train = np.sort(place[orders[0]])
+        drawn += [network.sets[0], rows, train, *(np.searchsorted(train, place[order]) for order in orders)]
+        assert len({call[9] for call in network.epochs}) == len(orders)
+        drawn += [np.array([call[9] for call in network.epochs])]
+        assert same_bits(
+            model.predict_proba(x), NetworkClassifier((4,), epochs=2, seed=seed).fit(x, y).predict_proba(x)
+        )
+    assert len({part.tobytes() for part in drawn}) == len(drawn)
+    assert 0 < np.abs(drawn[0]).max() < 6
+    assert np.abs(spied[-1].sets[1]).max() < 6 * 0.1 / np.sqrt(4)  # of the output: nothing is claimed at first
+
+
+def test_the_rows_held_out_judge_and_calibrate_by_their_weights() -> None:
+    x, y = rings(800)
+    weight = np.random.default_rng(0).choice([0.01, 1.0, 30.0], 800)
+    noisy = np.where(np.random.default_rng(1).random(800) < 0.2, "in", y)
+    model = NetworkClassifier((64,), learning_rate=0.02, epochs=30).fit(x, noisy, sample_weight=weight)
+    settings = luce.network.Settings.of(model)
+    features, codes = Features(800, dense=x), np.unique(noisy, return_inverse=True)[1].astype(np.int32)
+    rows, weights = luce.network._merged(features, codes, weight, settings)
+    held = rows[luce.network._parts(codes[rows], 0)[1]]
+    seen = features.take(held)
+    z = luce.network.network_logits(seen, model.layers_, model.shift_, model.scale_, 2, False, 1)
+    losses = np.logaddexp(0, np.where(codes[held] == 1, -z[:, 0], z[:, 0]))
+    best = min(epoch.held_out for epoch in model.history_)
+    assert best == pytest.approx(np.average(losses, weights=weight[held]), rel=1e-9)
+    own = luce.network.choose(z, codes[held], 2, weights[held], seen.hashes(0, 1), 1)
+    assert model.calibration_.rows == own.rows == 80
+    assert model.calibration_.before == pytest.approx(best, rel=1e-9)
+    assert model.calibration_.kind == own.kind
+    assert np.abs(model.calibration_.matrix - own.matrix).max() <= 1e-9
+    assert np.abs(model.calibration_.bias - own.bias).max() <= 1e-9
+
+
 def test_l01_an_interrupt_ends_at_the_best_point_so_far() -> None:
     x, y = rings(600)
 
@@ -321,6 +516,146 @@ def test_a_row_far_out_has_probabilities() -> None:
     assert np.abs(p.sum(axis=1) - 1).max() <= 1e-12
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"hidden": ()},
+        {"hidden": 5},
+        {"hidden": np.array([4, 3])},
+        {"hidden": (1,), "activation": "gelu"},
+        {"hidden": (4,) * 12},
+        {"seed": (1 << 63) - 1},
+        {"batch_size": (1 << 63) - 1},
+        {"batch_size": 1},
+        {"batch_size": np.int64(399)},
+        {"weight_decay": 0},
+        {"weight_decay": 0.999},
+        {"dropout": 0.999},
+        {"learning_rate": 1e-300},
+    ],
+    ids=str,
+)
+def test_settings_at_their_ends_are_fitted(settings: dict[str, Any]) -> None:
+    x, y = rings(400)
+    model = NetworkClassifier(**{"hidden": (5,), "epochs": 2, **settings}).fit(x, y)
+    p = model.predict_proba(x)
+    assert np.isfinite(p).all()
+    assert 1 <= model.n_iter_ <= 2
+
+
+def test_a_batch_of_more_rows_than_there_are_is_all_of_them() -> None:
+    """And an epoch makes as many steps as with a batch of just so many: 360 of 400 rows teach."""
+    x, y = rings(400)
+    one, other = (NetworkClassifier((5,), epochs=3, batch_size=size).fit(x, y) for size in (360, 10**15))
+    assert same_bits(one.predict_proba(x), other.predict_proba(x))
+
+
+@pytest.mark.parametrize("rows", [2, 3, 5, 25, 199, 201])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_few_rows_are_fitted(rows: int, classes: int) -> None:
+    """Distinct rows that a network tells apart, and so few that it knows them by heart."""
+    if rows < classes:
+        pytest.skip("fewer rows than classes")
+    rng = np.random.default_rng(rows)
+    codes = np.arange(rows) % classes
+    x = rng.normal(size=(rows, 4)) + 5 * codes[:, np.newaxis]
+    model = NetworkClassifier((16,), epochs=20).fit(x, codes)
+    assert np.isfinite(model.predict_proba(x)).all()
+    assert model.score(x, codes) > 0.9
+    assert ("none was held out" in model.note_) == (rows < 200)
+
+
+def test_300_classes_are_told_apart() -> None:
+    """Each a place in the plane; four rows a class near it, so that 1,200 rows, of which 120 are held out."""
+    rng = np.random.default_rng(0)
+    codes = np.repeat(np.arange(300), 4)
+    places = np.stack(np.unravel_index(codes, (15, 20)), axis=1)
+    x = places + rng.uniform(-0.1, 0.1, size=(1200, 2))
+    model = NetworkClassifier((128,), learning_rate=0.02, epochs=100).fit(x, codes)
+    p = model.predict_proba(x)
+    assert p.shape == (1200, 300)
+    assert np.abs(p.sum(axis=1) - 1).max() <= 1e-12
+    assert model.score(x, codes) > 0.8
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.uint8])
+def test_constant_columns_leave_the_shares_of_the_classes(kind: type) -> None:
+    """And are as many rows as there are classes, once equal ones are put together. 0.016: a fit ends where 0.1 % of the
+    loss, 6e-4 nats, is no better, and so much a share lies off that loses them, the root of 2 0.3 0.7 6e-4."""
+    x, y = np.full((500, 3), 7, dtype=kind), np.repeat(["a", "b"], [150, 350])
+    p = NetworkClassifier((8,)).fit(x, y).predict_proba(x[:1])
+    assert np.abs(p - [0.3, 0.7]).max() <= 0.016
+    wide = np.column_stack([x, rings(500)[0].astype(kind)])
+    assert np.isfinite(NetworkClassifier((8,), epochs=3).fit(wide, y).predict_proba(wide)).all()
+
+
+def test_a_class_of_weight_0_is_one_that_is_not_there() -> None:
+    """Its rows teach nothing, are not held out, and shift no column; it keeps a probability."""
+    x, y = rings(400)
+    rows, labels = np.concatenate([x, x + 50.0]), np.concatenate([y, np.full(400, "third")])
+    weight = np.repeat([1.0, 0.0], 400)
+    model = NetworkClassifier((8,), epochs=20).fit(rows, labels, sample_weight=weight)
+    assert model.score(x, y) > 0.9
+    assert model.predict_proba(x)[:, 2].max() < 0.1
+    assert model.classes_.tolist() == ["in", "out", "third"]
+    assert np.abs(model.shift_).max() < 1
+    with pytest.raises(InputError, match="fewer than two classes"):
+        NetworkClassifier((8,)).fit(x, y, sample_weight=np.where(y == "in", 1.0, 0.0))
+
+
+@pytest.mark.parametrize("factor", [2.0**-1000, 2.0**-30, 2.0**1020])
+def test_a_factor_of_all_weights_means_nothing(factor: float) -> None:
+    x, y = rings(300)
+    weight = np.random.default_rng(0).uniform(0.5, 2, 300)
+    one = NetworkClassifier((5,), epochs=3).fit(x, y, sample_weight=weight)
+    other = NetworkClassifier((5,), epochs=3).fit(x, y, sample_weight=factor * weight)
+    assert same_bits(one.predict_proba(x), other.predict_proba(x))
+
+
+@pytest.mark.parametrize("which", ["one row", "one class", "half of each class", "all"])
+@pytest.mark.parametrize(("small", "large"), [(1e-300, 1e300), (1e-300, 1.0), (1.0, 1e300), (1e-12, 1e12)])
+def test_weights_far_apart_leave_numbers(which: str, small: float, large: float) -> None:
+    x, y = rings(400)
+    chosen = {
+        "one row": np.arange(400) == 7,
+        "one class": y == "in",
+        "half of each class": np.arange(400) % 2 == 0,
+        "all": np.ones(400, dtype=bool),
+    }[which]
+    weight = np.where(chosen, large, small)
+    model = NetworkClassifier((8,), epochs=12).fit(x, y, sample_weight=weight)
+    p = model.predict_proba(x)
+    assert np.isfinite(p).all()
+    right = p[np.arange(400), (y == "out").astype(int)]
+    assert np.average(-np.log(right), weights=weight / large) < 0.7
+
+
+def test_what_is_held_out_shifts_and_scales_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows far from the others are held out, all of them: the columns are as if they were not there, whatever their
+    storage."""
+    x, y = rings(300)
+    far = np.where(np.arange(300) < 30, 1e6, 0.0)[:, np.newaxis]
+
+    def parted(codes: Array, seed: int) -> tuple[Array, Array]:
+        rows = merged[-1]
+        return np.flatnonzero(rows >= 30), np.flatnonzero(rows < 30)
+
+    merged: list[Array] = []
+    real = luce.network._merged
+
+    def seen(*given: Any) -> Any:
+        merged.append(real(*given)[0])
+        return real(*given)
+
+    monkeypatch.setattr(luce.network, "_merged", seen)
+    monkeypatch.setattr(luce.network, "_parts", parted)
+    model = NetworkClassifier((4,), epochs=1).fit(x + far, y)
+    assert np.abs(model.shift_ - x[30:].mean(axis=0)).max() <= 1e-12
+    assert np.abs(model.scale_ * x[30:].std(axis=0) - 1).max() <= 1e-12
+    sparse = NetworkClassifier((4,), epochs=1).fit(scipy.sparse.csr_array(x + far), y)
+    assert np.abs(sparse.scale_ * np.sqrt((x[30:] ** 2).mean(axis=0)) - 1).max() <= 1e-6
+
+
 def test_a_failed_fit_leaves_the_earlier_one() -> None:
     x, y = rings(300)
     model = NetworkClassifier((5,), epochs=3).fit(x, y)
@@ -339,6 +674,10 @@ def test_a_failed_fit_leaves_the_earlier_one() -> None:
         ("hidden", "256", "units of each hidden layer"),
         ("hidden", (0,), "units of each hidden layer"),
         ("hidden", (2.5,), "units of each hidden layer"),
+        ("hidden", None, "units of each hidden layer"),
+        ("hidden", 2.5, "units of each hidden layer"),
+        ("hidden", True, "units of each hidden layer"),
+        ("hidden", {4: 2}, "units of each hidden layer"),
         ("activation", "tanh", "'relu' or 'gelu'"),
         ("dropout", 1.0, "from 0 to below 1"),
         ("dropout", "half", "from 0 to below 1"),

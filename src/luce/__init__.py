@@ -21,6 +21,7 @@ from luce.functional import (
     top_k,
 )
 from luce.linear import SoftmaxRegression
+from luce.network import NetworkClassifier
 from luce.page import write_report
 from luce.reader import read_file
 
@@ -36,6 +37,7 @@ __all__ = [
     "LuceError",
     "LuceWarning",
     "ModelFileError",
+    "NetworkClassifier",
     "NotFittedError",
     "SoftmaxRegression",
     "audit",

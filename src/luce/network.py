@@ -153,9 +153,10 @@ class Settings:
     @staticmethod
     def of(model: NetworkClassifier) -> Settings:
         hidden = model.hidden
-        if isinstance(hidden, (int, np.integer)):
+        if isinstance(hidden, (int, np.integer)) and not isinstance(hidden, bool):
             hidden = (int(hidden),)
-        if isinstance(hidden, str) or not all(_is_whole(units, 1, 1 << 16) for units in hidden):
+        several = isinstance(hidden, (Sequence, np.ndarray)) and not isinstance(hidden, (str, bytes))
+        if not several or not all(_is_whole(units, 1, 1 << 16) for units in hidden):
             raise InputError(f"hidden is {model.hidden!r}: give the units of each hidden layer, such as (256,)")
         if model.activation not in ("relu", "gelu"):
             raise InputError(f"activation is {model.activation!r}: give 'relu' or 'gelu'")
@@ -223,8 +224,8 @@ def fit_network(
 ) -> NetworkFit:  # fmt: skip
     """Trains a network; weights: of the rows, at least 0, or None for 1."""
     rows, weight = _merged(features, codes, weights, settings)
-    shift, scale = _scaling(features, rows, weight[rows])
     train, held = _parts(codes[rows], settings.seed)
+    shift, scale = _scaling(features, rows[train], weight[rows[train]])
     training = _Training(features, codes, classes, settings, weight, shift, scale, rows[train], rows[held])
     stopped = training.run(progress)
     calibration = no_calibration(1 if classes == 2 else classes)
@@ -253,7 +254,9 @@ def _merged(
 ) -> tuple[NDArray[np.int64], Array]:
     """One row of each that are equal and of one class, in the order of their hashes, and the weights of all rows: those
     taken have that of all their equals, in the mean 1."""
-    weight = np.ones(features.rows) if weights is None else weights.astype(np.float64)
+    weight = np.ones(features.rows)
+    if weights is not None:  # by a power of 2, which rounds nothing: sums stay finite
+        weight = np.ldexp(weights, -int(np.frexp(weights.max())[1]))
     keys = features.hashes(settings.seed, settings.threads)
     order = np.lexsort((codes, keys))
     order = order[weight[order] > 0]
@@ -367,7 +370,7 @@ class _Training:
     def _epoch(self, number: int, rate: float) -> float:
         """The mean loss that the rows had, each before its batch's step."""
         s, count = self.settings, len(self.train)
-        batch = s.batch or min(max(count // BATCHES, LEAST_BATCH), MOST_BATCH)
+        batch = min(s.batch or min(max(count // BATCHES, LEAST_BATCH), MOST_BATCH), count)
         runs = max(1, LEAST_STEPS * batch // count)
         lost = 0.0
         for run in range(runs):
