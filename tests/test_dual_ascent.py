@@ -14,7 +14,7 @@ import reference
 import luce.features
 from luce.features import Features
 from luce.objective import Objective
-from luce.row_steps import DualSteps
+from luce.row_steps import DualSteps, RowSteps
 from luce.solver import Solution, minimise
 from luce.steps import RowPoint
 
@@ -145,7 +145,7 @@ def test_next_to_no_penalty_the_optimum_is_that_of_newton(classes: int, weighted
 @pytest.mark.parametrize(("l2", "tolerance", "slow"), [(0.1, 1e-6, False), (1e-9, 1e-9, True)])
 def test_where_the_ascent_is_slow_other_steps_go_on(l2: float, tolerance: float, slow: bool) -> None:
     """So both kinds are at work in the test above."""
-    steps = DualSteps(drawn(7, l2=l2, intercept=False).sparse(), None)
+    steps = DualSteps(drawn(7, l2=l2, intercept=False).sparse(), None, RowSteps)
     while steps.rest is None and steps.rough_gap() > tolerance * steps.value:
         assert steps.advance()
     assert (steps.rest is not None) == slow
@@ -262,7 +262,7 @@ def test_what_is_proven_on_the_way_holds(classes: int, weighted: bool, intercept
     problem = drawn(classes, weighted, l2=l2, intercept=intercept)
     best = problem.best()
     total = float(problem.weight.sum())
-    steps = DualSteps(problem.sparse(), None)
+    steps = DualSteps(problem.sparse(), None, RowSteps)
     proven, gaps = 0, []
     for _ in range(25):
         gap = steps.prove()
@@ -284,7 +284,7 @@ def test_the_gap_covers_what_is_left_with_50_digits(classes: int) -> None:
     penalty = problem.l2 * float(problem.weight.sum())
     plain = problem.x, problem.codes, penalty, problem.weight
     least = reference.exact_objective(*plain, reference.optimum(problem.x, problem.codes, classes, *plain[2:]))
-    steps = DualSteps(problem.sparse(), None)
+    steps = DualSteps(problem.sparse(), None, RowSteps)
     seen = []
     for _ in range(16):
         gap = steps.prove().gap

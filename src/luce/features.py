@@ -78,13 +78,6 @@ class Features:
         """A sparse matrix by its columns: X X', and the columns whose X'R stands out."""
         return _core.RowSpace(self.design)
 
-    def row_product(self, a: Array, out: Array, threads: int) -> None:
-        """out = X X'a, both (outputs, rows)."""
-        if self.dense is None:
-            self.row_space.product(a, out, threads)
-        else:
-            out[:] = self.logits(self.transposed_product(a, threads), np.zeros(len(a)), threads)
-
     def take(self, rows: NDArray[np.int64]) -> Features:
         """Some rows, copied."""
         dense = None if self.dense is None else self.dense[rows]

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from luce import _core
 from luce.features import Array, Features
 from luce.objective import Objective
-from luce.solver import Ended, Method, Solution, approach, ended, minimise
+from luce.solver import Ended, Solution, approach, ended, minimise
 from luce.splits import kfold_of_groups
-from luce.steps import RowPoint, Start
+from luce.steps import Method, RowPoint, Start
 
 FOLDS = 5
 FOLD_SHARE = 5e-4  # how near the fits in the folds come (see approach): far below the noise of a held-out loss

@@ -1,10 +1,12 @@
 """Solvers for matrices of many columns, on weights that are told by a number a row and class: W = X'A.
 
 DualSteps: coordinate ascent on the dual, row by row (core/dual_ascent.h). Where that is slow (next to no penalty)
-RowSteps go on: limited-memory BFGS.
+another method goes on: for sparse ones RowSteps, limited-memory BFGS.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,14 +14,14 @@ from luce import _core
 from luce.features import Array
 from luce.metric import MEMORY
 from luce.objective import Gap, Objective
-from luce.steps import Quadratic, RowPoint, Start, dot, line_search
+from luce.steps import Method, Quadratic, RowPoint, Start, dot, line_search
 
 MOST_BIAS_STEPS = 6
 NEAREST = 0.98  # how much of a row's probability may go to classes that it is not of, where a start is scaled
 
 
 class RowSteps:
-    """Steps of limited-memory BFGS for a wide matrix, on weights W = X'A: a number for each row and class.
+    """Steps of limited-memory BFGS for a wide sparse matrix, on weights W = X'A: a number for each row and class.
 
     The best weights are of this form (a zero gradient says l2 W = -X'R), and so are all gradients and steps. A vector
     X'a is held as a and z = X X'a, so that inner products are those of rows, and a step reads X once
@@ -28,6 +30,7 @@ class RowSteps:
 
     def __init__(self, objective: Objective, start: Start | None) -> None:
         self.objective = o = objective
+        self.space = o.features.row_space
         shape = (o.outputs, o.features.rows)
         self.size = shape[0] * shape[1]
         self.passes = 0
@@ -66,7 +69,7 @@ class RowSteps:
         return vector[: ends[0]].reshape(shape), vector[ends[0] : ends[1]].reshape(shape), vector[ends[1] :]
 
     def _product(self, a: Array, out: Array) -> None:
-        self.objective.features.row_product(a, out, self.objective.threads)
+        self.space.product(a, out, self.objective.threads)
         self.passes += 1
 
     def _square(self, u: Array, v: Array) -> float:
@@ -168,13 +171,17 @@ class DualSteps:
     PATIENCE = 6  # runs in which the gap must fall to SLOW of what it was
     SLOW = 0.85
 
-    def __init__(self, objective: Objective, start: Start | None) -> None:
-        self.objective = o = objective
+    def __init__(
+        self, objective: Objective, start: Start | None, after: Callable[[Objective, Start | None], Method]
+    ) -> None:
+        """after: the method that goes on where the ascent is slow."""
+        self.objective, self.after = objective, after
+        o = objective
         self.ascent = _core.DualAscent(o.features.design, o.labels, o.penalty)
         self.bias = np.ascontiguousarray(o.start()[-1])
         self.runs = 0  # reads of X, but for those of `rest`
         self.rough, self.value = [o.known_loss], o.known_loss
-        self.rest: RowSteps | None = None
+        self.rest: Method | None = None
         self.exact: Array | None = None  # the logits, if they have been worked out since the last run
         self.weights: Array | None = None  # of the last proof, if no run followed
         if isinstance(start, RowPoint):
@@ -210,7 +217,9 @@ class DualSteps:
         self.rough.append(divergence)
         slow = len(self.rough) > self.PATIENCE + 1 and divergence > self.SLOW * self.rough[-1 - self.PATIENCE]
         if slow or not np.isfinite(self.value):
-            self.rest = RowSteps(o, self.resume() if np.isfinite(self.value) else None)
+            known = np.isfinite(self.value)
+            start = self.resume() if o.features.dense is None else self.point()
+            self.rest = self.after(o, start if known else None)
         return True
 
     def _advance_rest(self) -> bool:

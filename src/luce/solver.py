@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +23,8 @@ from luce.features import Array
 from luce.functional import sigmoid, softmax
 from luce.metric import Frame, Metric, sample
 from luce.objective import Gap, Objective, Others, none_beside
-from luce.row_steps import DualSteps
-from luce.steps import ColumnPoint, Quadratic, RowPoint, Start, dot, line_search
+from luce.row_steps import DualSteps, RowSteps
+from luce.steps import ColumnPoint, Method, Quadratic, RowPoint, Start, dot, line_search
 
 MOST_ITERATIONS = 3000
 
@@ -101,35 +100,6 @@ class Ended:
 
     start: Start
     metric: Metric | None = None
-
-
-class Method(Protocol):
-    """A way to the minimum. value: P where it is; logits there; passes: how often X was read."""
-
-    @property
-    def value(self) -> float: ...
-
-    @property
-    def logits(self) -> Array: ...
-
-    @property
-    def passes(self) -> int: ...
-
-    def rough_gap(self) -> float:
-        """The duality gap but for the intercepts, for free."""
-
-    def intercept_slope(self) -> Array:
-        """The gradient of the intercepts, (outputs,)."""
-
-    def prove(self) -> Gap:
-        """The duality gap, from logits worked afresh."""
-
-    def advance(self) -> bool:
-        """Goes on to a better point; False if rounding leaves none."""
-
-    def point(self) -> Array: ...
-
-    def resume(self) -> Start: ...
 
 
 def minimise(
@@ -243,7 +213,7 @@ def _method(o: Objective, start: Start | None, metric: Metric | None = None) -> 
     if o.l1:
         return ProximalNewton(o, start)
     if o.features.tells_by_rows and o.prior is None and o.penalty > 0:
-        return DualSteps(o, start)
+        return DualSteps(o, start, RowSteps if o.features.dense is None else QuasiNewton)
     return QuasiNewton(o, start, metric)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from luce.features import Array
-from luce.objective import Objective
+from luce.objective import Gap, Objective
 
 LINE_SLOPE = 0.3  # how exact the step along a direction is
 
@@ -76,3 +76,32 @@ def line_search(o: Objective, logits: Array, along: Array, value: float, slope: 
             secant = low - slope_low * (high - low) / (slope_high - slope_low)
             step = min(max(secant, low + 0.02 * (high - low)), high - 0.02 * (high - low))
     return step
+
+
+class Method(Protocol):
+    """A way to the minimum. value: P where it is; logits there; passes: how often X was read."""
+
+    @property
+    def value(self) -> float: ...
+
+    @property
+    def logits(self) -> Array: ...
+
+    @property
+    def passes(self) -> int: ...
+
+    def rough_gap(self) -> float:
+        """The duality gap but for the intercepts, for free."""
+
+    def intercept_slope(self) -> Array:
+        """The gradient of the intercepts, (outputs,)."""
+
+    def prove(self) -> Gap:
+        """The duality gap, from logits worked afresh."""
+
+    def advance(self) -> bool:
+        """Goes on to a better point; False if rounding leaves none."""
+
+    def point(self) -> Array: ...
+
+    def resume(self) -> Start: ...
