@@ -160,6 +160,17 @@ def test_at_most_so_many_mistakes_and_classes_are_shown(monkeypatch: pytest.Monk
     assert found.facts["columns"][0]["classes"][0]["rows"] == 50
 
 
+def test_rows_that_were_not_held_out_do_not_count(data: Table) -> None:
+    model = library.Classifier(l2=0.01).fit(data, "label")
+    p, codes = np.tile([0.5, 0.3, 0.2], (ROWS, 1)), np.repeat([0, 1, 2], [20, 50, 80])
+    scored = np.arange(ROWS) % 50 == 5
+    found = gallery_of.gallery(model, data, p, codes, scored)
+    assert found is not None
+    assert [each["row"] for each in found.facts["wrong"]] == [56, 106]
+    assert [(each["row"], each["sure"]) for each in found.facts["right"]] == [(6, True)]
+    assert (found.facts["scored"], found.facts["mistakes"]) == (3, 2)
+
+
 def test_answers_follow_the_costs(data: Table) -> None:
     model = library.Classifier(l2=0.01, costs={"up": 1e6}).fit(data, "label")
     held = model.held_out
