@@ -1,6 +1,6 @@
 """NetworkClassifier beside PyTorch and scikit-learn's MLPClassifier, with two threads.
 
-    ./dev bench network [speed] [mnist] [tables] [--rows N] [--runs 5] [--seeds 3]
+    ./dev bench network [speed] [mnist] [tables] [--rows N] [--runs 5] [--seeds 3] [--only TABLE,TABLE]
 
 speed: rows a second of one run over MNIST by 784-256-10, AdamW, no dropout, for each size of batch. luce reads the
 pixels as bytes and scales them as it goes, as NetworkClassifier does; PyTorch has them as one float32 tensor, scaled,
@@ -354,7 +354,7 @@ def on_tables(asked: argparse.Namespace) -> dict[str, Any]:
     print("\n| table | luce: log loss | accuracy | s | MLPClassifier: log loss | accuracy | s, three rates ", end="")
     print("| difference of log loss (its error) | of accuracy |\n|---|---|---|---|---|---|---|---|---|")
     out: dict[str, Any] = {}
-    for name in TABLES:
+    for name in asked.only.split(",") if asked.only else TABLES:
         data = table(name)
         if data is None:
             print(f"{name}: skipped, its file is not here", flush=True)
@@ -381,14 +381,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="of MNIST, to see that all runs")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", help="names of tables, separated by commas")
     asked = parser.parse_args()
     unknown = [part for part in asked.part if part not in PARTS]
     if unknown:
         parser.error(f"no part {', '.join(unknown)}: there are {', '.join(PARTS)}")
     warnings.simplefilter("ignore")
-    found = json.loads(OUT.read_text(encoding="utf8")) if OUT.exists() else {}
     for part in asked.part or PARTS:
-        found[part] = PARTS[part](asked)
+        own = PARTS[part](asked)
+        found = json.loads(OUT.read_text(encoding="utf8")) if OUT.exists() else {}
+        found[part] = own
         OUT.parent.mkdir(exist_ok=True)
         OUT.write_text(json.dumps(found, indent=1, default=lambda value: np.asarray(value).tolist()), encoding="utf8")
 

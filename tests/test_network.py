@@ -131,6 +131,41 @@ def test_the_gradient_is_that_of_a_plain_network(hidden: tuple[int, ...], classe
         assert np.abs(logits - plain_logits(layers, z, gelu)).max() <= 1e-5 * np.abs(logits).max()
 
 
+def test_the_steps_of_more_units_than_a_block_are_those_of_backpropagation() -> None:
+    """Blocks of 96 inputs and panels of 16 units have edges: 211 columns, 101 and 113 units. Of a first step of AdamW
+    the moments tell the sign alone, so gradients are compared, at the start and after two steps of few numbers: the
+    turned copies that go back must have followed. 1e-5 of the longest part: as above."""
+    x, codes, weight = some_rows(53, 211, 3)
+    layers = drawn_layers(211, (101, 113), 3)
+    network, labels = built(layers, Features(53, dense=x), 3, False), _core.Labels(codes, weight, 3)
+    design, shift, scale, order = Features(53, dense=x).design, np.zeros(211), np.full(211, 0.3), np.arange(53)
+    for _ in range(2):
+        out = np.empty(sum(w.size + b.size for w, b in layers))
+        network.gradient(design, shift, scale, labels, order, out, 2)
+        wanted = backpropagated(layers, 0.3 * x, codes, weight)
+        assert np.abs(out - wanted).max() <= 1e-5 * np.abs(wanted).max()
+        network.epoch(design, shift, scale, labels, order, 0.01, 0.05, 0.0, 30, 0, 2)
+        for place, (w, b) in enumerate(layers):
+            before = w.copy()
+            network.get(place, w, b)
+            assert (w != before).all()  # all decay
+
+
+def backpropagated(layers: Layers, x: Array, codes: Array, weight: Array) -> Array:
+    """The gradient of a network of rectified units and three classes or more, in float64."""
+    values = [x]
+    for w, b in layers:
+        z = values[-1] @ w.astype(np.float64) + b
+        values.append(np.maximum(z, 0))
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    back = weight[:, np.newaxis] * (e / e.sum(axis=1, keepdims=True) - np.eye(z.shape[1])[codes])
+    parts: list[Array] = []
+    for (w, _), a in zip(layers[::-1], values[-2::-1], strict=True):
+        parts = [(a.T @ back).ravel(), back.sum(axis=0), *parts]
+        back = (back @ w.astype(np.float64).T) * (a > 0)
+    return np.concatenate(parts)
+
+
 @every_shape
 def test_the_gradient_is_that_of_pytorch(hidden: tuple[int, ...], classes: int, gelu: bool) -> None:
     torch = pytest.importorskip("torch")
@@ -460,6 +495,7 @@ def test_the_seed_settles_all_that_is_drawn(spied: list[Spied]) -> None:
             model.predict_proba(x), NetworkClassifier((4,), epochs=2, seed=seed).fit(x, y).predict_proba(x)
         )
     assert len({part.tobytes() for part in drawn}) == len(drawn)
+    assert not same_bits(*(luce.network._parts(codes, seed)[1] for seed in (1, 2)))
     assert 0 < np.abs(drawn[0]).max() < 6
     assert np.abs(spied[-1].sets[1]).max() < 6 * 0.1 / np.sqrt(4)  # of the output: nothing is claimed at first
 
@@ -468,7 +504,7 @@ def test_the_rows_held_out_judge_and_calibrate_by_their_weights() -> None:
     x, y = rings(800)
     weight = np.random.default_rng(0).choice([0.01, 1.0, 30.0], 800)
     noisy = np.where(np.random.default_rng(1).random(800) < 0.2, "in", y)
-    model = NetworkClassifier((64,), learning_rate=0.02, epochs=30).fit(x, noisy, sample_weight=weight)
+    model = NetworkClassifier((64,), learning_rate=0.02, epochs=8).fit(x, noisy, sample_weight=weight)
     settings = luce.network.Settings.of(model)
     features, codes = Features(800, dense=x), np.unique(noisy, return_inverse=True)[1].astype(np.int32)
     rows, weights = luce.network._merged(features, codes, weight, settings)
@@ -478,12 +514,24 @@ def test_the_rows_held_out_judge_and_calibrate_by_their_weights() -> None:
     losses = np.logaddexp(0, np.where(codes[held] == 1, -z[:, 0], z[:, 0]))
     best = min(epoch.held_out for epoch in model.history_)
     assert best == pytest.approx(np.average(losses, weights=weight[held]), rel=1e-9)
+    assert model.history_[-1].held_out > best
+    assert not model.history_[-1].taken_back  # so that the note is of the best point, not of the last
+    assert f"{len(held)} rows held out {best:.4g}" in model.note_
     own = luce.network.choose(z, codes[held], 2, weights[held], seen.hashes(0, 1), 1)
     assert model.calibration_.rows == own.rows == 80
     assert model.calibration_.before == pytest.approx(best, rel=1e-9)
     assert model.calibration_.kind == own.kind
     assert np.abs(model.calibration_.matrix - own.matrix).max() <= 1e-9
     assert np.abs(model.calibration_.bias - own.bias).max() <= 1e-9
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu"])
+def test_what_is_predicted_is_what_was_trained(name: str) -> None:
+    """Of 150 rows none is held out to calibrate, so the logits are those of the layers. 1e-5: float32."""
+    x, y = rings(150)
+    model = NetworkClassifier((9, 5), name, epochs=5).fit(x, y)
+    wanted = plain_logits(model.layers_, (x - model.shift_) * model.scale_, name == "gelu")[:, 0]
+    assert np.abs(model.decision_function(x) - wanted).max() <= 1e-5 * np.abs(wanted).max()
 
 
 def test_l01_an_interrupt_ends_at_the_best_point_so_far() -> None:
