@@ -188,7 +188,7 @@ def test_schema_survives_json_and_broken_json_is_refused() -> None:
     broken: list[Callable[[Any], Any]] = [
         lambda d: d.pop("notes"),
         lambda d: d["columns"][0].pop("name"),
-        lambda d: d["columns"][0].update(kind="image"),
+        lambda d: d["columns"][0].update(kind="sound"),
         lambda d: d["columns"][0].update(surprise=1),
         lambda d: d["columns"][1].update(date_format="%c"),
         lambda d: d["columns"][1].update(name="a"),
@@ -390,7 +390,7 @@ def test_rows_of_a_file_keep_their_source_and_notes() -> None:
         (pl.DataFrame({"a": []}), "has no rows"),
         (pd.DataFrame({"a": []}), "has no rows"),
         (np.zeros(3), r"two dimensions, rows and columns, and has 1; use a.reshape\(-1, 1\)"),
-        (np.zeros((2, 2, 2)), "has 3$"),
+        (np.zeros((2, 2, 2, 2, 2)), "has 5$"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "columns 1 and 2 are both named 'a'"),
         (pd.DataFrame([[1, 2]], columns=["1", 1]), "columns 1 and 2 are both named '1'"),
         (pa.table([[1], [2]], names=["a", "a"]), "columns 1 and 2 are both named 'a'"),
