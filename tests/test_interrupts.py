@@ -258,7 +258,8 @@ def test_marks_that_are_not_true_are_found_out(
 
 
 CHILD = """
-import json, sys, time, warnings
+import json, signal, sys, time, warnings
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored in the background
 import numpy as np
 import luce
 from luce.objective import Objective
