@@ -2,8 +2,8 @@
 // Huang and Lin, Machine Learning 85, 2011): row by row the best distribution a_i over the classes is found while all
 // others are held, and the weights follow,
 //
-//   W = sum_i s_i x_i (y_i - a_i)' / l2,   D(a) = sum_i s_i H(a_i) - l2/2 |W|^2,   P(W) - D(a) = sum_i s_i KL(a_i ||
-//   p_i)
+//   W = sum_i s_i x_i (y_i - a_i)' / l2,   D(a) = sum_i s_i H(a_i) - l2/2 |W|^2,
+//   P(W) - D(a) = sum_i s_i KL(a_i || p_i)
 //
 // if sum_i s_i (a_i - y_i) = 0. Rows are taken in an order that depends on the number of the epoch alone, by one
 // thread.

@@ -38,7 +38,7 @@ def choose_images(
     """
     base = encoder if plain is None else plain.encoder
     wider, features = _with_images(base, parsed, names, threads)
-    others = replace(base, images=()).transform(parsed, threads) if base.width else Features(len(codes))
+    others = base.transform(parsed, threads) if base.width else Features(len(codes))
     strata, keys = None, keys_of(others, {name: parsed[name] for name in names}, threads)
     if groups is not None:
         strata, keys = strata_of_groups(codes, groups, 0)
