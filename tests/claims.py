@@ -26,7 +26,7 @@ import scipy.sparse
 import luce
 from luce.calibration import no_calibration
 from luce.classifier import Classifier
-from luce.explain import dense_row
+from luce.features import dense_row
 from luce.linear import LinearFit, SoftmaxRegression
 from luce.network import NetworkClassifier
 from luce.objective import Objective
@@ -96,7 +96,7 @@ def uncalibrated(model: Model) -> Model:
     if isinstance(model, (SoftmaxRegression, NetworkClassifier)):
         return model
     other = Classifier(threads=model.threads)
-    other._fitted = replace(model.fitted, calibration=no_calibration(len(model.fitted.coef)))
+    other._fitted = replace(model.fitted, calibration=no_calibration(len(model.fitted.linear.coef)))
     return other
 
 

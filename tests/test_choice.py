@@ -377,7 +377,10 @@ def test_e07_threads_leave_the_bits_alone() -> None:
         two = luce.Classifier(l2=model.l2, threads=2).fit(columns, y)
         assert two.fitted.encoder == model.fitted.encoder
         assert two.fitted.facts["effects"] == model.fitted.facts["effects"]
-        for one, other in ((model.fitted.coef, two.fitted.coef), (model.fitted.intercept, two.fitted.intercept)):
+        for one, other in (
+            (model.fitted.linear.coef, two.fitted.linear.coef),
+            (model.fitted.linear.intercept, two.fitted.linear.intercept),
+        ):
             assert one.tobytes() == other.tobytes()
         assert two.predict_proba(columns).tobytes() == model.predict_proba(columns).tobytes()
 
@@ -396,11 +399,11 @@ def test_with_curves_and_pairs_the_fit_is_one_convex_problem_and_proven() -> Non
     for model, columns, y in models():
         fitted = model.fitted
         x = reference.dense(fitted.encoder.transform(fitted.parsed(Table.of(columns))))
-        z = x @ fitted.coef.T + fitted.intercept
+        z = x @ fitted.linear.coef.T + fitted.linear.intercept
         z = z if z.shape[1] > 1 else np.column_stack([np.zeros(len(z)), z])
         codes = np.searchsorted(model.classes_, y)
         losses = np.log(np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1)) + z.max(axis=1)
-        value = np.mean(losses - z[np.arange(len(z)), codes]) + fitted.facts["l2"] / 2 * np.sum(fitted.coef**2)
+        value = np.mean(losses - z[np.arange(len(z)), codes]) + fitted.facts["l2"] / 2 * np.sum(fitted.linear.coef**2)
         assert value == pytest.approx(fitted.facts["objective"], rel=1e-9)  # sums of 500 terms
         assert 0 <= fitted.facts["gap"] <= 1e-6 * fitted.facts["objective"]
 

@@ -16,7 +16,7 @@ import pytest
 import luce
 from luce.classifier import Classifier
 from luce.errors import InputError, NotFittedError
-from luce.explain import dense_row
+from luce.features import dense_row
 from luce.grouping import split_of
 from luce.splits import holdout
 from luce.table import Table, infer_schema
@@ -50,7 +50,7 @@ def fitted(data: object = None, label: object = "y", **options: Any) -> Classifi
 
 
 def bits(model: Classifier) -> tuple[bytes, bytes, tuple[object, ...]]:
-    return model.fitted.coef.tobytes(), model.fitted.intercept.tobytes(), model.fitted.classes
+    return model.fitted.linear.coef.tobytes(), model.fitted.linear.intercept.tobytes(), model.fitted.classes
 
 
 def alike(one: Classifier, other: Classifier) -> None:
@@ -155,8 +155,8 @@ def test_probabilities_are_probabilities_and_predict_is_their_best(classes: int)
     model = fitted(x, y)
     assert model.classes_.tolist() == list("abcdefgh"[:classes])
     outputs = 1 if classes == 2 else classes
-    assert model.fitted.coef.shape == (outputs, 3)
-    assert model.fitted.intercept.shape == (outputs,)
+    assert model.fitted.linear.coef.shape == (outputs, 3)
+    assert model.fitted.linear.intercept.shape == (outputs,)
     shares = model.predict_proba(x)
     assert shares.shape == (400, classes)
     assert shares.dtype == np.float64
@@ -532,7 +532,7 @@ def test_the_facts_of_a_fit_are_plain_and_true() -> None:
 def test_strongest_names_the_columns_that_move_a_class_most() -> None:
     data = mixed(400)
     model = fitted(data)
-    x, coef = rows_of(model, data), model.fitted.coef - model.fitted.coef.mean(axis=0)
+    x, coef = rows_of(model, data), model.fitted.linear.coef - model.fitted.linear.coef.mean(axis=0)
     owner = np.array(model.fitted.encoder.columns)
     found = model.strongest(3)
     assert list(found) == ["a", "b", "c"]

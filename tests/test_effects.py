@@ -16,7 +16,7 @@ from luce.calibration import Calibration
 from luce.classifier import Classifier
 from luce.effects import POINTS, added_by, centred_weights, spread_of
 from luce.encoder import TIMES
-from luce.explain import dense_row
+from luce.features import dense_row
 from luce.fitted import Fitted
 from luce.table import Table
 
@@ -49,7 +49,7 @@ def table(rows: int = 400, seed: int = 0) -> pl.DataFrame:
 
 def calibrated(model: Classifier) -> Classifier:
     """With another map of the logits, which has to be in all that is told of it."""
-    outputs, rng = len(model.fitted.coef), np.random.default_rng(0)
+    outputs, rng = len(model.fitted.linear.coef), np.random.default_rng(0)
     matrix, bias = np.diag(rng.uniform(0.5, 2, outputs)), rng.normal(size=outputs)
     if outputs > 1:
         matrix = matrix + 0.2 * rng.normal(size=(outputs, outputs))
@@ -58,7 +58,7 @@ def calibrated(model: Classifier) -> Classifier:
     out = Classifier()
     out._fitted = fitted
     features = fitted.features(Table.of(table()).without("label"))
-    out._fitted = replace(fitted, spread=spread_of(fitted.encoder, features, centred_weights(fitted)[0]))
+    out._fitted = replace(fitted, spread=spread_of(fitted, features))
     return out
 
 
@@ -118,7 +118,7 @@ def test_a_spread_that_forgets_the_sparse_features_is_found_out(
 ) -> None:
     model, data = models["3"]
     monkeypatch.setattr(luce.effects, "_add_sparse", lambda *args: None)
-    spread = spread_of(model.fitted.encoder, model.fitted.features(Table.of(data)), centred_weights(model.fitted)[0])
+    spread = spread_of(model.fitted, model.fitted.features(Table.of(data)))
     with pytest.raises(AssertionError):
         spread_is_the_standard_deviation(replace(model.fitted, spread=spread), contributions(model, data))
 
@@ -126,7 +126,7 @@ def test_a_spread_that_forgets_the_sparse_features_is_found_out(
 def test_of_many_rows_some_are_looked_at_spread_over_all(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(luce.effects, "ROWS", 50)
     model, data = models["3"]
-    spread = spread_of(model.fitted.encoder, model.fitted.features(Table.of(data)), centred_weights(model.fitted)[0])
+    spread = spread_of(model.fitted, model.fitted.features(Table.of(data)))
     some = data[np.linspace(0, len(data) - 1, 50).astype(int)]
     spread_is_the_standard_deviation(replace(model.fitted, spread=spread), contributions(model, some))
 
@@ -236,7 +236,9 @@ def test_a_curve_with_a_wrong_weight_is_found_out(models: Models, monkeypatch: p
     model, data = models["3, calibrated"]
     fitted = model.fitted
     monkeypatch.setattr(
-        luce.effects, "centred_weights", lambda f: (fitted.coef - fitted.coef.mean(axis=0), fitted.intercept)
+        luce.effects,
+        "centred_weights",
+        lambda f: (fitted.linear.coef - fitted.linear.coef.mean(axis=0), fitted.linear.intercept),
     )
     with pytest.raises(AssertionError):
         the_overview_is_what_explain_says(model, data, step=13)

@@ -19,9 +19,9 @@ LINE = [
     "scored", "metrics", "objective", "metric", "steps", "row_steps", "solver", "path", "inputs", "calibration",
     "conformal", "decision", "inference", "estimator", "linear", "network", "audit", "text_source", "delimited",
     "json_lines", "labelled_lines", "columnar", "reader", "text_lines", "idx", "pixels", "image_files", "images",
-    "cells", "table", "labels", "grouping", "curves", "text", "patches", "encoder", "interactions", "choice", "fitted",
-    "compact", "wording", "pictures",
-    "effects", "marks", "explain", "counterfactual", "model_file", "report", "classifier", "suspects", "alone",
+    "cells", "table", "labels", "grouping", "curves", "text", "patches", "encoder", "interactions", "choice", "heads",
+    "fitted", "compact", "wording", "pictures", "hidden", "effects",
+    "marks", "explain", "counterfactual", "model_file", "report", "classifier", "suspects", "alone",
     "twins", "hints", "findings", "doctor", "gallery", "facts", "markup", "phrases", "words", "svg", "sections",
     "portrait", "thumbnails", "page", "__init__", "terminal", "cli", "__main__",
 ]  # fmt: skip

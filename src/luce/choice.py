@@ -20,7 +20,7 @@ from luce.path import (
     LITTLE,
     NO_LOSS,
     FeaturesOf,
-    Path,
+    HeldOutLogits,
     Problem,
     Race,
     finish,
@@ -34,7 +34,7 @@ from luce.splits import holdout, row_keys, strata_of_groups
 from luce.steps import Start
 
 EFFECTS = ("linear", "curves", "pairs")
-KNOWN = (*EFFECTS, "texts", "images")
+KNOWN = (*EFFECTS, "texts", "images", "network")
 PAIRS = 25  # at most
 SAMPLE = 10_000  # rows: on so many it is settled which columns bend and act together
 MOST_RESIDUALS = 400_000  # that are looked at for pairs: rows x classes
@@ -74,11 +74,12 @@ class Choice:
     encoder: Encoder
     problem: Problem
     l2: float
-    path: Path | None
+    path: HeldOutLogits | None
     start: Start | None
     tried: tuple[Tried, ...] = ()
     race: Race | None = None  # that can be finished
     notes: tuple[str, ...] = ()
+    without: FeaturesOf | None = None  # the features for a fit that leaves rows out, where labels choose them
 
     def finished(self) -> Choice:
         """The same, scored on all rows."""

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce.calibration import Calibration, choose, no_calibration
-from luce.choice import Choice, choose_effects
+from luce.choice import Choice, Tried, choose_effects
 from luce.compact import bytes_of, within
 from luce.conformal import Conformal, with_means
 from luce.counterfactual import Counterfactual, counterfactual, repeated
 from luce.decision import best_of, costs_for_recall, costs_of, estimated_shares, shares_of, shifts
-from luce.effects import centred_weights, known_spread, spread_of
+from luce.effects import known_spread, spread_of
 from luce.effects import overview as overview_of
 from luce.encoder import Encoder
 from luce.errors import InputError, NotFittedError, inert, warn
@@ -27,11 +27,14 @@ from luce.features import Features
 from luce.fitted import Fitted, HeldOut, Label
 from luce.functional import available_threads
 from luce.grouping import groups_of, split_of, times_of
+from luce.heads import Linear, Network
+from luce.hidden import Layered, choose_network, settled, units_for_texts, wanted
 from luce.images import Images
 from luce.labels import Labels, encode_labels, labels, labels_of
-from luce.linear import fit_linear, linear_logits, warn_of
+from luce.linear import fit_linear, warn_of
 from luce.model_file import load_fitted, save_fitted
-from luce.path import Path, Problem
+from luce.network import NetworkClassifier
+from luce.path import HeldOutLogits, Problem
 from luce.pictures import choose_images, with_pixels
 from luce.report import Report, evaluate
 from luce.solver import Certificate, Progress
@@ -66,6 +69,8 @@ class Classifier:
     all mistakes cost 1. recall: {class: share of its rows to be found}, by costs that held-out rows settle. Both change
     `predict` alone; probabilities stay true.
     size: of the file of a model that reads texts, at most about, such as "2MB": weights of 8 bits and fewer n-grams.
+    model: "linear", "network" (hidden layers before the softmax, network.py, or a NetworkClassifier with settings of
+    its own: no proof, `facts` tell what stands there), or "auto": a network if it lowers the log loss of rows held out.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class Classifier:
         costs: Mapping[Any, Any] | Sequence[Any] | NDArray[Any] | None = None,
         recall: Mapping[Any, float] | None = None,
         size: str | float = "20MB",
+        model: str | NetworkClassifier = "linear",
     ) -> None:
         self.l2 = l2
         self.kinds = kinds
@@ -86,6 +92,7 @@ class Classifier:
         self.costs = costs
         self.recall = recall
         self.size = size
+        self.model = model
         self._fitted: Fitted | None = None
         self._held_out: HeldOut | None = None
 
@@ -98,7 +105,7 @@ class Classifier:
         """One with the same settings."""
         return Classifier(
             self.l2, self.kinds, self.threads, effects=self.effects, costs=self.costs, recall=self.recall,
-            size=self.size,
+            size=self.size, model=self.model,
         )  # fmt: skip
 
     @property
@@ -401,18 +408,20 @@ def train(
     times = None if time is None else times_of(table, time)
     if on_schema is not None:
         on_schema(schema)
-    report = None
+    report, like, why = None, model, []
     if held_out:
         together = rows_alike(table, schema) if groups is None and times is None else groups
         split = split_of(target.codes, held_out, seed, together, times)
-        report = _measure(table, name, target, schema, model, split, progress, groups)
-    fitted, rows_held_out = _fit(table, name, target, schema, model, progress, groups)
+        report, part = _measure(table, name, target, schema, model, split, progress, groups)
+        like, why = _like(part, model)
+    fitted, rows_held_out = _fit(table, name, target, schema, like, progress, groups)
     if report is not None:
         facts = _held_out_facts(report, held_out, seed)
         if group is not None or time is not None:
             by, column = ("time", time) if group is None else ("group", group)
             facts |= {"by": by, "column": inert(str(column))}
-        fitted = replace(fitted, facts={**fitted.facts, "held_out": facts})
+        notes = [*fitted.facts["notes"], *why]
+        fitted = replace(fitted, facts={**fitted.facts, "held_out": facts, "notes": notes})
     model._fitted, model._held_out = fitted, rows_held_out
     return Trained(model, report)
 
@@ -420,7 +429,8 @@ def train(
 def _measure(
     table: Table, name: str, target: Labels, schema: Schema, model: Classifier, split: Split,
     progress: Progress | None, groups: NDArray[np.int64] | None,
-) -> Report:  # fmt: skip
+) -> tuple[Report, Classifier]:  # fmt: skip
+    """How a classifier fitted to some of the rows does on the rest, and itself."""
     rows, rest = split
     known, codes = np.unique(target.codes[rows], return_inverse=True)
     if len(known) < 2:
@@ -434,7 +444,17 @@ def _measure(
         warn(f"{int(new.sum())} held-out row(s) of classes that the rows fitted on lack are not measured")
     rest = rest[~new]
     truth = _array_of(tuple(target.classes))[target.codes[rest]].tolist()
-    return part._report(take(table, rest), truth)
+    return part._report(take(table, rest), truth), part
+
+
+def _like(part: Classifier, model: Classifier) -> tuple[Classifier, list[str]]:
+    """The classifier, where it was to settle on a network or a linear model, as the part that was measured did, and why:
+    so what is kept is what was measured."""
+    if model.model != "auto":
+        return model, []
+    like, tried = model._unfitted(), part.fitted.facts["effects"]
+    like.model = "linear" if isinstance(part.fitted.head, Linear) else "network"
+    return like, [settled(Tried(**tried[-1]))] if tried and tried[-1]["effects"] == "network" else []
 
 
 def rows_alike(table: Table, schema: Schema) -> NDArray[np.int64] | None:
@@ -483,32 +503,24 @@ def _fit(
     codes = target.codes.astype(np.int32)
     counts = np.bincount(codes, minlength=len(target.classes))
     choice = _chosen(encoder, parsed, schema, codes, len(target.classes), model, groups)
+    layered = choose_network(choice, parsed, model.model, bytes_of(model.size), threads)
+    choice = layered.choice
     encoder, problem = choice.encoder, choice.problem
-    tol, share = (TEXT_TOLERANCE, TEXT_SHARE) if encoder.texts or encoder.images else (TOLERANCE, 0.0)
-    fit = fit_linear(
-        problem.features, codes, problem.classes, choice.l2, tol=tol, share=share, threads=threads, start=choice.start,
-        progress=progress,
-    )  # fmt: skip
-    if fit.certificate.stopped == "interrupted":
-        raise KeyboardInterrupt  # the earlier fit, and the file, stay as they are
-    warn_of(fit, l2, list(target.classes))
-    certificate, strength, point = fit.certificate, fit.l2, fit.point
+    head, told = _linear(choice, l2, target, progress) if layered.settings is None else _network(layered, progress)
     facts = {
         "rows": table.rows,
         "class_counts": counts.tolist(),
-        "l2": strength,
-        **_facts_of(certificate),
+        **told,
         "effects": [asdict(tried) for tried in choice.tried],
         "notes": list(
             dict.fromkeys([*table.notes, *target.notes, *schema.notes, *_few(counts, target), *choice.notes])
         ),
     }
-    coef = _rounded(encoder, np.ascontiguousarray(point[:-1].T))
     calibration, held_out = _on_held_out(choice.path, codes, problem)
     conformal = None
     if held_out is not None:
         p, truth = held_out.probabilities[held_out.scored], codes[held_out.scored]
-        own = calibration.probabilities(linear_logits(problem.features, coef, point[-1], threads), threads)
+        own = calibration.probabilities(head.logits(problem.features, threads), threads)
         conformal = Conformal.of(with_means(p, own.mean(axis=0)), truth)
         if model.recall is not None:
             _check_held_out(model.recall, target, truth)
@@ -518,10 +530,39 @@ def _fit(
     means = np.zeros(encoder.width)  # a text is set against an empty one
     table_features = replace(encoder, texts=()).transform(parsed) if encoder.texts else problem.features
     means[: table_features.columns] = table_features.means()
-    parts = (schema, encoder, coef, point[-1].copy(), means, None, calibration, conformal, costs)
+    parts = (schema, encoder, head, means, None, calibration, conformal, costs)
     fitted = Fitted(*parts, tuple(target.classes), name, facts)
-    spread = spread_of(encoder, problem.features, centred_weights(fitted)[0])
-    return within(replace(fitted, spread=spread), bytes_of(model.size)), held_out
+    fitted = replace(fitted, spread=spread_of(fitted, problem.features))
+    return within(fitted, bytes_of(model.size)), held_out
+
+
+def _linear(
+    choice: Choice, l2: float | str | None, target: Labels, progress: Progress | None
+) -> tuple[Linear, dict[str, Any]]:
+    """The certified fit on all rows, and what is to be told of it."""
+    encoder, problem = choice.encoder, choice.problem
+    tol, share = (TEXT_TOLERANCE, TEXT_SHARE) if encoder.texts or encoder.images else (TOLERANCE, 0.0)
+    fit = fit_linear(
+        problem.features, problem.codes, problem.classes, choice.l2, tol=tol, share=share, threads=problem.threads,
+        start=choice.start, progress=progress,
+    )  # fmt: skip
+    if fit.certificate.stopped == "interrupted":
+        raise KeyboardInterrupt  # the earlier fit, and the file, stay as they are
+    warn_of(fit, l2, list(target.classes))
+    coef = _rounded(encoder, np.ascontiguousarray(fit.point[:-1].T))
+    return Linear(coef, fit.point[-1].copy()), {"l2": fit.l2, **_facts_of(fit.certificate)}
+
+
+def _network(layered: Layered, progress: Progress | None) -> tuple[Network, dict[str, Any]]:
+    """The network trained on all rows, and what is to be told of it."""
+    fit = layered.trained(progress)
+    if fit.stopped:
+        warn(f"the training stopped early ({fit.stopped}): {fit.note}")
+    assert layered.settings is not None
+    head = Network(tuple(fit.layers), fit.shift, fit.scale, layered.settings.gelu)
+    epochs = [[loss if math.isfinite(loss) else None for loss in (e.loss, e.held_out)] for e in fit.history]
+    told = {"objective": fit.history[-1].loss, "gap": None, "passes": len(epochs), "epochs": epochs}
+    return head, {**told, "l2": None, "certificate": fit.note}
 
 
 def _facts_of(certificate: Certificate) -> dict[str, Any]:
@@ -550,12 +591,12 @@ def _chosen(
 ) -> Choice:  # fmt: skip
     """How the columns enter, and whether and how the texts do."""
     l2, threads = model.l2, available_threads(model.threads)
+    network = wanted(model.model)[0] == "network"  # which bends by itself
+    effects = "linear" if network and model.effects == "auto" else model.effects
     texts, images = ([c.name for c in schema.columns if c.kind == kind] for kind in ("text", "image"))
     plain = None
     if not (texts or images) or encoder.width:
-        plain = choose_effects(
-            encoder, parsed, codes, classes, effects=model.effects, l2=l2, threads=threads, groups=groups
-        )
+        plain = choose_effects(encoder, parsed, codes, classes, effects=effects, l2=l2, threads=threads, groups=groups)
     if l2 is None:
         l2 = 1.0 / len(codes)
     if images:
@@ -567,11 +608,14 @@ def _chosen(
         return plain
     size = bytes_of(model.size)
     return choose_texts(
-        encoder, parsed, texts, codes, classes, plain=plain, l2=l2, size=size, threads=threads, groups=groups
-    )
+        encoder, parsed, texts, codes, classes, plain=plain, l2=l2, size=size, threads=threads, groups=groups,
+        units=units_for_texts(model.model),
+    )  # fmt: skip
 
 
-def _on_held_out(path: Path | None, codes: NDArray[np.int32], problem: Problem) -> tuple[Calibration, HeldOut | None]:
+def _on_held_out(
+    path: HeldOutLogits | None, codes: NDArray[np.int32], problem: Problem
+) -> tuple[Calibration, HeldOut | None]:
     """The calibration that the logits of held-out rows ask for, and their probabilities by it; none where no row could
     be held out."""
     if path is None:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from luce.classifier import Classifier
     from luce.fitted import Fitted
+    from luce.network import NetworkClassifier
     from luce.report import Report
     from luce.table import Table
     from luce.text import TextPlan
@@ -87,6 +88,9 @@ lang_option = click.option(
 @click.option("--time", metavar="COLUMN", help="When a row was made: the latest rows are held out.")
 @click.option("--size", default="20MB", show_default=True, metavar="BYTES",
               help="About the largest file of a model that reads texts, such as 2MB.")  # fmt: skip
+@click.option("--model", "kind", type=click.Choice(["linear", "network", "auto"]), default="linear", show_default=True,
+              help="A network has hidden layers and no proof; auto takes it if held-out rows gain by it.")  # fmt: skip
+@click.option("--hidden", metavar="UNITS", help="Units of each hidden layer of a network, such as 256,64.")
 @skip_option
 @report_option
 @lang_option
@@ -95,8 +99,9 @@ lang_option = click.option(
 @threads_option
 def train(
     data: str, label: str | None, out: str, holdout: float, seed: int, kinds: tuple[str, ...], texts: tuple[str, ...],
-    costs: tuple[str, ...], recalls: tuple[str, ...], group: str | None, time: str | None, size: str, skip_bad: bool,
-    page: str | None, lang: str | None, as_json: bool, encoding: str | None, threads: int | None,
+    costs: tuple[str, ...], recalls: tuple[str, ...], group: str | None, time: str | None, size: str, kind: str,
+    hidden: str | None, skip_bad: bool, page: str | None, lang: str | None, as_json: bool, encoding: str | None,
+    threads: int | None,
 ) -> None:  # fmt: skip
     """Train a classifier on DATA (CSV, TSV, JSON lines, Parquet, Arrow; - for standard input; or lines that begin with
     __label__NAME, as fastText has them, which need no --label), or on images: a folder or archive (.zip, .tar.gz) with
@@ -119,6 +124,7 @@ def train(
         costs=_numbers("--cost", costs),
         recall=_numbers("--recall", recalls),
         size=size,
+        model=_model(kind, hidden),
     )
     with progress_bar("fitting") as progress:
         trained = luce.train(
@@ -214,6 +220,19 @@ def _kinds(pairs: tuple[str, ...], texts: tuple[str, ...] = ()) -> dict[str, str
             raise InputError(f"--as {inert(pair)}: the column is said to be {kinds[column]} as well; say one of them")
         kinds[column] = kind
     return kinds
+
+
+def _model(kind: str, hidden: str | None) -> str | NetworkClassifier:
+    import luce
+
+    if hidden is None:
+        return kind
+    if kind != "network":
+        raise InputError("--hidden is for networks: add --model network")
+    try:
+        return luce.NetworkClassifier([int(units) for units in hidden.split(",")])
+    except ValueError:
+        raise InputError(f"--hidden {inert(hidden)}: give whole numbers, such as 256 or 256,64") from None
 
 
 def _numbers(option: str, pairs: tuple[str, ...]) -> dict[str, float] | None:

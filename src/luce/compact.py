@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from luce.conformal import METHODS, MOST, arrays_of
 from luce.errors import InputError
 from luce.fitted import Fitted
+from luce.heads import Linear
 
 BESIDE = 8_000  # bytes of a file that are no weights of n-grams and no sets, about
 OF_GRAM = 8  # bytes for the bucket and the scale of an n-gram
+SCALING = 16  # bytes for what a network does to a column before it reads it
 STEPS = 127  # of either sign
 LEAST = 1e-30  # of a step
 DEFAULT = 20e6  # bytes of a model, where nothing is said
@@ -29,12 +31,14 @@ def bytes_of(size: str | float) -> float:
     return float(found[1]) * unit
 
 
-def room_for(size: float, table: int, counts: NDArray[np.int64]) -> int:
+def room_for(size: float, table: int, counts: NDArray[np.int64], units: int = 0) -> int:
     """How many n-grams with weights of 8 bits a model of `size` bytes has room for, beside so many features that are
-    none and what it keeps of so many rows of each class. Raises InputError if there is room for none."""
+    none and what it keeps of so many rows of each class. units: of the hidden layer that reads them, whose weights are
+    float32. Raises InputError if there is room for none."""
     outputs = 1 if len(counts) == 2 else len(counts)
     sets = 8 * len(METHODS) * int(np.minimum(counts, MOST).sum())
-    room = int((size - BESIDE - sets - 8 * table * (outputs + 1)) // (OF_GRAM + 4 + outputs))
+    each, gram = (4 * units, 4 * units + SCALING) if units else (8 * (outputs + 1), 4 + outputs)
+    room = int((size - BESIDE - sets - table * each) // (OF_GRAM + gram))
     if room < 1:
         raise InputError(f"size is {size:,.0f} bytes: no n-gram fits beside the rest of the model; give more")
     return room
@@ -44,13 +48,16 @@ def within(fitted: Fitted, size: float) -> Fitted:
     """The model with weights of n-grams in 8 bits, if a file of `size` bytes takes no more: whole multiples, up to 127,
     of a step for each n-gram."""
     grams = sum(len(t.buckets) for t in fitted.encoder.texts)
-    table, outputs = fitted.encoder.width - grams, len(fitted.coef)
+    head = fitted.head
+    if not grams or not isinstance(head, Linear):
+        return fitted
+    table, outputs = fitted.encoder.width - grams, head.outputs
     sets = {} if fitted.conformal is None else arrays_of(fitted.conformal)
     beside = BESIDE + sum(array.nbytes for array in sets.values()) + 8 * table * (outputs + 1)
-    if not grams or grams * (OF_GRAM + 4 * outputs) <= size - beside:
+    if grams * (OF_GRAM + 4 * outputs) <= size - beside:
         return fitted
-    coef = fitted.coef.copy()
+    coef = head.coef.copy()
     largest = np.abs(coef[:, table:]).max(axis=0)
     steps = np.maximum(largest / STEPS, LEAST).astype(np.float32)
     coef[:, table:] = np.rint(coef[:, table:] / steps).clip(-STEPS, STEPS) * steps.astype(np.float64)
-    return replace(fitted, coef=coef, steps=steps)
+    return replace(fitted, head=replace(head, coef=coef, steps=steps))

@@ -9,22 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce.curves import LevelBasis, NumberBasis
-from luce.encoder import TIMES, Encoder
-from luce.features import Array, Features
+from luce.encoder import TIMES
+from luce.features import Array, Features, dense_row
 from luce.fitted import Fitted
+from luce.heads import Linear
 from luce.linear import linear_logits
 
 ROWS = 4_096  # of the training rows, on which it is measured how far columns move the classes
+NETWORK_ROWS = 256  # the same for a network, of which each row has weights of its own
 POINTS = 60  # of a curve
 SIDE = 10  # cells of a map along a number
 MOST_LEVELS = 40  # of a category that are shown: those of the largest effects
 
 
-def spread_of(encoder: Encoder, features: Features, weights: Array) -> Array:
+def spread_of(fitted: Fitted, features: Features) -> Array:
     """How far each column moves each logit: the standard deviation, over the training rows (4,096 of them where there
-    are more), of what it adds. (outputs, columns), in the order of `encoder.sources`."""
-    rows = np.unique(np.linspace(0, features.rows - 1, ROWS).astype(np.int64))
+    are more, 256 for a network), of what it adds. (outputs, columns), in the order of `encoder.sources`."""
+    linear = isinstance(fitted.head, Linear)
+    rows = np.unique(np.linspace(0, features.rows - 1, ROWS if linear else NETWORK_ROWS).astype(np.int64))
     part = features.take(rows)
+    if not linear:
+        parts = [_added(fitted, dense_row(part.take(np.array([i])))) for i in range(len(rows))]
+        return np.asarray(np.std(parts, axis=0))
+    encoder, weights = fitted.encoder, centred_weights(fitted)[0]
     owner = encoder.owner
     out = np.zeros((len(weights), len(encoder.sources)))
     both: dict[int, NDArray[Any]] = {}  # numbers of few values have a dense and sparse columns
@@ -44,6 +51,13 @@ def spread_of(encoder: Encoder, features: Features, weights: Array) -> Array:
     return out
 
 
+def _added(fitted: Fitted, row: Array) -> Array:
+    """What each column adds to the logits of a row, against the mean row, (outputs, sources)."""
+    coef = _centred(*fitted.calibrated_weights(row))[0]
+    parts, owner = coef * (row - fitted.means), fitted.encoder.owner
+    return np.stack([np.bincount(owner, weights=part, minlength=len(fitted.encoder.sources)) for part in parts])
+
+
 def _add_sparse(
     both: dict[int, NDArray[Any]], part: Features, owner: NDArray[np.int64], weights: Array, done: Sequence[int]
 ) -> None:
@@ -60,20 +74,30 @@ def _add_sparse(
 
 
 def centred_weights(fitted: Fitted) -> tuple[Array, Array]:
-    """Weights (outputs, features) and intercepts of the calibrated logits, of more than two classes with mean 0."""
-    coef, intercept = fitted.calibrated_weights()
-    if len(coef) > 1:
-        coef, intercept = coef - coef.mean(axis=0), intercept - intercept.mean()
-    return coef, intercept
+    """Weights (outputs, features) and intercepts of the calibrated logits of a linear model, of more than two classes
+    with mean 0."""
+    return _centred(*fitted.calibrated_weights(fitted.means))
+
+
+def _centred(coef: Array, intercept: Array) -> tuple[Array, Array]:
+    return (coef - coef.mean(axis=0), intercept - intercept.mean()) if len(coef) > 1 else (coef, intercept)
 
 
 def added_by(fitted: Fitted, column: str, cells: Mapping[str, Any], threads: int = 1) -> Array:
     """What a column, or a pair "a × b", adds to the logits of rows with these cells, (n, outputs), less its mean over
-    the training rows. cells: of each column concerned, as `parse` gives them."""
+    the training rows; for a network: to the logits of the mean row. cells: of each column concerned, as `parse` gives
+    them."""
     own = np.array([name == column for name in fitted.encoder.columns])
-    weights = np.ascontiguousarray(centred_weights(fitted)[0][:, own])
     features = fitted.encoder.part(column).transform(cells, threads)
-    return linear_logits(features, weights, -weights @ fitted.means[own], threads)
+    if isinstance(fitted.head, Linear):
+        weights = np.ascontiguousarray(centred_weights(fitted)[0][:, own])
+        return linear_logits(features, weights, -weights @ fitted.means[own], threads)
+    rows = np.tile(fitted.means, (features.rows + 1, 1))
+    for i in range(features.rows):
+        rows[i, own] = dense_row(features.take(np.array([i])))
+    z = fitted.calibration.apply(fitted.head.at(rows), threads)
+    z = z - z.mean(axis=1, keepdims=True) if z.shape[1] > 1 else z
+    return np.asarray(z[:-1] - z[-1])
 
 
 def known_spread(fitted: Fitted) -> Array:

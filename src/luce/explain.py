@@ -9,7 +9,7 @@ import numpy as np
 
 from luce.encoder import TIMES
 from luce.errors import InputError
-from luce.features import Array, Features
+from luce.features import Array, Features, dense_row
 from luce.fitted import Fitted, Label
 from luce.marks import MarkedText, marks
 from luce.table import Table
@@ -68,12 +68,13 @@ def explain(
         other = int(np.argsort(-np.where(np.arange(len(p)) == answer, -1.0, p), kind="stable")[0])
     if other == answer:
         raise InputError(f"the answer is {fitted.classes[answer]!r} itself: name another class to set it against")
-    coef, intercept = fitted.calibrated_weights()
+    x = dense_row(features)
+    coef, intercept = fitted.calibrated_weights(x)
     if len(coef) == 1:  # the logit of the second class over the first
         weights, bias = (coef[0], intercept[0]) if answer == 1 else (-coef[0], -intercept[0])
     else:
         weights, bias = coef[answer] - coef[other], intercept[answer] - intercept[other]
-    parts = weights * (dense_row(features) - fitted.means)
+    parts = weights * (x - fitted.means)
     sums = np.bincount(fitted.encoder.owner, weights=parts, minlength=len(fitted.encoder.sources)).tolist()
     amounts = dict(zip(fitted.encoder.sources, sums, strict=True))
     base = float(np.sum(weights * fitted.means) + bias)
@@ -102,17 +103,6 @@ def _marked(fitted: Fitted, table: Table, weights: Array) -> tuple[MarkedText, .
         own = weights[encoder.owner == encoder.sources.index(plan.name)]
         out.append(MarkedText(plan.name, text, marks(text, plan, own)))
     return tuple(out)
-
-
-def dense_row(features: Features) -> Array:
-    """The numbers of a single row, (columns,)."""
-    out = np.zeros(features.columns)
-    if features.dense is not None:
-        out[: features.dense_columns] = features.dense[0]
-    if features.indices is not None:
-        values = np.ones(len(features.indices)) if features.values is None else features.values
-        np.add.at(out, features.dense_columns + features.indices, values)
-    return out
 
 
 def _told(value: Any) -> str:

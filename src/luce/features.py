@@ -164,3 +164,14 @@ class Features:
         out = np.empty((len(weights), self.columns))
         _core.weighted_squares(self.design, rows, weights, out, threads)
         return out
+
+
+def dense_row(features: Features) -> Array:
+    """The numbers of a single row, (columns,)."""
+    out = np.zeros(features.columns)
+    if features.dense is not None:
+        out[: features.dense_columns] = features.dense[0]
+    if features.indices is not None:
+        values = np.ones(len(features.indices)) if features.values is None else features.values
+        np.add.at(out, features.dense_columns + features.indices, values)
+    return out

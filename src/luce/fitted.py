@@ -15,7 +15,7 @@ from luce.calibration import Calibration
 from luce.conformal import Conformal
 from luce.encoder import Encoder
 from luce.features import Features
-from luce.linear import linear_logits
+from luce.heads import Head, Linear
 from luce.table import Schema, Table, parse
 from luce.text import TextPlan
 
@@ -24,12 +24,11 @@ Label = str | int | bool
 
 @dataclass(frozen=True)
 class Fitted:
-    """All parts of a softmax classifier for tables; `facts` tells how the fit came about."""
+    """All parts of a softmax classifier; `facts` tells how the fit came about."""
 
     schema: Schema
     encoder: Encoder
-    coef: NDArray[np.float64]  # (outputs, features); two classes have one output
-    intercept: NDArray[np.float64]
+    head: Head
     means: NDArray[np.float64]  # (features,), of the training rows
     spread: NDArray[np.float64] | None  # (outputs, sources): how far each column moves each logit; None: not known
     calibration: Calibration
@@ -38,16 +37,16 @@ class Fitted:
     classes: tuple[Label, ...]
     label: str
     facts: Mapping[str, Any]
-    steps: NDArray[np.float32] | None = None  # (n-grams,) whose whole multiples their weights are; None: any float32
-
-    @cached_property
-    def weights(self) -> NDArray[np.float64]:
-        """(features, outputs), as the passes read them."""
-        return np.ascontiguousarray(self.coef.T)
 
     def logits(self, features: Features, threads: int) -> NDArray[np.float64]:
         """Calibrated, (n, outputs)."""
-        return self.calibration.apply(linear_logits(features, self.weights.T, self.intercept, threads), threads)
+        return self.calibration.apply(self.head.logits(features, threads), threads)
+
+    @property
+    def linear(self) -> Linear:
+        """The weights of a model that is linear in its features."""
+        assert isinstance(self.head, Linear)
+        return self.head
 
     @property
     def image_sizes(self) -> dict[str, tuple[int, int, int]]:
@@ -56,7 +55,9 @@ class Fitted:
 
     @cached_property
     def text_alone(self) -> TextPlan | None:
-        """The plan of the one text column that the model reads; None if it reads others, or none."""
+        """The plan of the one text column that a linear model reads; None if it reads others, or none."""
+        if not isinstance(self.head, Linear):
+            return None
         kept = [column.name for column in self.schema.columns if column.kind != "left out"]
         texts = self.encoder.texts
         known = len(texts) == 1 and kept == [texts[0].name] and len(texts[0].buckets) > 0
@@ -67,7 +68,7 @@ class Fitted:
         """From texts to probabilities, where one text column is all that the model reads."""
         plan = self.text_alone
         assert plan is not None
-        coef, bias = self.calibrated_weights()
+        coef, bias = self.calibrated_weights(self.means)
         weights = np.ascontiguousarray(coef.T)
         return _core.TextScorer(plan.recipe.core, plan.buckets, plan.scale, weights, np.ascontiguousarray(bias))
 
@@ -78,9 +79,10 @@ class Fitted:
     def features(self, table: Table, threads: int = 1) -> Features:
         return self.encoder.transform(self.parsed(table), threads)
 
-    def calibrated_weights(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Weights (outputs, features) and intercepts (outputs,) whose logits are the calibrated ones."""
-        coef, intercept, maps = self.coef, self.intercept, self.calibration
+    def calibrated_weights(self, row: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Weights (outputs, features) and intercepts (outputs,) whose logits at a row and at the mean of the training
+        rows, (features,) each, are the calibrated ones: at all rows, if the model is linear."""
+        (coef, intercept), maps = self.head.weights_between(self.means, row), self.calibration
         if maps.kind == "none":
             return coef, intercept
         if len(coef) > 1:

@@ -16,14 +16,16 @@ from luce.container import read_container, write_container
 from luce.encoder import Encoder
 from luce.errors import ModelFileError, inert
 from luce.fitted import Fitted, Label
+from luce.heads import Head, Linear, Network
 from luce.table import Schema
 
-KIND = "linear classifier"
+KINDS = {Linear: "linear classifier", Network: "network classifier"}
 MIDDLE = 128  # the byte of a weight of 0
 TRAINING = {
     "rows", "class_counts", "l2", "objective", "gap", "passes", "certificate", "notes", "held_out", "shares",
-    "effects",
+    "effects", "epochs",
 }  # fmt: skip
+MOST_LAYERS = 100
 
 
 def save_fitted(fitted: Fitted, path: str | os.PathLike[str]) -> None:
@@ -34,7 +36,7 @@ def save_fitted(fitted: Fitted, path: str | os.PathLike[str]) -> None:
     from importlib.metadata import version  # 20 ms that `import luce` need not wait for
 
     facts = {
-        "kind": KIND,
+        "kind": KINDS[type(fitted.head)],
         "luce_version": version("luce"),
         "label": fitted.label,
         "classes": list(fitted.classes),
@@ -44,7 +46,9 @@ def save_fitted(fitted: Fitted, path: str | os.PathLike[str]) -> None:
     }
     if fitted.calibration.rows:
         facts["calibration"] = calibration.to_json(fitted.calibration)
-    arrays: dict[str, Any] = {"intercept": fitted.intercept} | _weights(fitted) | fitted.encoder.arrays()
+    if isinstance(fitted.head, Network):
+        facts["network"] = {"layers": len(fitted.head.layers), "gelu": fitted.head.gelu}
+    arrays: dict[str, Any] = _weights(fitted.head, fitted.encoder) | fitted.encoder.arrays()
     if fitted.means.any():
         arrays["means"] = fitted.means[: _table_columns(fitted.encoder)]
     if fitted.spread is not None:
@@ -63,17 +67,50 @@ def _table_columns(encoder: Encoder) -> int:
     return encoder.width - sum(len(t.buckets) for t in encoder.texts)
 
 
-def _weights(fitted: Fitted) -> dict[str, Any]:
+def _weights(head: Head, encoder: Encoder) -> dict[str, Any]:
     """Weights of n-grams are kept as float32, or in one byte where they are multiples of a step."""
-    table = _table_columns(fitted.encoder)
-    if not fitted.encoder.texts:
-        return {"coef": fitted.coef}
-    words = fitted.coef[:, table:]
-    found = {"coef": np.ascontiguousarray(fitted.coef[:, :table])} if table else {}
-    if fitted.steps is None:
+    if isinstance(head, Network):
+        layers = {f"layer_{i}": weights for i, (weights, _) in enumerate(head.layers)}
+        biases = {f"bias_{i}": bias for i, (_, bias) in enumerate(head.layers)}
+        return layers | biases | {"shift": head.shift, "scale": head.scale}
+    found, table = {"intercept": head.intercept}, _table_columns(encoder)
+    if not encoder.texts:
+        return found | {"coef": head.coef}
+    words = head.coef[:, table:]
+    if table:
+        found["coef"] = np.ascontiguousarray(head.coef[:, :table])
+    if head.steps is None:
         return found | {"text_coef": words.astype(np.float32)}
-    levels = np.rint(words / fitted.steps.astype(np.float64)) + MIDDLE
-    return found | {"text_coef": levels.astype(np.uint8), "text_steps": fitted.steps}
+    levels = np.rint(words / head.steps.astype(np.float64)) + MIDDLE
+    return found | {"text_coef": levels.astype(np.uint8), "text_steps": head.steps}
+
+
+def _network(arrays: Mapping[str, Any], facts: Mapping[str, Any], columns: int, outputs: int) -> Network:
+    if (
+        not isinstance(facts["layers"], int)
+        or not 1 <= facts["layers"] <= MOST_LAYERS
+        or type(facts["gelu"]) is not bool
+    ):
+        raise ModelFileError("its network is broken")
+    layers = tuple((arrays[f"layer_{i}"], arrays[f"bias_{i}"]) for i in range(facts["layers"]))
+    units = [columns, *(len(bias) for _, bias in layers)]
+    for i, (weights, bias) in enumerate(layers):
+        if weights.dtype != np.float32 or bias.dtype != np.float32 or weights.shape != (units[i], *bias.shape):
+            raise ModelFileError(f"layer {i} of its network does not belong to the one before it")
+    if units[-1] != outputs:
+        raise ModelFileError(f"its network has {units[-1]} outputs, its classes need {outputs}")
+    shift, scale = arrays["shift"], arrays["scale"]
+    if any(numbers.dtype != np.float64 or numbers.shape != (columns,) for numbers in (shift, scale)):
+        raise ModelFileError("the scales of its network do not belong to its columns")
+    return Network(layers, shift, scale, facts["gelu"])
+
+
+def _linear(arrays: Mapping[str, Any], encoder: Encoder, outputs: int) -> Linear:
+    intercept = arrays["intercept"]
+    if intercept.dtype != np.float64 or intercept.shape != (outputs,):
+        raise ModelFileError(f"its intercepts have shape {intercept.shape}, its classes need ({outputs},)")
+    coef, steps = _weights_of(arrays, encoder, outputs)
+    return Linear(coef, intercept, steps)
 
 
 def _weights_of(arrays: Mapping[str, Any], encoder: Encoder, outputs: int) -> tuple[Any, Any]:
@@ -109,22 +146,20 @@ def load_fitted(path: str | os.PathLike[str]) -> Fitted:
 
 
 def _fitted(arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Fitted:
-    if facts["kind"] != KIND:
+    if facts["kind"] not in KINDS.values():
         raise ModelFileError(f"it holds a {facts['kind']!r}, which this version of luce does not know")
     classes = _classes(facts["classes"])
     schema = Schema.from_json(facts["schema"])
     encoder = Encoder.from_json(facts["encoder"], schema, arrays)
-    intercept = arrays["intercept"]
     outputs = 1 if len(classes) == 2 else len(classes)
-    coef, steps = _weights_of(arrays, encoder, outputs)
-    if intercept.dtype != np.float64 or intercept.shape != (outputs,):
-        raise ModelFileError(f"its intercepts have shape {intercept.shape}, its classes need ({outputs},)")
+    linear = facts["kind"] == KINDS[Linear]
+    head = _linear(arrays, encoder, outputs) if linear else _network(arrays, facts["network"], encoder.width, outputs)
     if not isinstance(facts["label"], str):
         raise ModelFileError("its label name is no text")
     maps = calibration.no_calibration(outputs)
     if "calibration" in facts:
         maps = calibration.from_json(facts["calibration"], outputs, arrays)
-    training = _training(facts["training"], classes)
+    training = _training(facts["training"], classes, linear)
     sets = from_arrays(arrays, len(classes))
     costs = arrays.get("costs")
     if costs is not None:
@@ -139,16 +174,16 @@ def _fitted(arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Fitted:
     spread = arrays.get("spread")
     if spread is not None and (spread.dtype != np.float64 or spread.shape != (outputs, len(encoder.sources))):
         raise ModelFileError("its spread does not belong to its columns")
-    parts = (schema, encoder, coef, intercept, means, spread, maps, sets, costs)
-    return Fitted(*parts, classes, facts["label"], training, steps)
+    return Fitted(schema, encoder, head, means, spread, maps, sets, costs, classes, facts["label"], training)
 
 
-def _training(facts: Any, classes: tuple[Label, ...]) -> dict[str, Any]:
+def _training(facts: Any, classes: tuple[Label, ...], linear: bool) -> dict[str, Any]:
     """How the fit came about: nothing is computed from it but the class shares, but it is shown."""
     counts, held_out = facts["class_counts"], facts.get("held_out", {})
     if len(counts) != len(classes) or not all(_is_count(c) for c in counts) or sum(counts) != facts["rows"]:
         raise ModelFileError("its class counts do not belong to its classes and rows")
-    numbers = [facts["l2"], facts["objective"], facts["passes"]] + [facts["gap"]] * (facts["gap"] is not None)
+    numbers = [facts["objective"], facts["passes"]] + [facts["gap"]] * (facts["gap"] is not None)
+    numbers += [facts["l2"]] if linear else [loss for epoch in facts["epochs"] for loss in epoch]
     if held_out:
         loss = held_out["log_loss"]
         numbers += [held_out["accuracy"], held_out["rows"], held_out["share"], held_out["seed"]]

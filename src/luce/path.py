@@ -40,7 +40,15 @@ RULES = ("auto", "one-standard-error")
 
 
 @dataclass(frozen=True)
-class Path:
+class HeldOutLogits:
+    """The logits of every row from a fit that did not see it, (rows, outputs), and the rows that count, (rows,)."""
+
+    held_out: Array
+    scored: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Path(HeldOutLogits):
     """The strengths that were tried and how they did on rows held out.
 
     strengths: l2 from strong to weak; scores: mean log loss of the held-out rows, in nats; errors: standard error of
@@ -48,8 +56,7 @@ class Path:
     scored: fewer where those made clear that it is not the best, and then the score is that of the best plus the
     difference on the rows of these folds; chosen: the index of the strength taken: the best score, or by the
     one-standard-error rule the strongest penalty whose score exceeds the best by at most one standard error of the
-    difference. held_out: the logits of every row from the fit that did not see it, at the chosen strength, (rows,
-    outputs); scored: the rows that count, (rows,); left_out: how many with weight were not scored, as their class had
+    difference. held_out: at the chosen strength; left_out: how many with weight were not scored, as their class had
     none outside their fold. Standard errors count equal rows as one.
     """
 
@@ -59,8 +66,6 @@ class Path:
     difference_errors: Array
     folds: NDArray[np.int64]
     chosen: int
-    held_out: Array
-    scored: NDArray[np.bool_]
     left_out: int
 
     @property

@@ -59,12 +59,13 @@ class Worded:
 def choose_texts(
     encoder: Encoder, parsed: Mapping[str, Any], names: Sequence[str], codes: NDArray[np.int32], classes: int, *,
     plain: Choice | None, l2: float | str | None, size: float, threads: int, groups: NDArray[np.int64] | None = None,
+    units: int = 0,
 ) -> Choice:  # fmt: skip
     """The n-grams of the text columns `names` beside the other columns, by the recipe of least log loss on rows held
     out; on 5,000 rows where there are many more, and the strength then on all.
 
     plain: the choice without the texts, None where there is no other column; it stays if the texts do not lower the log
-    loss.
+    loss. units: of the hidden layer that is to read the n-grams, 0 for a linear model.
     """
     texts = {name: parsed[name].to_list() for name in names}
     if plain is not None and plain.problem.features.dense_columns <= MOST_BESIDE:
@@ -78,7 +79,7 @@ def choose_texts(
     many = len(codes) > 1.5 * SAMPLE
     rows = holdout(codes, SAMPLE / len(codes), 0)[1] if many else np.arange(len(codes))
     near = float(l2) if isinstance(l2, float | int) else NEAR
-    most = room_for(size, encoder.width, np.bincount(codes, minlength=classes)) // len(names)
+    most = room_for(size, encoder.width, np.bincount(codes, minlength=classes), units) // len(names)
     recipes = recipes_for(next(iter(texts.values())))
     tried: list[Choice] = []
     for recipe in recipes:
@@ -153,9 +154,9 @@ def _tried(
     whole = replace(problem, features=features)
     if l2 is not None and not isinstance(l2, str):
         path = hold_out(whole, float(l2), features_without=worded.without, fold_of_row=fold)
-        return Choice(wider, whole, float(l2), path, None)
+        return Choice(wider, whole, float(l2), path, None, without=worded.without)
     race = race_side_by_side(whole, near, SOME_FOLDS, fold, worded.without)
     if race is None:
-        return Choice(wider, whole, near, None, None)
+        return Choice(wider, whole, near, None, None, without=worded.without)
     path = path_of(race, race.best)
-    return Choice(wider, whole, path.l2, path, race.start(), race=race)
+    return Choice(wider, whole, path.l2, path, race.start(), race=race, without=worded.without)
