@@ -408,7 +408,8 @@ def train(
     times = None if time is None else times_of(table, time)
     if on_schema is not None:
         on_schema(schema)
-    report, like, why = None, model, []
+    report, like = None, model
+    why: list[str] = []
     if held_out:
         together = rows_alike(table, schema) if groups is None and times is None else groups
         split = split_of(target.codes, held_out, seed, together, times)
@@ -448,8 +449,8 @@ def _measure(
 
 
 def _like(part: Classifier, model: Classifier) -> tuple[Classifier, list[str]]:
-    """The classifier, where it was to settle on a network or a linear model, as the part that was measured did, and why:
-    so what is kept is what was measured."""
+    """What is measured is what is kept: where a network or a linear model was to be settled on, the classifier with
+    that of the measured part, and why."""
     if model.model != "auto":
         return model, []
     like, tried = model._unfitted(), part.fitted.facts["effects"]
