@@ -19,6 +19,7 @@ from luce.terminal import (
     answer_lines,
     effects_line,
     explanation_json,
+    head_line,
     inspection_json,
     json_line,
     new_console,
@@ -146,7 +147,7 @@ def train(
         render(trained.report, new_console())
         if fitted.costs is not None:
             click.echo(BY_COSTS)
-    click.echo(f"\nfitted on all {fitted.facts['rows']:,} rows: {fitted.facts['certificate']}")
+    click.echo(f"\n{head_line(fitted)}fitted on all {fitted.facts['rows']:,} rows: {fitted.facts['certificate']}")
     if fitted.encoder.curves or fitted.encoder.pairs:
         click.echo(effects_line(fitted))
     for text in fitted.encoder.texts:

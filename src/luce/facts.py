@@ -16,6 +16,7 @@ from luce.classifier import Classifier, take
 from luce.decision import best_of
 from luce.explain import Explanation, explain
 from luce.fitted import Fitted
+from luce.heads import Network
 from luce.report import MATRIX_CLASSES, Report, confusions, interval_json, to_json, worst
 from luce.table import Table
 
@@ -236,7 +237,14 @@ def _certificate(fitted: Fitted) -> dict[str, Any]:
         "parts": 1.0 / relative if relative else None,
         "l2": known["l2"],
         "passes": known["passes"],
+        "network": _network(fitted.head, known["epochs"]) if isinstance(fitted.head, Network) else None,
     }
+
+
+def _network(head: Network, epochs: Sequence[Sequence[float | None]]) -> dict[str, Any]:
+    """Its layers, and what the epochs lost: on the rows that taught, as they went, and on those held out."""
+    taught, held_out = ([epoch[i] for epoch in epochs] for i in (0, 1))
+    return {"units": head.units, "parameters": head.parameters, "taught": taught, "held_out": held_out}
 
 
 def _conformal(fitted: Fitted) -> dict[str, Any] | None:

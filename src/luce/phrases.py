@@ -572,6 +572,31 @@ PHRASES: dict[str, tuple[str, str]] = {
         "없습니다. 뜻하지 않는 바: 이 형태가 문제에 알맞다거나 새로운 사례가 학습 사례와 같다는 보장은 아닙니다. "
         "그것은 측정으로만 알 수 있습니다.",
     ),
+    "proof.network": (
+        "This model is a network: its layers have {units} units, {parameters} weights in all. They were learnt in "
+        "{passes} runs over the rows, a tenth of which were held out to tell when to stop.",
+        "이 모델은 신경망입니다. 층의 유닛 수는 {units}이고 가중치는 모두 {parameters}개입니다. 사례를 {passes}번 "
+        "되풀이해 읽으며 학습했고, 사례의 10분의 1은 언제 멈출지 알기 위해 따로 두었습니다.",
+    ),
+    "proof.no proof": (
+        "For a network there is no proof that no other weights do better: what it loses has many valleys. What counts "
+        "is what was measured on rows held out, above.",
+        "신경망에는 더 나은 가중치가 없다는 증명이 없습니다. 손실에 골짜기가 여럿이기 때문입니다. 위에 있는, 따로 둔 "
+        "사례로 측정한 값이 중요합니다.",
+    ),
+    "proof.curve": ("The training", "학습 과정"),
+    "proof.curve.desc": (
+        "The mean loss of each run over the rows, of those that taught and of those held out.",
+        "사례를 한 번 읽을 때마다의 평균 손실. 학습한 사례와 따로 둔 사례.",
+    ),
+    "proof.curve.range": (
+        "Mean loss in each run: rows held out lose {first} after the first and {last} after the last",
+        "읽을 때마다의 평균 손실. 따로 둔 사례는 처음에 {first}, 마지막에 {last}",
+    ),
+    "proof.epoch": ("run over the rows", "읽은 횟수"),
+    "proof.loss": ("loss in nats", "손실(nat)"),
+    "proof.taught": ("rows that taught", "학습한 사례"),
+    "proof.held_out": ("rows held out", "따로 둔 사례"),
     # --- calibration
     "calibration": ("Calibration", "확률 보정"),
     "calibration.unknown": (

@@ -288,7 +288,9 @@ def _finding_cell(field: str, value: Any) -> Markup:
 
 
 def proof(v: View) -> Markup:
-    """The certificate in one sentence, and what it means."""
+    """The certificate in one sentence, and what it means; of a network, what its training lost."""
+    if v.at("certificate.network") is not None:
+        return section(v, "proof", *_trained(v))
     numbers = {key: v.num(f"certificate.{key}", "short") for key in ("objective", "l2", "gap")}
     numbers["passes"] = v.num("certificate.passes", "count")
     if v.at("certificate.gap") is None:
@@ -297,6 +299,28 @@ def proof(v: View) -> Markup:
     parts = v.num("certificate.parts", "rough")
     relative = [] if v.at("certificate.parts") is None else [say(v, "proof.relative", parts=parts)]
     return section(v, "proof", el("p", join([say(v, "proof.is", **numbers), *relative], " ")), para(v, "proof.means"))
+
+
+def _trained(v: View) -> list[Markup]:
+    network, path = v.at("certificate.network"), "certificate.network"
+    units = join([v.num(f"{path}.units.{i}", "count") for i in range(len(network["units"]))], " → ")
+    numbers = {"units": units, "parameters": v.num(f"{path}.parameters", "count")}
+    numbers["passes"] = v.num("certificate.passes", "count")
+    said = [para(v, "proof.network", **numbers), para(v, "proof.no proof")]
+    curves = [
+        (float(k), *pair)
+        for k, pair in enumerate(zip(network["taught"], network["held_out"], strict=True), 1)
+        if None not in pair
+    ]
+    if len(curves) < 2:
+        return said
+    x, taught, held_out = zip(*curves, strict=True)
+    title, desc = plain_text(say(v, "proof.curve")), plain_text(say(v, "proof.curve.desc"))
+    axes = plain_text(say(v, "proof.epoch")), plain_text(say(v, "proof.loss"))
+    chart = svg.lines(x, [("", taught), ("", held_out)], title, desc, axes)
+    names = svg.legend([say(v, "proof.taught"), say(v, "proof.held_out")])
+    ends = {"first": v.num(f"{path}.held_out.0", "nats"), "last": v.num(f"{path}.held_out.{int(x[-1]) - 1}", "nats")}
+    return [*said, figure(chart, names, caption=say(v, "proof.curve.range", **ends), above=True)]
 
 
 def calibration(v: View) -> Markup:

@@ -73,10 +73,19 @@ def effects_line(fitted: Fitted) -> str:
     from luce.choice import in_words
 
     first, *more = fitted.facts["effects"]
-    tables = [tried for tried in more if tried["effects"] != "texts"]
+    tables = [tried for tried in more if tried["effects"] not in ("texts", "network")]
     kept = [tried for tried in tables if tried["effects"] != "pairs" or fitted.encoder.pairs]
     gain = f"log loss of rows held out {first['log_loss']:.3g}, then {kept[-1]['log_loss']:.3g}" if kept else ""
     return f"effects: {in_words(fitted.encoder)} ({gain})"
+
+
+def head_line(fitted: Fitted) -> str:
+    """The layers of a network, a line; nothing for a linear model."""
+    from luce.heads import Network
+
+    if not isinstance(fitted.head, Network):
+        return ""
+    return f"network {' -> '.join(f'{n:,}' for n in fitted.head.units)}: {fitted.head.parameters:,} weights\n"
 
 
 def show_schema(schema: Schema, rows: int, data: str) -> None:
@@ -241,7 +250,8 @@ def show_model(model: str, fitted: Fitted, strongest: dict[Any, list[tuple[str, 
     if held:
         loss = "infinite" if held["log_loss"] is None else f"{held['log_loss']:.4g}"
         click.echo(f"held out {held['rows']:,} rows: accuracy {100 * held['accuracy']:.1f} %, log loss {loss}")
-    click.echo(f"the fit: {facts['certificate']}; l2 {facts['l2']:.4g}")
+    strength = f"; l2 {facts['l2']:.4g}" if facts["l2"] is not None else ""
+    click.echo(f"{head_line(fitted)}the fit: {facts['certificate']}{strength}")
     if fitted.calibration.rows:
         click.echo(f"calibration: {fitted.calibration.sentence()}")
     click.echo("columns:")
