@@ -280,7 +280,7 @@ OTHERS = ("uncalibrated", "lightgbm", "naive_bayes")
 def errors_of(half: Half, seed: int) -> dict[str, Any]:
     model = fit_luce(half)
     plain = luce.Classifier(threads=1)
-    plain._fitted = replace(model.fitted, calibration=no_calibration(len(model.fitted.linear.coef)))
+    plain._fitted = replace(model.fitted, calibration=no_calibration(model.fitted.head.outputs))
     p = {"luce": luce_probabilities(half, model), "uncalibrated": luce_probabilities(half, plain)}
     for name in OTHERS[1:]:
         p[name] = floored(MODELS[name].run(half)[0])

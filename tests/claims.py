@@ -27,6 +27,7 @@ import luce
 from luce.calibration import no_calibration
 from luce.classifier import Classifier
 from luce.features import dense_row
+from luce.heads import Linear, Network
 from luce.linear import LinearFit, SoftmaxRegression
 from luce.network import NetworkClassifier
 from luce.objective import Objective
@@ -82,13 +83,20 @@ class Parts:
 
 def parts(model: Model) -> Parts:
     if isinstance(model, NetworkClassifier):
-        every = np.concatenate([weights.ravel() for weights, _ in model.layers_])
-        return Parts(every, np.concatenate([bias for _, bias in model.layers_]), model.history_[-1].held_out, 0.0, 0.0)
+        return layered(model.layers_, model.history_[-1].held_out)
     if isinstance(model, SoftmaxRegression):
         c = model.certificate_
         return Parts(model.coef_, model.intercept_, c.objective, c.gap, model.l2_)
     f = model.fitted
-    return Parts(f.coef, f.intercept, f.facts["objective"], f.facts["gap"], f.facts["l2"])
+    if isinstance(f.head, Network):
+        return layered(f.head.layers, f.facts["objective"])
+    return Parts(f.head.coef, f.head.intercept, f.facts["objective"], f.facts["gap"], f.facts["l2"])
+
+
+def layered(layers: Sequence[Any], loss: float) -> Parts:
+    """All weights of a network in a row, and all biases."""
+    weights, biases = (np.concatenate([np.ravel(layer[i]) for layer in layers]) for i in (0, 1))
+    return Parts(weights, biases, loss, 0.0, 0.0)
 
 
 def uncalibrated(model: Model) -> Model:
@@ -96,7 +104,7 @@ def uncalibrated(model: Model) -> Model:
     if isinstance(model, (SoftmaxRegression, NetworkClassifier)):
         return model
     other = Classifier(threads=model.threads)
-    other._fitted = replace(model.fitted, calibration=no_calibration(len(model.fitted.linear.coef)))
+    other._fitted = replace(model.fitted, calibration=no_calibration(model.fitted.head.outputs))
     return other
 
 
@@ -108,7 +116,7 @@ def with_intercept(model: Model, intercept: Array) -> Model:
         other._keep(LinearFit(point, model.certificate_, model.l2_), model.classes_, None)
         return other
     other = Classifier(threads=model.threads)
-    other._fitted = replace(model.fitted, intercept=intercept)
+    other._fitted = replace(model.fitted, head=replace(model.fitted.linear, intercept=intercept))
     return other
 
 
@@ -197,7 +205,14 @@ def network_cases() -> Iterator[Case]:
     yield Case("network, pixels", partial(few, (33,)), np.clip(40 * x + 128, 0, 255).astype(np.uint8), y)
 
 
-CASES = [*linear_cases(), *table_cases(), *network_cases()]
+def layered_table_cases() -> Iterator[Case]:
+    """A Classifier whose model is a network, or the better of both."""
+    for model, names in ((NetworkClassifier((20,), epochs=30), ["lo", "mid", "hi"]), ("auto", ["아니오", "예"])):
+        frame, y = table(500, names)
+        yield Case(f"network in a table, {len(names)} classes", partial(Classifier, model=model), frame, y)
+
+
+CASES = [*linear_cases(), *table_cases(), *network_cases(), *layered_table_cases()]
 
 
 # --- claims --------------------------------------------------------------------------------------------------------
@@ -400,6 +415,8 @@ def unseen_levels_use_their_own_slot(case: Case) -> None:
     known = one_row(case, {"town": "Oslo"})
     p = [model.predict_proba(row) for row in (rare, new, known)]
     assert same_bits(p[0], p[1]), "an unseen level differs from a rare one"
+    if not isinstance(model.fitted.head, Linear):
+        return
     names, coef = model.fitted.encoder.names, parts(model).coef
     x = [dense_row(model.fitted.features(Table.of(row))) for row in (new, known)]
     moved = dict(zip(names, x[1] - x[0], strict=True))

@@ -76,7 +76,7 @@ def _add_sparse(
 def centred_weights(fitted: Fitted) -> tuple[Array, Array]:
     """Weights (outputs, features) and intercepts of the calibrated logits of a linear model, of more than two classes
     with mean 0."""
-    return _centred(*fitted.calibrated_weights(fitted.means))
+    return _centred(*fitted.calibrated_weights())
 
 
 def _centred(coef: Array, intercept: Array) -> tuple[Array, Array]:

@@ -68,7 +68,7 @@ class Fitted:
         """From texts to probabilities, where one text column is all that the model reads."""
         plan = self.text_alone
         assert plan is not None
-        coef, bias = self.calibrated_weights(self.means)
+        coef, bias = self.calibrated_weights()
         weights = np.ascontiguousarray(coef.T)
         return _core.TextScorer(plan.recipe.core, plan.buckets, plan.scale, weights, np.ascontiguousarray(bias))
 
@@ -79,10 +79,13 @@ class Fitted:
     def features(self, table: Table, threads: int = 1) -> Features:
         return self.encoder.transform(self.parsed(table), threads)
 
-    def calibrated_weights(self, row: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Weights (outputs, features) and intercepts (outputs,) whose logits at a row and at the mean of the training
-        rows, (features,) each, are the calibrated ones: at all rows, if the model is linear."""
-        (coef, intercept), maps = self.head.weights_between(self.means, row), self.calibration
+    def calibrated_weights(
+        self, row: NDArray[np.float64] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Weights (outputs, features) and intercepts (outputs,) whose logits at a row, (features,), and at the mean of
+        the training rows are the calibrated ones: at all rows, if the model is linear."""
+        between = self.head.weights_between(self.means, self.means if row is None else row)
+        (coef, intercept), maps = between, self.calibration
         if maps.kind == "none":
             return coef, intercept
         if len(coef) > 1:
