@@ -61,6 +61,7 @@ def test_a_text_has_the_same_bits_alone_and_among_others(model: luce.Classifier,
     for i in (0, 255, 256, 599, 600, 602):
         assert model.predict_proba(texts[i : i + 1]).tobytes() == whole[i : i + 1].tobytes()
     for threads in (1, 2, 3, 8):
+        assert model.fitted.scorer is not None
         assert model.fitted.scorer.probabilities(texts, threads).tobytes() == whole.tobytes()
     model.save(tmp_path / "m.luce")
     assert luce.load(tmp_path / "m.luce").predict_proba(texts).tobytes() == whole.tobytes()

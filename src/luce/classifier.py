@@ -176,9 +176,11 @@ class Classifier:
         return found[0] if len(found) == 1 else np.concatenate(found)
 
     def _of_texts(self, texts: Sequence[str | None]) -> NDArray[np.float64]:
-        threads = 1 if len(texts) <= FEW_TEXTS else available_threads(self.threads)
+        fitted, threads = self.fitted, 1 if len(texts) <= FEW_TEXTS else available_threads(self.threads)
         try:
-            return np.asarray(self.fitted.scorer.probabilities(texts, threads))
+            if fitted.scorer is None:
+                return self._probabilities(fitted.encoder.of_texts(texts, threads), threads)
+            return np.asarray(fitted.scorer.probabilities(texts, threads))
         except UnicodeEncodeError as broken:
             raise InputError(f"a text is not valid Unicode ({broken.reason})") from None
 
@@ -454,8 +456,10 @@ def _like(part: Classifier, model: Classifier) -> tuple[Classifier, list[str]]:
     if model.model != "auto":
         return model, []
     like, tried = model._unfitted(), part.fitted.facts["effects"]
-    like.model = "linear" if isinstance(part.fitted.head, Linear) else "network"
-    return like, [settled(Tried(**tried[-1]))] if tried and tried[-1]["effects"] == "network" else []
+    network = isinstance(part.fitted.head, Network)
+    like.model = "network" if network else "linear"
+    why = [settled(Tried(**tried[-1]), network)] if tried and tried[-1]["effects"] == "network" else []
+    return like, why
 
 
 def rows_alike(table: Table, schema: Schema) -> NDArray[np.int64] | None:

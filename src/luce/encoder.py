@@ -332,6 +332,11 @@ class Encoder:
         found = self._assemble(rows, dense, self._codes(parsed))
         return beside(found, texts) if texts else found
 
+    def of_texts(self, texts: Sequence[str | None], threads: int) -> Features:
+        """Features of rows that are texts, where nothing but one text column is read."""
+        (plan,) = self.texts
+        return beside(Features(len(texts)), [plan.rows(texts, threads)])
+
     def _dense(self, rows: int, parsed: Mapping[str, Any]) -> NDArray[np.float32]:
         values = [(p, parsed[p.name]) for p in self.numbers]
         for d in self.dates:

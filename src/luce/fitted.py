@@ -55,19 +55,18 @@ class Fitted:
 
     @cached_property
     def text_alone(self) -> TextPlan | None:
-        """The plan of the one text column that a linear model reads; None if it reads others, or none."""
-        if not isinstance(self.head, Linear):
-            return None
+        """The plan of the one text column that the model reads; None if it reads others, or none."""
         kept = [column.name for column in self.schema.columns if column.kind != "left out"]
         texts = self.encoder.texts
         known = len(texts) == 1 and kept == [texts[0].name] and len(texts[0].buckets) > 0
         return texts[0] if known else None
 
     @cached_property
-    def scorer(self) -> _core.TextScorer:
-        """From texts to probabilities, where one text column is all that the model reads."""
+    def scorer(self) -> _core.TextScorer | None:
+        """From texts to probabilities, where one text column is all that a linear model reads."""
         plan = self.text_alone
-        assert plan is not None
+        if plan is None or not isinstance(self.head, Linear):
+            return None
         coef, bias = self.calibrated_weights()
         weights = np.ascontiguousarray(coef.T)
         return _core.TextScorer(plan.recipe.core, plan.buckets, plan.scale, weights, np.ascontiguousarray(bias))

@@ -86,17 +86,17 @@ def choose_network(
     tried = (*choice.tried, told)
     if kind == "network":
         return Layered(replace(found, tried=tried), settings)
-    taken, note = is_better(told), settled(told)
-    best = replace(found if taken else choice, tried=tried, notes=(*choice.notes, note))
+    taken = is_better(told)
+    best = replace(found if taken else choice, tried=tried, notes=(*choice.notes, settled(told, taken)))
     return Layered(best, settings if taken else None)
 
 
-def settled(told: Tried) -> str:
+def settled(told: Tried, network: bool) -> str:
     """Which model was taken, and why."""
     losses = (
         f"the linear one loses {told.log_loss + told.gain:.4g} nats on rows held out, a network {told.log_loss:.4g}"
     )
-    return f"model: {'network' if is_better(told) else 'linear'} ({losses}, difference ± {told.error:.2g})"
+    return f"model: {'network' if network else 'linear'} ({losses}, difference ± {told.error:.2g})"
 
 
 def _held_out(choice: Choice, settings: Settings) -> HeldOutLogits | None:
