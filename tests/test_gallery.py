@@ -249,6 +249,20 @@ def test_mean_images_are_the_means_of_their_rows(trained: Trained, told: Any, da
         assert np.abs(told[1][f"images.columns.0.classes.{k}"] - mean).max() <= 0.5
 
 
+def test_filters_are_shown_one_by_one(trained: Trained, told: Any) -> None:
+    """Grey is 0, the largest number of a filter black or white; every number is a square of the sheet."""
+    plan = trained.classifier.fitted.encoder.images[0].plan
+    assert told.facts["columns"][0]["filters"] == [{"side": b.side, "count": len(b.filters)} for b in plan.banks]
+    for i, bank in enumerate(plan.banks):
+        sheet, side = told.pixels[f"images.columns.0.filters.{i}"], bank.side * gallery_of.ZOOM
+        for k, own in enumerate(bank.filters):
+            line, place = divmod(k, gallery_of.ACROSS)
+            tile = sheet[line * (side + 2) + 1 :, place * (side + 2) + 1 :][:side, :side]
+            numbers = tile[:: gallery_of.ZOOM, :: gallery_of.ZOOM].transpose(2, 0, 1).ravel() / 127.5 - 1.0
+            assert numbers == pytest.approx(own / np.abs(own).max(), abs=0.5 / 127.5 + 1e-6)  # rounded to a shade
+            assert np.array_equal(tile, tile[:: gallery_of.ZOOM, :: gallery_of.ZOOM].repeat(4, 0).repeat(4, 1))
+
+
 def test_the_grid_holds_every_pixel_once() -> None:
     for side in (1, 3, 7, 16, 28, 100):
         places = [place for first, end in gallery_of.grid(side) for place in range(first, end)]

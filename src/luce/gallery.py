@@ -15,6 +15,7 @@ from luce.decision import best_of
 from luce.effects import added_by
 from luce.fitted import Fitted
 from luce.functional import available_threads
+from luce.patches import Bank
 from luce.table import Table
 
 WRONG = 24  # mistakes that are shown
@@ -22,6 +23,8 @@ CLASSES = 20  # that have pictures of their own
 CELLS = 7  # a side of the grid that images are covered by, one cell at a time
 MOST_COVERED = 20  # images of a class of which that is done,
 PIXELS = 60_000_000  # fewer, so that about so many pixels are read in all
+ACROSS = 16  # filters in a line
+ZOOM = 4  # pixels a side of a number of a filter
 AT_ONCE = 10_000_000  # of them in memory
 LARGEST = 128  # pixels a side of a picture on the page; larger ones are shown by means of blocks
 
@@ -85,6 +88,9 @@ def gallery(
     for j, name in enumerate(names):
         for i, k in enumerate(classes):
             pixels[f"images.columns.{j}.classes.{i}"] = smaller(mean_image(parsed[name], codes == k))
+        plan = next(image.plan for image in fitted.encoder.images if image.name == name)
+        for i, bank in enumerate(plan.banks):
+            pixels[f"images.columns.{j}.filters.{i}"] = filter_sheet(bank, plan.channels)
     return Gallery(facts, pixels)
 
 
@@ -126,6 +132,21 @@ def smaller(image: Pixels) -> Pixels:
     return np.asarray(np.rint(blocks.mean(axis=(1, 3))), dtype=np.uint8)
 
 
+def filter_sheet(bank: Bank, channels: int) -> Pixels:
+    """The filters of a bank side by side, each from its most negative number (dark) to its opposite (light)."""
+    filters = bank.filters.reshape(-1, channels, bank.side, bank.side).transpose(0, 2, 3, 1)
+    most = np.abs(filters).max(axis=(1, 2, 3), keepdims=True)
+    shade = np.rint(127.5 + 127.5 * filters / np.where(most > 0, most, 1.0)).astype(np.uint8)
+    tiles = shade.repeat(ZOOM, axis=1).repeat(ZOOM, axis=2)
+    side = bank.side * ZOOM + 2
+    lines = -(-len(tiles) // ACROSS)
+    sheet = np.full((lines * side, ACROSS * side, channels), 255, dtype=np.uint8)
+    for k, tile in enumerate(tiles):
+        top, left = k // ACROSS * side + 1, k % ACROSS * side + 1
+        sheet[top : top + side - 2, left : left + side - 2] = tile
+    return sheet
+
+
 # --- what speaks for a class -------------------------------------------------
 
 
@@ -148,7 +169,10 @@ def _column(
         known: Mapping[str, Any] = {"class": fitted.classes[k], "code": k, "rows": len(own), "covered": len(some)}
         speaks = cells[:, :, k] if cells.shape[2] > 1 else cells[:, :, 0] * (1 if k else -1)
         found.append({**known, "cells": speaks.tolist(), "least": speaks.min(), "most": speaks.max()})
-    return {"column": name, "height": height, "width": width, "channels": channels, "classes": found}
+    plan = next(image.plan for image in fitted.encoder.images if image.name == name)
+    filters = [{"side": bank.side, "count": len(bank.filters)} for bank in plan.banks]
+    size = {"height": height, "width": width, "channels": channels}
+    return {"column": name} | size | {"classes": found, "filters": filters}
 
 
 def grid(side: int) -> list[tuple[int, int]]:

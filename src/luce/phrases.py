@@ -451,6 +451,15 @@ PHRASES: dict[str, tuple[str, str]] = {
         "a cell adds {least} to {most}; mean of images: {covered}",
         "한 칸: {least}에서 {most}까지(이미지 {covered}장 평균)",
     ),
+    "images.filters": ("The patterns that it looks for", "찾는 무늬"),
+    "images.filters.intro": (
+        "Each place of an image is compared with these small patterns, which were learnt from the images alone, not "
+        "from their classes; how much of each is found in which part of the image is all that the model sees. Light "
+        "and dark may change places.",
+        "이미지의 모든 자리를 이 작은 무늬들과 비교합니다. 무늬는 정답 없이 이미지들에서만 배운 것입니다. 어느 부분에 "
+        "어떤 무늬가 얼마나 있는지가 모델이 보는 전부입니다. 밝고 어두움은 서로 바뀔 수 있습니다.",
+    ),
+    "images.filters.of": ("{count} patterns of {side} × {side} pixels", "{side} × {side} 화소의 무늬 {count}개"),
     "images.more": ("Classes not shown here: {n}", "여기에 나오지 않은 클래스: {n}개"),
     # --- findings
     "findings": ("What to check in the data", "자료에서 확인할 점"),

@@ -31,6 +31,9 @@ def images(v: View) -> Markup:
     for j in columns:
         heading = [el("h4", name(v.at(f"images.columns.{j}.column")))] if several else []
         parts += [*heading, _classes(v, j)]
+    sheets = [sheet for j in columns for sheet in _filters(v, j)]
+    if sheets:
+        parts += [el("h3", say(v, "images.filters")), para(v, "images.filters.intro"), *sheets]
     if v.at("images.more"):
         parts.append(para(v, "images.more", "quiet", n=v.num("images.more", "count")))
     return section(v, "images", *parts)
@@ -122,3 +125,17 @@ def _class(v: View, path: str, column: str) -> Markup:
     range_ = el("small", say(v, "images.range", covered=v.num(f"{path}.covered", "count"), **ends))
     caption = el("figcaption", el("b", class_["class"]), Markup(" · "), rows(v, f"{path}.rows"), range_)
     return el("figure", caption, el("div", mean, cells, class_="face"))
+
+
+def _filters(v: View, j: int) -> list[Markup]:
+    """The patterns that a column of images is compared with, a picture for each size."""
+    out = []
+    for i in range(len(v.at(f"images.columns.{j}.filters"))):
+        path = f"images.columns.{j}.filters.{i}"
+        numbers = {key: v.num(f"{path}.{key}", "count") for key in ("side", "count")}
+        caption = say(v, "images.filters.of", **numbers)
+        sheet = v.pixels.get(path)
+        if sheet is not None:
+            shown = el("img", src=uri(sheet), alt=plain_text(caption), class_="sheet", width=sheet.shape[1])
+            out.append(el("figure", el("figcaption", caption), shown))
+    return out
