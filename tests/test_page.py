@@ -215,7 +215,7 @@ def test_the_same_facts_give_the_same_bytes(trained: Trained, known: dict[str, A
 
 def test_a_hundred_classes_and_a_thousand_columns_stay_below_a_megabyte() -> None:
     labels = [f"class number {k}" for k in range(100)]
-    data = drawn(labels, 2000, 1000)
+    data = drawn(labels, 1000, 1000)
     model = library.Classifier(l2=0.01, effects="linear").fit(data, "y")
     report = model.evaluate(data)
     known = facts(model.fitted, report, overview=overview(model.fitted))

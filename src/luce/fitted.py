@@ -78,13 +78,18 @@ class Fitted:
     def features(self, table: Table, threads: int = 1) -> Features:
         return self.encoder.transform(self.parsed(table), threads)
 
+    @cached_property
+    def _calibrated(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return self.calibrated_weights(self.means)
+
     def calibrated_weights(
         self, row: NDArray[np.float64] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Weights (outputs, features) and intercepts (outputs,) whose logits at a row, (features,), and at the mean of
         the training rows are the calibrated ones: at all rows, if the model is linear."""
-        between = self.head.weights_between(self.means, self.means if row is None else row)
-        (coef, intercept), maps = between, self.calibration
+        if row is None:
+            return self._calibrated
+        (coef, intercept), maps = self.head.weights_between(self.means, row), self.calibration
         if maps.kind == "none":
             return coef, intercept
         if len(coef) > 1:
