@@ -8,7 +8,8 @@ Four maps, each a special case of the next (two classes have one logit, and no m
     matrix       A z + b, drawn towards the vector map
 
 Logits of more than two classes are centred first, as a constant added to all of them means nothing. Each fit is convex,
-and ends where the mean loss is 1/n: n rows that are all right do not say that the next n will be.
+and ends where the mean loss is 1/n: n rows that are all right do not say that the next n will be. For the same reason
+a map is kept only if it would help even with one more row that is wrong.
 Source: Guo et al., On calibration of modern neural networks, ICML 2017; Kull et al., Beyond temperature scaling,
 NeurIPS 2019 (the matrix on logits, held back off its diagonal).
 """
@@ -170,8 +171,11 @@ def choose(
                 held_out[out] = rows.losses(_FITS[kind](rows.without(out)))[out]
         gain = losses - held_out
         noise = rows.error(gain)
-        if rows.mean(gain) > CLEAR * noise:
-            kept, losses, error = _FITS[kind](whole), held_out, noise
+        if rows.mean(gain) <= CLEAR * noise:
+            continue
+        fit = _FITS[kind](whole)
+        if rows.mean(gain) - rows.one_more_wrong(fit, kept) > CLEAR * noise:
+            kept, losses, error = fit, held_out, noise
     return Calibration(kept.kind, kept.matrix, kept.bias, before, rows.mean(losses), error, len(codes))
 
 
@@ -205,6 +209,15 @@ class _Rows:
     def least(self) -> float:
         """The sum of losses below which no map goes: 1/n in the mean, as n rows say nothing of less."""
         return float(self.weights.sum() / np.count_nonzero(self.weights))
+
+    def one_more_wrong(self, fit: Calibration, kept: Calibration) -> float:
+        """What `fit` would lose more than `kept` in the mean, at least 0, if one of these rows were of the class that
+        it is next most likely of; the mean over which row that is."""
+        z = self.z if len(self.z) > 1 else np.concatenate([np.zeros_like(self.z), self.z])
+        next_class = np.argsort(z, axis=0, kind="stable")[-2].astype(np.int32)
+        others = replace(self, codes=next_class)
+        more = self.mean(others.losses(fit) - others.losses(kept))
+        return max(0.0, more) / np.count_nonzero(self.weights)
 
     def error(self, values: Array) -> float:
         """The standard error of the weighted mean."""
