@@ -17,7 +17,7 @@ NeurIPS 2019 (the matrix on logits, held back off its diagonal).
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -150,8 +150,10 @@ def choose(
     weights: Array | None,
     keys: NDArray[np.uint64],
     threads: int,
+    kinds: Sequence[str] = KINDS,
 ) -> Calibration:
-    """As `calibrate`, for logits (n, outputs), codes, and keys of the rows: rows of equal keys share a fold."""
+    """As `calibrate`, for logits (n, outputs), codes, and keys of the rows: rows of equal keys share a fold. kinds: the
+    first of KINDS, the only ones that are tried."""
     whole = _Rows(_centred(logits), codes, classes, np.ones(len(codes)) if weights is None else weights, threads)
     outputs = len(whole.z)
     step = -(-len(codes) * outputs // ENOUGH)
@@ -159,7 +161,7 @@ def choose(
     kept, losses = no_calibration(outputs), rows.losses(no_calibration(outputs))
     before, error = rows.mean(losses), 0.0
     all_present = len(np.unique(rows.codes[rows.weights > 0])) == classes  # nothing is known of the others' own numbers
-    for kind in KINDS[1:]:
+    for kind in kinds[1:]:
         if outputs > MOST_CLASSES.get(kind, outputs) or (kind == "matrix" and (outputs == 1 or kept.kind != "vector")):
             continue
         if kind != "temperature" and not all_present:

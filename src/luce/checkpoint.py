@@ -56,7 +56,7 @@ class Checkpoint:
                 faults.append(error)
                 continue
             turn = facts.get("turn")
-            if facts.get("kind") != KIND or not isinstance(turn, int):
+            if facts.get("kind") != KIND or not isinstance(turn, int) or not isinstance(facts.get("training"), dict):
                 raise InputError(f"{inert(name, 4096)} is no checkpoint: give checkpoint another name")
             found.append((turn, place, arrays, facts))
         if not found:
@@ -74,7 +74,11 @@ class Checkpoint:
                 f"{' and '.join(inert(name, 4096) for name in self.names)}, or give another name"
             )
         self.next = 1 - place
-        return {name: words.view(np.float32).copy() for name, words in arrays.items()}, _heard(facts["training"])
+        try:
+            numbers = {name: words.view(np.float32).copy() for name, words in arrays.items()}
+            return numbers, _heard(facts["training"])
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise ModelFileError(f"{shown}: no such training: {error}") from error
 
     def _differences(self, facts: Mapping[str, Any]) -> list[str]:
         then, now = facts["luce_version"], self.of["luce_version"]

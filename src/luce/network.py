@@ -17,14 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from luce import _core
-from luce.calibration import Calibration, choose, no_calibration
+from luce.calibration import KINDS, Calibration, choose, no_calibration
 from luce.checkpoint import Checkpoint
 from luce.errors import InputError, warn
 from luce.estimator import Estimator
 from luce.features import Array, Features
 from luce.functional import available_threads
 from luce.inputs import classes_of, features_of, names_of, row_weights
-from luce.path import row_losses
 from luce.solver import Progress
 from luce.splits import holdout
 from luce.training import MOST_EPOCHS, RATE, TO_GO_ON, Ended, Epoch, Layer, Settings, Training, pixels
@@ -166,11 +165,11 @@ def fit_network(
     calibration, together = no_calibration(1 if classes == 2 else classes), float("nan")
     try:
         if len(held):
-            seen = features.take(held)
-            z = network_logits(seen, layers, shift, scale, classes, settings.gelu, settings.threads)
-            together = float(np.average(row_losses(z, codes[held]), weights=weight[held]))
-            keys = seen.hashes(settings.seed, settings.threads)
-            calibration = choose(z, codes[held], classes, weight[held], keys, settings.threads)
+            z = np.mean([member.logits for member in training.ended], axis=0)
+            together = training.loss(z)
+            keys = features.take(held).hashes(settings.seed, settings.threads)
+            kinds = KINDS[:2] if stopped == "interrupted" else KINDS  # someone waits
+            calibration = choose(z, codes[held], classes, weight[held], keys, settings.threads, kinds)
     except KeyboardInterrupt:  # of a fit that is finished but for this
         if stopped:
             raise
@@ -238,9 +237,11 @@ def _data(
     features: Features, rows: NDArray[np.int64], codes: NDArray[np.int32], classes: int, weight: Array, threads: int
 ) -> dict[str, object]:
     """What a checkpoint tells the rows by, whatever their order."""
-    digest = hashlib.sha256(features.hashes(0, threads)[rows].tobytes())
-    digest.update(codes[rows].tobytes())
-    digest.update(weight[rows].tobytes())
+    keys = features.hashes(0, threads)
+    rows = rows[np.lexsort((codes[rows], keys[rows]))]
+    digest = hashlib.sha256()
+    for each in (keys, codes, weight):
+        digest.update(each[rows].tobytes())
     return {
         "rows": len(rows), "columns": features.columns, "sparse columns": features.sparse_columns, "classes": classes,
         "pixels": pixels(features), "digest": digest.hexdigest(),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from luce import _core
 from luce.checkpoint import EVERY, Checkpoint
-from luce.errors import InputError
+from luce.errors import InputError, ModelFileError, inert
 from luce.features import Array, Features
 from luce.functional import available_threads
 from luce.objective import Objective
@@ -129,10 +129,11 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Ended:
-    """A network at its best point; what the rows that taught and those held out lose there, and how long the gradient
-    is, if that was worked out."""
+    """A network at its best point; the logits of the rows held out (or of all), what they lose there, what those lose
+    that taught, and how long the gradient is, if that was worked out."""
 
     layers: list[Layer]
+    logits: Array
     held_out: float
     taught: float = float("nan")
     slope: float = float("nan")
@@ -192,7 +193,8 @@ class Training:
             self.best.append((weights, np.zeros(outputs, dtype=np.float32)))
         self.rate, self.stale, self.restarts, self.epochs = self.settings.rate, 0, 0, 0
         self._restore()
-        self.least_loss = self._loss(self.best)
+        self.logits = self._logits(self.best)
+        self.least_loss = self.loss(self.logits)
 
     def _restore(self) -> None:
         """Goes back to the best point; the mean of the weights begins again."""
@@ -217,12 +219,16 @@ class Training:
             out.append(layer)
         return out
 
-    def _loss(self, layers: list[Layer]) -> float:
+    def _logits(self, layers: list[Layer]) -> Array:
         """Of the rows held out, or of all that teach."""
         _set(self.judge, layers)
         seen = self.features.take(self.judged) if self.seen is None else self.seen
         z = np.empty((len(self.judged), self.sizes[-1]))
         self.judge.logits(seen.design, self.shift, self.scale, z, self.settings.threads)
+        return z
+
+    def loss(self, z: Array) -> float:
+        """The mean loss of these rows."""
         with np.errstate(over="ignore", invalid="ignore"):
             losses = row_losses(z, self.codes[self.judged])
         return float(np.average(losses, weights=self.weight[self.judged]))
@@ -272,21 +278,22 @@ class Training:
         if stopped:
             self._save()
         if not self.ended:
-            self.ended.append(Ended(self.best, self.least_loss))
+            self.ended.append(Ended(self.best, self.logits, self.least_loss))
         return stopped
 
     def _step(self) -> None:
         """An epoch, and what it changes."""
         lost = self._epoch(self.epochs, self.rate)
         self._average()
-        found = self._loss(self.mean)
+        z = self._logits(self.mean)
+        found = self.loss(z)
         wrong = not np.isfinite(found) or found > max(BLOWN_UP * self.least, 2 * self.least_loss)
         self.stale = 0 if not wrong and found < self.least_loss * (1 - BETTER) else self.stale + 1
         back = wrong or self.stale >= PATIENCE
         self.history.append(Epoch(lost, found, self.rate, back, self.member))
         self.epochs += 1
         if not wrong and found < self.least_loss:
-            self.least_loss, self.best = found, self.mean
+            self.least_loss, self.best, self.logits = found, self.mean, z
         if back:
             self._restore()
             self.rate, self.stale, self.restarts = self.rate * FALL, 0, self.restarts + wrong
@@ -298,7 +305,8 @@ class Training:
         f, s = self.features, self.settings
         loss = self.network.gradient(f.design, self.shift, self.scale, self.labels, self.train, out, s.threads)
         total = float(self.weight[self.train].sum())
-        self.ended.append(Ended(self.best, self.least_loss, loss / total, float(np.linalg.norm(out)) / total))
+        slope = float(np.linalg.norm(out)) / total
+        self.ended.append(Ended(self.best, self.logits, self.least_loss, loss / total, slope))
 
     def _keep(self) -> None:
         """Where the training stands, if that is to be saved."""
@@ -332,8 +340,13 @@ class Training:
         found = None if self.checkpoint is None else self.checkpoint.load()
         if found is None:
             return False
-        arrays, facts = found
+        try:
+            self._restore_from(*found)
+        except (LookupError, TypeError, ValueError) as error:
+            raise ModelFileError(f"{inert(str(self.settings.checkpoint), 4096)}: no such training: {error}") from error
+        return True
 
+    def _restore_from(self, arrays: dict[str, NDArray[Any]], facts: dict[str, Any]) -> None:
         def layers(name: str) -> list[Layer]:
             weights, bias = ([arrays[f"{name}, layer {n}, {p}"] for n in range(len(self.sizes) - 1)] for p in PARTS)
             return list(zip(weights, bias, strict=True))
@@ -342,11 +355,13 @@ class Training:
             _set(self.network, layers(name), moment)
         self.best, self.mean = layers("best"), layers("mean")
         self.history = [Epoch(*epoch) for epoch in facts["history"]]
-        self.ended = [Ended(layers(f"member {n}"), *numbers) for n, numbers in enumerate(facts["ended"])]
+        members = [layers(f"member {number}") for number in range(len(facts["ended"]))]
+        ended = zip(members, facts["ended"], strict=True)
+        self.ended = [Ended(member, self._logits(member), *numbers) for member, numbers in ended]
+        self.logits = self._logits(self.best)
         self.network.steps, self.averaged, self.stale = facts["steps"], facts["averaged"], facts["stale"]
         self.restarts, self.epochs = facts["restarts"], facts["epochs"]
         self.rate, self.least_loss = facts["rate"], facts["least_loss"]
-        return True
 
 
 def _set(network: Any, layers: Sequence[Layer], moment: int = 0) -> None:
