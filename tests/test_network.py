@@ -576,7 +576,9 @@ def test_l01_an_interrupt_ends_at_the_best_point_so_far() -> None:
     with pytest.warns(LuceWarning, match="stopped early \\(interrupted\\)"):
         model = NetworkClassifier((16,), progress=stop).fit(x, y)
     assert model.n_iter_ == 4
-    assert same_bits(model.predict_proba(x), NetworkClassifier((16,), epochs=4).fit(x, y).predict_proba(x))
+    assert same_bits(flat(model.layers_), flat(NetworkClassifier((16,), epochs=4).fit(x, y).layers_))
+    assert model.calibration_.kind in ("none", "temperature")  # as someone waits
+    assert "gradient" not in model.note_
     with pytest.warns(LuceWarning, match="time limit"):
         assert NetworkClassifier((16,), time_limit=1e-6).fit(x, y).n_iter_ == 1
 
@@ -586,6 +588,64 @@ def test_progress_tells_each_epoch() -> None:
     told: list[tuple[int, float]] = []
     model = NetworkClassifier((5,), epochs=6, progress=lambda epoch, loss: told.append((epoch, loss))).fit(x, y)
     assert told == [(1 + i, epoch.held_out) for i, epoch in enumerate(model.history_)]
+
+
+# --- several members -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gelu", [False, True])
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("hidden", [(), (7,), (9, 5), (4, 3, 6)])
+def test_networks_side_by_side_have_the_mean_of_their_logits(hidden: tuple[int, ...], classes: int, gelu: bool) -> None:
+    """1e-5 of the largest: float32."""
+    x = np.random.default_rng(1).normal(size=(30, 6))
+    each = [
+        [(w * factor, b + factor) for w, b in drawn_layers(6, hidden, classes)] for factor in np.float32([1, -0.5, 2])
+    ]
+    layers = luce.network._side_by_side(each)
+    assert [w.shape for w, _ in layers[:-1]] == [
+        (6 if n == 0 else 3 * hidden[n - 1], 3 * u) for n, u in enumerate(hidden)
+    ]
+    assert {part.dtype for layer in layers for part in layer} == {np.dtype(np.float32)}
+    wanted = np.mean([plain_logits(own, x, gelu) for own in each], axis=0)
+    found = luce.network.network_logits(Features(30, dense=x), layers, np.zeros(6), np.ones(6), classes, gelu, 2)
+    assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
+    assert luce.network._side_by_side(each[:1]) is each[0]
+
+
+def test_members_lose_less_together_than_one_by_one() -> None:
+    """Cross-entropy is convex in the logits: their mean loses at most the mean of the losses. The first member is the
+    network that is trained alone; the others begin elsewhere and are as good; history_ has all."""
+    x, y = rings(600)
+    noisy = np.where(np.random.default_rng(1).random(600) < 0.1, "in", y)
+    alone = NetworkClassifier((12,), epochs=30).fit(x, noisy)
+    model = NetworkClassifier((12,), epochs=30, members=3).fit(x, noisy)
+    assert same_bits(model.layers_[0][0][:, :12], alone.layers_[0][0])
+    assert len({model.layers_[0][0][:, first : first + 12].tobytes() for first in (0, 12, 24)}) == 3
+    assert [epoch.member for epoch in model.history_] == [0] * 30 + [1] * 30 + [2] * 30
+    assert model.history_[:30] == alone.history_
+    each = [min(e.held_out for e in model.history_ if e.member == number) for number in range(3)]
+    together = model.calibration_.before
+    assert together < np.mean(each)
+    said = (
+        f"{np.mean(each):.4g} by one of 3 networks (they differ by {np.std(each, ddof=1):.2g}), {together:.4g} by all"
+    )
+    assert said in model.note_
+    assert "networks" not in alone.note_
+
+
+def test_a_member_that_was_not_finished_does_not_count() -> None:
+    """But the first, which is all there is; the loss that progress tells is of the network in training."""
+    x, y = rings(300)
+
+    def stop(epoch: int, loss: float) -> None:
+        if epoch == 15:
+            raise KeyboardInterrupt
+
+    with pytest.warns(LuceWarning, match="interrupted"):
+        model = NetworkClassifier((5,), epochs=10, members=3, progress=stop).fit(x, y)
+    assert model.n_iter_ == 15
+    assert same_bits(flat(model.layers_), flat(NetworkClassifier((5,), epochs=10).fit(x, y).layers_))
 
 
 def test_a_row_far_out_has_probabilities() -> None:
@@ -766,6 +826,8 @@ def test_a_failed_fit_leaves_the_earlier_one() -> None:
         ("learning_rate", 0, "from 0 to below 10"),
         ("batch_size", 0, "whole number"),
         ("epochs", 1.5, "whole number"),
+        ("members", 0, "whole number"),
+        ("members", True, "whole number"),
         ("seed", -1, "whole number"),
         ("time_limit", 0, "seconds above 0"),
     ],
