@@ -491,7 +491,7 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("spied")
 def test_the_settings_reach_the_core() -> None:
     """order, rate, decay, dropout, batch, seed, threads; by default 0.2 is dropped of pixels alone, and a batch is a
-    32nd of the rows, from 16 to 256, but so that an epoch has at least 30 steps."""
+    32nd of the rows, from 16 to 128, but so that an epoch has at least 30 steps."""
     x, y = rings(1000)
     NetworkClassifier((4,), epochs=1).fit(x, y)
     NetworkClassifier((4,), epochs=1).fit((20 * x + 128).astype(np.uint8), y)

@@ -48,7 +48,7 @@ class NetworkClassifier(Estimator):
     weight_decay: what a weight loses in each step, times the rate.
     class_weight: as in SoftmaxRegression. threads: None means all processors; the numbers are the same for any.
     seed: of the first weights, the held-out rows and the order.
-    learning_rate, batch_size: of AdamW; None: a 32nd of the rows, from 16 to 256.
+    learning_rate, batch_size: of AdamW; None: a 32nd of the rows, from 16 to 128.
     epochs: runs over the rows at most; few rows are run over several times in each.
     members: networks that are trained, each from other first weights; their logits are averaged, which is one network
     of their units side by side, and `note_` says how far apart they are.

@@ -24,7 +24,7 @@ from luce.solver import Progress
 Layer = tuple[NDArray[np.float32], NDArray[np.float32]]  # weights (inputs, outputs), bias (outputs,)
 
 BATCHES = 32  # of the rows, if that makes them no smaller and no larger than:
-LEAST_BATCH, MOST_BATCH = 16, 256
+LEAST_BATCH, MOST_BATCH = 16, 128
 LEAST_STEPS = 30  # of an epoch: few rows are run over more than once
 RATE = 2e-3  # of AdamW, at first
 FALL = 0.3  # what the rate is multiplied with when a rate teaches no more
@@ -236,7 +236,7 @@ class Training:
     def _epoch(self, number: int, rate: float) -> float:
         """The mean loss that the rows had, each before its batch's step."""
         s, count = self.settings, len(self.train)
-        batch = min(s.batch or min(max(count // BATCHES, LEAST_BATCH), MOST_BATCH), count)
+        batch = batch_of(count, s.batch)
         runs = max(1, LEAST_STEPS * batch // count)
         lost = 0.0
         for run in range(runs):
@@ -362,6 +362,11 @@ class Training:
         self.network.steps, self.averaged, self.stale = facts["steps"], facts["averaged"], facts["stale"]
         self.restarts, self.epochs = facts["restarts"], facts["epochs"]
         self.rate, self.least_loss = facts["rate"], facts["least_loss"]
+
+
+def batch_of(rows: int, given: int | None) -> int:
+    """Rows to a step, where so many teach."""
+    return min(given or min(max(rows // BATCHES, LEAST_BATCH), MOST_BATCH), rows)
 
 
 def _set(network: Any, layers: Sequence[Layer], moment: int = 0) -> None:
