@@ -103,6 +103,22 @@ def test_l03_a_fit_that_was_taken_back_goes_on_too(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_a_fit_that_blows_up_again_and_again_ends_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the ninth time, counted over a crash, at 0.3 to the eighth of the rate; and it leaves no checkpoint, as it
+    would not do better."""
+    x, y = rows()
+    path, losses = tmp_path / "state", iter([1.0])
+    monkeypatch.setattr(luce.training.Training, "loss", lambda training, z: next(losses, float("inf")))
+    crashed(path, 4, x, y)
+    with pytest.warns(LuceWarning, match="it blew up again and again"):
+        found = model(path).fit(x, y)
+    assert [epoch.taken_back for epoch in found.history_] == [True] * 9
+    assert found.history_[-1].rate == pytest.approx(0.002 * 0.3**8)
+    assert os.listdir(tmp_path) == []
+
+
 CHILD = """
 import os, signal, sys
 import numpy as np

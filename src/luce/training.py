@@ -28,7 +28,7 @@ LEAST_BATCH, MOST_BATCH = 16, 128
 LEAST_STEPS = 30  # of an epoch: few rows are run over more than once
 RATE = 2e-3  # of AdamW, at first
 FALL = 0.3  # what the rate is multiplied with when a rate teaches no more
-LEAST_RATE = 0.02  # of the first
+LEAST_RATE = 0.02  # of the first that does not blow up
 MEAN = 0.9  # of the mean of the weights over the epochs stays with each
 PATIENCE = 5  # epochs without a better loss after which a rate teaches no more
 BETTER = 1e-3  # of the loss: less is no better
@@ -192,6 +192,7 @@ class Training:
             weights = (spread * rng.standard_normal((inputs, outputs))).astype(np.float32)
             self.best.append((weights, np.zeros(outputs, dtype=np.float32)))
         self.rate, self.stale, self.restarts, self.epochs = self.settings.rate, 0, 0, 0
+        self.least_rate = LEAST_RATE * self.rate
         self._restore()
         self.logits = self._logits(self.best)
         self.least_loss = self.loss(self.logits)
@@ -258,7 +259,7 @@ class Training:
             self._save()
         try:
             while not stopped and self.member < s.members:
-                while not stopped and self.epochs < s.epochs and self.rate >= LEAST_RATE * s.rate:
+                while not stopped and self.epochs < s.epochs and self.rate >= self.least_rate:
                     self._step()
                     self._keep()
                     if time.monotonic() - self.saved >= EVERY:
@@ -297,6 +298,7 @@ class Training:
         if back:
             self._restore()
             self.rate, self.stale, self.restarts = self.rate * FALL, 0, self.restarts + wrong
+            self.least_rate *= FALL if wrong else 1.0
 
     def _end(self) -> None:
         """The network is at its end: what is to be known of its best point."""
@@ -323,7 +325,7 @@ class Training:
         }
         facts = {
             "steps": self.network.steps, "averaged": self.averaged, "stale": self.stale, "restarts": int(self.restarts),
-            "epochs": self.epochs, "rate": self.rate, "least_loss": self.least_loss,
+            "epochs": self.epochs, "rate": self.rate, "least_rate": self.least_rate, "least_loss": self.least_loss,
             "history": [list(astuple(epoch)) for epoch in self.history],
             "ended": [[member.held_out, member.taught, member.slope] for member in self.ended],
         }  # fmt: skip
@@ -361,7 +363,7 @@ class Training:
         self.logits = self._logits(self.best)
         self.network.steps, self.averaged, self.stale = facts["steps"], facts["averaged"], facts["stale"]
         self.restarts, self.epochs = facts["restarts"], facts["epochs"]
-        self.rate, self.least_loss = facts["rate"], facts["least_loss"]
+        self.rate, self.least_rate, self.least_loss = facts["rate"], facts["least_rate"], facts["least_loss"]
 
 
 def batch_of(rows: int, given: int | None) -> int:
