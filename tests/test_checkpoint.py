@@ -64,6 +64,8 @@ def same_fit(one: NetworkClassifier, other: NetworkClassifier, x: Any) -> None:
         assert same_bits(layer[1], own[1])
     assert repr(one.history_) == repr(other.history_)  # in which a loss may be no number
     assert one.note_ == other.note_
+    assert one.calibration_.sentence() == other.calibration_.sentence()
+    assert (one.calibration_.before, one.calibration_.after) == (other.calibration_.before, other.calibration_.after)
     assert same_bits(one.predict_proba(x), other.predict_proba(x))
 
 
@@ -101,6 +103,18 @@ def test_l03_a_fit_that_was_taken_back_goes_on_too(tmp_path: Path) -> None:
         same_fit(model(path, **settings).fit(x, y), whole, x)
     assert any(epoch.taken_back for epoch in whole.history_)
     assert os.listdir(tmp_path) == []
+
+
+def test_l03_a_fit_that_has_passed_its_best_point_keeps_it(tmp_path: Path) -> None:
+    """A crash after the last epoch, which was no better and was not taken back: all that is left is to calibrate."""
+    x, y = rows()
+    settings: dict[str, Any] = {"learning_rate": 0.3, "epochs": 30}
+    history = model(**settings).fit(x, y).history_
+    best = np.minimum.accumulate([epoch.held_out for epoch in history])
+    settings["epochs"] = 1 + max(n for n, e in enumerate(history) if e.held_out > best[n] and not e.taken_back)
+    path = tmp_path / "state"
+    crashed(path, settings["epochs"], x, y, **settings)
+    same_fit(model(path, **settings).fit(x, y), model(**settings).fit(x, y), x)
 
 
 def test_a_fit_that_blows_up_again_and_again_ends_with_a_warning(
