@@ -1,8 +1,11 @@
 #include "network.h"
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <new>
+#include <thread>
 
 #include "kernels.h"
 #include "parallel.h"
@@ -15,6 +18,7 @@ constexpr Index ROWS = 24;      // of a batch that a thread takes at a time
 constexpr Index FEATURES = 96;  // whose weights to a panel a thread takes at a time
 constexpr double FIRST = 0.9, SECOND = 0.999, LEAST = 1e-8;
 constexpr Index GRADIENT_BATCH = 240;
+constexpr std::chrono::milliseconds LOOK{20};  // at most so long, and a block, it does not hear that it is to stop
 constexpr double FARTHEST = 1e9;  // spreads from the mean: farther out a row counts as there, and sums stay finite
 
 Index padded(Index n) { return (n + UNITS - 1) / UNITS * UNITS; }
@@ -56,9 +60,34 @@ struct Learned {
         mean.resize(mean.size());
         square.resize(square.size());
     }
+    const Numbers& kept(Kept which) const { return which == Kept::value ? value : which == Kept::mean ? mean : square; }
+    Numbers& kept(Kept which) { return which == Kept::value ? value : which == Kept::mean ? mean : square; }
 };
 
 }  // namespace
+
+class Watch {
+public:
+    explicit Watch(const Stop& stop) : stop_(stop), asks_(std::this_thread::get_id()), asked_(Clock::now()) {}
+    // Called by all threads, before each block.
+    bool over() {
+        if (std::this_thread::get_id() == asks_ && !over_.load(std::memory_order_relaxed)) {
+            const Clock::time_point now = Clock::now();
+            if (now - asked_ >= LOOK) {
+                asked_ = now;
+                over_ = stop_();
+            }
+        }
+        return over_.load(std::memory_order_relaxed);
+    }
+
+private:
+    using Clock = std::chrono::steady_clock;
+    const Stop& stop_;
+    const std::thread::id asks_;
+    Clock::time_point asked_;
+    std::atomic<bool> over_{false};
+};
 
 struct Network::Layer {
     Index in, sparse, out, width;  // width: out, padded
@@ -76,6 +105,8 @@ struct Network::Layer {
           bias(width),
           turned(on_hidden ? padded(dense_in) * outputs : 0) {}
     Index panels() const { return width / UNITS; }
+    // of the weight from dense input j to output k
+    Index place(Index j, Index k) const { return (k / UNITS * in + j) * UNITS + k % UNITS; }
     float* panel(Index p) { return dense.value.at(p * in * UNITS); }
     const float* panel(Index p) const { return dense.value.at(p * in * UNITS); }
     void turn(Index p, Index first, Index end) {
@@ -138,22 +169,25 @@ Index Network::parameters() const {
     return sum;
 }
 
-void Network::get(int layer, float* weights, float* bias) const {
+void Network::get(int layer, Kept kept, float* weights, float* bias) const {
     const Layer& l = *layers_[layer];
+    const Numbers &dense = l.dense.kept(kept), &rows = l.rows.kept(kept), &own = l.bias.kept(kept);
     for (Index j = 0; j < l.in; ++j)
-        for (Index k = 0; k < l.out; ++k) weights[j * l.out + k] = l.panel(k / UNITS)[j * UNITS + k % UNITS];
+        for (Index k = 0; k < l.out; ++k) weights[j * l.out + k] = *dense.at(l.place(j, k));
     for (Index j = 0; j < l.sparse; ++j)
-        for (Index k = 0; k < l.out; ++k) weights[(l.in + j) * l.out + k] = *l.rows.value.at(j * l.width + k);
-    std::copy(l.bias.value.at(0), l.bias.value.at(l.out), bias);
+        for (Index k = 0; k < l.out; ++k) weights[(l.in + j) * l.out + k] = *rows.at(j * l.width + k);
+    std::copy(own.at(0), own.at(l.out), bias);
 }
 
-void Network::set(int layer, const float* weights, const float* bias) {
+void Network::set(int layer, Kept kept, const float* weights, const float* bias) {
     Layer& l = *layers_[layer];
+    Numbers &dense = l.dense.kept(kept), &rows = l.rows.kept(kept), &own = l.bias.kept(kept);
     for (Index j = 0; j < l.in; ++j)
-        for (Index k = 0; k < l.out; ++k) l.panel(k / UNITS)[j * UNITS + k % UNITS] = weights[j * l.out + k];
+        for (Index k = 0; k < l.out; ++k) *dense.at(l.place(j, k)) = weights[j * l.out + k];
     for (Index j = 0; j < l.sparse; ++j)
-        for (Index k = 0; k < l.out; ++k) *l.rows.value.at(j * l.width + k) = weights[(l.in + j) * l.out + k];
-    std::copy(bias, bias + l.out, l.bias.value.at(0));
+        for (Index k = 0; k < l.out; ++k) *rows.at(j * l.width + k) = weights[(l.in + j) * l.out + k];
+    std::copy(bias, bias + l.out, own.at(0));
+    if (kept != Kept::value) return;
     for (Index p = 0; p < l.panels(); ++p) l.turn(p, 0, l.in);
     for (Learned* learned : {&l.dense, &l.rows, &l.bias}) learned->forget();
     steps_ = 0;
@@ -237,7 +271,7 @@ void Network::backward(Batch& b, Index first, Index end) const {
 // take(layer, part, place, gradient, count): the gradient of so many numbers of the dense weights (part 0), of the rows
 // of sparse columns (1; place a row's) or of the bias (2), from a place on.
 template <class Take>
-double Network::run(Batch& b, const Training& how, std::uint64_t step, int threads, const Take& take) {
+double Network::run(Batch& b, const Training& how, std::uint64_t step, int threads, Watch& watch, const Take& take) {
     if (shape_.sparse > 0) {
         b.starts.assign(1, 0);
         for (Index i = 0; i < b.count; ++i)
@@ -246,6 +280,7 @@ double Network::run(Batch& b, const Training& how, std::uint64_t step, int threa
         b.values.resize(b.entries.size());
     }
     parallel_for((b.count + ROWS - 1) / ROWS, threads, [&](Index block) {
+        if (watch.over()) return;
         const Index first = block * ROWS, end = std::min(b.count, first + ROWS);
         load(b, first, end);
         forward(b, first, end, &how, step);
@@ -281,6 +316,7 @@ double Network::run(Batch& b, const Training& how, std::uint64_t step, int threa
         sums.resize(static_cast<Index>(b.columns.size()) * layers_[0]->width);
     }
     parallel_for(static_cast<Index>(tasks.size()), threads, [&](Index t) {
+        if (watch.over()) return;
         const auto [n, p, first, end] = tasks[t];
         const Index wide = b.wide[n + 1];
         const float* back = b.back[n].at(p * UNITS);
@@ -312,10 +348,11 @@ double Network::run(Batch& b, const Training& how, std::uint64_t step, int threa
 }
 
 double Network::epoch(const Features& x, const Scaling& scaling, const Targets& y, const Index* order, Index count,
-                      const Training& how, int threads) {
+                      const Training& how, int threads, const Stop& stop) {
     Batch b(x, scaling, &y, order, std::min(how.batch, count), true, *this);
     double loss = 0.0;
-    for (Index first = 0; first < count; first += how.batch) {
+    Watch watch(stop);
+    for (Index first = 0; first < count && !watch.over(); first += how.batch) {
         b.first = first;
         b.count = std::min(how.batch, count - first);
         ++steps_;
@@ -339,13 +376,13 @@ double Network::epoch(const Features& x, const Scaling& scaling, const Targets& 
                 l.turn(p, j, j + size / UNITS);
             }
         };
-        loss += static_cast<double>(b.count) * run(b, how, steps_, threads, take);
+        loss += static_cast<double>(b.count) * run(b, how, steps_, threads, watch, take);
     }
     return loss;
 }
 
 double Network::gradient(const Features& x, const Scaling& scaling, const Targets& y, const Index* order, Index count,
-                         double* out, int threads) {
+                         double* out, int threads, const Stop& stop) {
     std::fill(out, out + parameters(), 0.0);
     Batch b(x, scaling, &y, order, std::min(GRADIENT_BATCH, count), true, *this);
     double loss = 0.0;
@@ -355,7 +392,8 @@ double Network::gradient(const Features& x, const Scaling& scaling, const Target
         begin.push_back(at);
         at += (l->in + l->sparse + 1) * l->out;
     }
-    for (b.first = 0; b.first < count; b.first += GRADIENT_BATCH) {
+    Watch watch(stop);
+    for (b.first = 0; b.first < count && !watch.over(); b.first += GRADIENT_BATCH) {
         b.count = std::min(GRADIENT_BATCH, count - b.first);
         const double rows = static_cast<double>(b.count);
         const auto take = [&](int n, int part, Index place, const float* gradient, Index size) {
@@ -368,14 +406,16 @@ double Network::gradient(const Features& x, const Scaling& scaling, const Target
                 if (k < l.out) own[j * l.out + k] += rows * static_cast<double>(gradient[i]);
             }
         };
-        loss += rows * run(b, Training{}, 0, threads, take);
+        loss += rows * run(b, Training{}, 0, threads, watch, take);
     }
     return loss;
 }
 
-void Network::logits(const Features& x, const Scaling& scaling, double* out, int threads) const {
+void Network::logits(const Features& x, const Scaling& scaling, double* out, int threads, const Stop& stop) const {
     const Index outputs = shape_.outputs(), blocks = (x.rows + ROWS - 1) / ROWS;
+    Watch watch(stop);
     parallel_for(blocks, threads, [&](Index block) {
+        if (watch.over()) return;
         Batch b(x, scaling, nullptr, nullptr, ROWS, false, *this);
         b.first = block * ROWS;
         b.count = std::min(ROWS, x.rows - b.first);

@@ -8,6 +8,7 @@
 // gradient, summed over the rows from first to last, and the update while it is in the cache). So the bits do not
 // depend on the number of threads.
 #pragma once
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -37,6 +38,15 @@ struct Scaling {
     const double* scale;
 };
 
+// Asked now and then, by the thread that called, whether to stop: then the rest is left out, and what comes back is of
+// no use.
+using Stop = std::function<bool()>;
+
+class Watch;
+
+// What is kept of each weight: itself, and the running means of its gradient and of its square.
+enum class Kept { value, mean, square };
+
 class Network {
 public:
     explicit Network(const NetworkShape& shape);
@@ -48,27 +58,29 @@ public:
     Index inputs(int layer) const;
     Index outputs(int layer) const;
     // weights (inputs x outputs), bias (outputs) of a layer
-    void get(int layer, float* weights, float* bias) const;
-    // The moments of AdamW begin again.
-    void set(int layer, const float* weights, const float* bias);
+    void get(int layer, Kept kept, float* weights, float* bias) const;
+    // With the values the moments of AdamW begin again, and with them the count of steps.
+    void set(int layer, Kept kept, const float* weights, const float* bias);
+    std::uint64_t steps() const { return steps_; }
+    void set_steps(std::uint64_t steps) { steps_ = steps; }
 
     // One run over the rows of `order`, batch by batch. Gives the sum of s_i cross-entropy, each before its batch's
     // step.
     double epoch(const Features& x, const Scaling& scaling, const Targets& y, const Index* order, Index count,
-                 const Training& how, int threads);
+                 const Training& how, int threads, const Stop& stop);
     // The sum of s_i cross-entropy over the rows of `order`, without dropout, and its gradient: what `get` would give
     // of each layer, one after the other, weights then bias, in one array of `parameters` numbers.
     double gradient(const Features& x, const Scaling& scaling, const Targets& y, const Index* order, Index count,
-                    double* out, int threads);
+                    double* out, int threads, const Stop& stop);
     Index parameters() const;
     // out: rows x outputs
-    void logits(const Features& x, const Scaling& scaling, double* out, int threads) const;
+    void logits(const Features& x, const Scaling& scaling, double* out, int threads, const Stop& stop) const;
 
 private:
     struct Layer;
     struct Batch;
     template <class Take>
-    double run(Batch& batch, const Training& how, std::uint64_t step, int threads, const Take& take);
+    double run(Batch& batch, const Training& how, std::uint64_t step, int threads, Watch& watch, const Take& take);
     void load(Batch& batch, Index first, Index end) const;
     void forward(Batch& batch, Index first, Index end, const Training* how, std::uint64_t step) const;
     void backward(Batch& batch, Index first, Index end) const;

@@ -194,11 +194,13 @@ def table_cases() -> Iterator[Case]:
 
 
 def network_cases() -> Iterator[Case]:
-    """With and without rows held out, dropout, two hidden layers, no hidden layer, sparse rows, pixels."""
+    """With and without rows held out, dropout, two hidden layers, no hidden layer, sparse rows, pixels, two members."""
     few = partial(NetworkClassifier, epochs=40)
     yield Case("network, 2 classes", partial(few, (17, 5), "gelu", 0.1), *numbers(400, 6, ["no", "yes"], np.float64))
     yield Case("network, 3 classes, few rows", few, *numbers(150, 5, ["a", "b", "c"], np.float32))
     yield Case("network, no hidden layer", partial(few, ()), *numbers(500, 5, [3, 1, 2], np.float64, "F"))
+    two = partial(NetworkClassifier, (12,), epochs=15, members=2)
+    yield Case("network, two members", two, *numbers(300, 5, ["a", "b", "c"], np.float64))
     x, y = numbers(900, 30, range(7), np.float64)
     yield Case("network, sparse rows", partial(few, (20,)), scipy.sparse.csr_array(np.where(x > 0.7, x, 0.0)), y)
     x, y = numbers(600, 40, list("abcde"), np.float64)

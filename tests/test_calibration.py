@@ -165,6 +165,41 @@ def test_noise_is_kept_out() -> None:
     assert sum(kept) < 6
 
 
+@pytest.mark.parametrize("classes", [2, 7])
+def test_rows_that_are_all_right_do_not_make_the_next_mistake_dear(
+    classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """150 rows, none of them wrong, one in ten of them unsure: a map that makes logits larger gains on these in every
+    fold, by more than two standard errors. It would lose that, and more, with the first of the others that is wrong."""
+    rng = np.random.default_rng(0)
+    y = np.arange(150) % classes
+    z = np.where(rng.random((150, 1)) < 0.1, 1, 12) * np.eye(classes)[y] + rng.uniform(-0.4, 0.4, size=(150, classes))
+    z = z[:, 1] - z[:, 0] if classes == 2 else z
+    assert luce.calibrate(z, y).kind == "none"
+    monkeypatch.setattr(_Rows, "one_more_wrong", lambda rows, fit, kept: 0.0)
+    loud = luce.calibrate(z, y)
+    assert loud.kind != "none"
+    assert loud.matrix[0, 0] > 1.1
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_one_more_wrong_row_is_of_the_next_class(classes: int) -> None:
+    """In the mean over the rows, by hand; a map that makes logits smaller costs nothing more."""
+    rng = np.random.default_rng(0)
+    z, y = rng.normal(size=(40, classes)), rng.integers(0, classes, 40).astype(np.int32)
+    weight = rng.uniform(0.5, 2, 40)
+    order = np.argsort(z, axis=1)[:, -2]
+    losses = [np.log(np.exp(t * z).sum(axis=1)) - t * z[np.arange(40), order] for t in (1.0, 3.0)]
+    logits = z[:, 1:] - z[:, :1] if classes == 2 else z
+    rows = _Rows(_centred(logits), y, classes, weight, 1)
+    maps = [
+        Calibration("temperature", t * np.eye(logits.shape[1]), np.zeros(logits.shape[1]), 0, 0, 0, 0) for t in (1, 3)
+    ]
+    wanted = np.average(losses[1] - losses[0], weights=weight) / 40
+    assert rows.one_more_wrong(maps[1], maps[0]) == pytest.approx(wanted, rel=1e-12)
+    assert rows.one_more_wrong(maps[0], maps[1]) == 0
+
+
 def test_the_gain_that_is_told_is_that_on_rows_that_the_map_never_saw() -> None:
     """Of labels drawn at random, so that a map fitted to the rows themselves would gain, and one on others does not."""
     z, rng = logits(6, rows=120), np.random.default_rng(3)

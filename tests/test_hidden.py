@@ -271,6 +271,7 @@ def test_a_broken_network_in_a_file_is_refused(
         (3, "give one of"),
         (luce.NetworkClassifier((0,)), "hidden"),
         (luce.NetworkClassifier(class_weight="balanced"), "costs or recall"),
+        (luce.NetworkClassifier(checkpoint="c"), "which fits several"),
     ],
 )
 def test_models_that_there_are_not_are_refused(model: Any, said: str) -> None:

@@ -8,7 +8,8 @@ Four maps, each a special case of the next (two classes have one logit, and no m
     matrix       A z + b, drawn towards the vector map
 
 Logits of more than two classes are centred first, as a constant added to all of them means nothing. Each fit is convex,
-and ends where the mean loss is 1/n: n rows that are all right do not say that the next n will be.
+and ends where the mean loss is 1/n: n rows that are all right do not say that the next n will be. For the same reason
+a map is kept only if it would help even with one more row that is wrong.
 Source: Guo et al., On calibration of modern neural networks, ICML 2017; Kull et al., Beyond temperature scaling,
 NeurIPS 2019 (the matrix on logits, held back off its diagonal).
 """
@@ -16,7 +17,7 @@ NeurIPS 2019 (the matrix on logits, held back off its diagonal).
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -149,8 +150,10 @@ def choose(
     weights: Array | None,
     keys: NDArray[np.uint64],
     threads: int,
+    kinds: Sequence[str] = KINDS,
 ) -> Calibration:
-    """As `calibrate`, for logits (n, outputs), codes, and keys of the rows: rows of equal keys share a fold."""
+    """As `calibrate`, for logits (n, outputs), codes, and keys of the rows: rows of equal keys share a fold. kinds: the
+    first of KINDS, the only ones that are tried."""
     whole = _Rows(_centred(logits), codes, classes, np.ones(len(codes)) if weights is None else weights, threads)
     outputs = len(whole.z)
     step = -(-len(codes) * outputs // ENOUGH)
@@ -158,7 +161,7 @@ def choose(
     kept, losses = no_calibration(outputs), rows.losses(no_calibration(outputs))
     before, error = rows.mean(losses), 0.0
     all_present = len(np.unique(rows.codes[rows.weights > 0])) == classes  # nothing is known of the others' own numbers
-    for kind in KINDS[1:]:
+    for kind in kinds[1:]:
         if outputs > MOST_CLASSES.get(kind, outputs) or (kind == "matrix" and (outputs == 1 or kept.kind != "vector")):
             continue
         if kind != "temperature" and not all_present:
@@ -170,8 +173,11 @@ def choose(
                 held_out[out] = rows.losses(_FITS[kind](rows.without(out)))[out]
         gain = losses - held_out
         noise = rows.error(gain)
-        if rows.mean(gain) > CLEAR * noise:
-            kept, losses, error = _FITS[kind](whole), held_out, noise
+        if rows.mean(gain) <= CLEAR * noise:
+            continue
+        fit = _FITS[kind](whole)
+        if rows.mean(gain) - rows.one_more_wrong(fit, kept) > CLEAR * noise:
+            kept, losses, error = fit, held_out, noise
     return Calibration(kept.kind, kept.matrix, kept.bias, before, rows.mean(losses), error, len(codes))
 
 
@@ -205,6 +211,15 @@ class _Rows:
     def least(self) -> float:
         """The sum of losses below which no map goes: 1/n in the mean, as n rows say nothing of less."""
         return float(self.weights.sum() / np.count_nonzero(self.weights))
+
+    def one_more_wrong(self, fit: Calibration, kept: Calibration) -> float:
+        """What `fit` would lose more than `kept` in the mean, at least 0, if one of these rows were of the class that
+        it is next most likely of; the mean over which row that is."""
+        z = self.z if len(self.z) > 1 else np.concatenate([np.zeros_like(self.z), self.z])
+        next_class = np.argsort(z, axis=0, kind="stable")[-2].astype(np.int32)
+        others = replace(self, codes=next_class)
+        more = self.mean(others.losses(fit) - others.losses(kept))
+        return max(0.0, more) / np.count_nonzero(self.weights)
 
     def error(self, values: Array) -> float:
         """The standard error of the weighted mean."""

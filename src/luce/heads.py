@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from luce.features import Array, Features
 from luce.linear import linear_logits
-from luce.network import Layer, network_logits
+from luce.network import network_logits
+from luce.training import Layer
 
 EQUAL = 1e-6  # of its size: a unit that moves by less has its slope there
 

@@ -11,9 +11,10 @@ import numpy as np
 from luce.choice import Choice, Tried, compared, is_better
 from luce.compact import room_for
 from luce.errors import InputError
-from luce.network import NetworkClassifier, NetworkFit, Settings, fit_network, network_logits
+from luce.network import NetworkClassifier, NetworkFit, fit_network, network_logits
 from luce.path import FOLDS, HeldOutLogits, folds_of
 from luce.solver import Progress
+from luce.training import Settings
 
 MODELS = ("linear", "network", "auto")
 MANY_ROWS = 2_000  # with more, SOME_FOLDS are held out
@@ -40,6 +41,10 @@ def wanted(model: str | NetworkClassifier) -> tuple[str, NetworkClassifier]:
     if isinstance(model, NetworkClassifier):
         if model.class_weight is not None:
             raise InputError("class_weight of a network in a Classifier: give costs or recall instead")
+        if model.checkpoint is not None:
+            raise InputError(
+                "checkpoint of a network in a Classifier, which fits several: fit a NetworkClassifier alone"
+            )
         Settings.of(model)
         return "network", model
     if model not in MODELS:
