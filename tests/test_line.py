@@ -21,9 +21,9 @@ LINE = [
     "text_source", "delimited", "json_lines", "labelled_lines", "columnar", "reader", "text_lines", "idx", "pixels",
     "image_files", "images", "cells", "table", "labels", "grouping", "curves", "text", "patches", "encoder",
     "interactions", "choice", "heads", "fitted", "compact", "wording", "pictures", "hidden", "effects", "marks",
-    "explain", "counterfactual", "model_file", "report", "classifier", "suspects", "alone", "twins", "hints", "findings",
-    "doctor", "gallery", "facts", "markup", "phrases", "words", "svg", "sections", "portrait", "thumbnails", "page", "__init__",
-    "terminal", "cli", "__main__",
+    "explain", "counterfactual", "model_file", "report", "classifier", "suspects", "alone", "twins", "hints",
+    "findings", "doctor", "gallery", "facts", "markup", "phrases", "words", "svg", "sections", "portrait",
+    "thumbnails", "page", "__init__", "terminal", "cli", "__main__",
 ]  # fmt: skip
 
 # Installed for files, frames, the terminal and the tests; a plain `import luce` must not wait for any of them.
