@@ -11,6 +11,7 @@ import numpy as np
 from luce.choice import Choice, Tried, compared, is_better
 from luce.compact import room_for
 from luce.errors import InputError
+from luce.features import Features
 from luce.network import NetworkClassifier, NetworkFit, fit_network, network_logits
 from luce.path import FOLDS, HeldOutLogits, folds_of
 from luce.solver import Progress
@@ -116,7 +117,7 @@ def _held_out(choice: Choice, settings: Settings) -> HeldOutLogits | None:
         known = np.unique(codes[rest])
         if len(known) < 2 or not len(rows):
             continue
-        features = problem.features if choice.without is None else choice.without(rows)
+        features = problem.features if choice.without is None else _used(choice.without(rows))
         taught, own = features.take(rest), features.take(rows)
         fit = _whole(fit_network(taught, codes[rest], problem.classes, settings, None))
         logits[rows] = network_logits(
@@ -124,6 +125,13 @@ def _held_out(choice: Choice, settings: Settings) -> HeldOutLogits | None:
         )
         scored[rows] = np.isin(codes[rows], known)
     return HeldOutLogits(logits, scored) if scored.any() else None
+
+
+def _used(features: Features) -> Features:
+    """Without the columns of n-grams that nothing weighs: a network would have weights for each."""
+    if features.dense is not None or features.indices is None or features.values is None:
+        return features
+    return features.take_columns(np.unique(features.indices[features.values != 0]))
 
 
 def _whole(fit: NetworkFit) -> NetworkFit:
