@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from luce import _core
 from luce.features import Array, Features
-from luce.objective import Objective
+from luce.objective import Objective, logits_of_rows
 from luce.solver import Ended, Solution, approach, ended, minimise
 from luce.splits import kfold_of_groups
 from luce.steps import Method, RowPoint, Start
@@ -263,7 +263,7 @@ class Race:
         """What a fit without a fold says of its rows."""
         p, fold, rows = self.problem, self.folds[f], self.folds[f].rows
         fold.last = ended(method)
-        z = with_absent(np.ascontiguousarray(method.logits[:, rows].T), p.classes, fold.left, ABSENT)
+        z = with_absent(np.ascontiguousarray(logits_of_rows(method.logits, rows).T), p.classes, fold.left, ABSENT)
         self.logits[place][rows] = z
         self.losses[place][rows] = np.where(fold.scored, row_losses(z, p.codes[rows]), np.nan)
         self.done[place] = f + 1
