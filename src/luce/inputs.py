@@ -41,8 +41,8 @@ def names_of(X: object) -> NDArray[np.object_] | None:
 
 def features_of(X: Any, columns: int | None = None, model: str = "SoftmaxRegression") -> Features:
     """X (n, d) as the solver sees it, without a copy where its kind allows: float16, float32, float64 and uint8 arrays
-    of any strides, read-only and memory-mapped ones, and compressed rows of scipy.sparse. `columns`: how many a fit of `model`
-    saw.
+    of any strides, read-only and memory-mapped ones, and compressed rows of scipy.sparse. `columns`: how many a fit of
+    `model` saw.
 
     Raises InputError for anything but finite numbers in rows and columns.
     """
@@ -69,13 +69,19 @@ def _dense(X: Any) -> Features:
             "column, reshape(1, -1) for a single row"
         )
     _some(x.shape)
-    if x.dtype not in NATIVE:
-        x = x.astype(np.float32 if x.dtype in EXACT_IN_SINGLE else np.float64)
-    if not x.dtype.isnative or x.strides[0] % x.itemsize or x.strides[1] % x.itemsize or not x.flags.aligned:
-        x = x.astype(x.dtype.newbyteorder("="))
+    x = native(x)
     if (place := first_beyond(x)) is not None:
         raise InputError(_unusable(x[place], *place))
     return Features(len(x), dense=x)
+
+
+def native(x: NDArray[Any]) -> NDArray[Any]:
+    """Numbers (n, d) of a kind that the core reads: the same array if it is, else a copy."""
+    if x.dtype.newbyteorder("=") not in NATIVE:
+        x = x.astype(np.float32 if x.dtype in EXACT_IN_SINGLE else np.float64)
+    if not x.dtype.isnative or x.strides[0] % x.itemsize or x.strides[1] % x.itemsize or not x.flags.aligned:
+        x = x.astype(x.dtype.newbyteorder("="))
+    return x
 
 
 def first_beyond(x: NDArray[Any]) -> tuple[int, int] | None:

@@ -135,8 +135,7 @@ class Metric:
         keeping them costs more passes than it saves."""
         o, size = self.objective, len(self.columns)
         rows, scale = sample(o, logits, self.frame.energy, self.wanted)
-        whole = isinstance(logits, np.ndarray) and len(rows) == o.features.rows
-        z = logits if whole else logits_of_rows(logits, rows)
+        z = logits_of_rows(logits, rows)
         x = o.features.submatrix(rows, self.columns[:-1], self.frame.centre, self.frame.spread, o.threads)
         stiffness = o.stiffness()
         ridge = stiffness.mean(axis=1)[self.columns]

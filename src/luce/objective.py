@@ -71,8 +71,10 @@ Logits: TypeAlias = Array | FarLogits
 
 
 def logits_of_rows(logits: Logits, rows: NDArray[np.int64]) -> Array:
-    """Those of some rows, (outputs, len(rows))."""
-    return logits.of_rows(rows) if isinstance(logits, FarLogits) else np.ascontiguousarray(logits[:, rows])
+    """Those of some ascending rows, (outputs, len(rows)); of all, the same array."""
+    if isinstance(logits, FarLogits):
+        return logits.of_rows(rows)
+    return logits if len(rows) == logits.shape[1] else np.ascontiguousarray(logits[:, rows])
 
 
 class Objective:
