@@ -95,7 +95,7 @@ def first_beyond(x: NDArray[Any]) -> tuple[int, int] | None:
                 continue
         elif max(float(block.max()), -float(block.min())) <= LARGEST:  # false if any number is NaN
             continue
-        row, column = np.argwhere(~(np.abs(block) <= LARGEST))[0]
+        row, column = np.argwhere(~(np.abs(block.astype(np.float64)) <= LARGEST))[0]
         return start + int(row), int(column)
     return None
 

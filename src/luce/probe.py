@@ -14,8 +14,7 @@ from luce.encoder import Encoder
 from luce.path import Problem, choose_on_sample, folds_of, hold_out, hold_some_out, row_losses
 from luce.splits import strata_of_groups
 
-MANY_ROWS = 20_000  # with more, SOME_FOLDS are held out
-SOME_FOLDS = 2
+MANY_ROWS = 20_000  # with more, one fold is held out, once
 HELD = 5_000  # rows, or HELD_EACH of each class, are held out where the logits of all would be too many
 HELD_EACH = 20
 
@@ -36,14 +35,11 @@ def choose_embeddings(
         path, start = found
         strength = path.l2
         path = replace(path, rows=None) if len(path.scored) == len(codes) else None  # the sample is all rows
-    if problem.is_large:
-        held = hold_some_out(problem, strength, _some_of_each(problem, keys), start)
+    if len(codes) > MANY_ROWS or problem.is_large:
+        held = hold_some_out(problem, strength, _held(problem, keys), start)
         path, start = (None, start) if held is None else held
     elif path is None:
-        fold = folds_of(problem, keys)
-        if len(codes) > MANY_ROWS:
-            fold[fold >= SOME_FOLDS] = -1
-        path = hold_out(problem, strength, fold_of_row=fold)
+        path = hold_out(problem, strength)
     if path is None:
         return Choice(encoder, problem, strength, None, start)
     rows = slice(None) if path.rows is None else path.rows
@@ -51,9 +47,12 @@ def choose_embeddings(
     return Choice(encoder, problem, strength, path, start, (Tried("linear", features.columns, loss, 0.0, 0.0),))
 
 
-def _some_of_each(problem: Problem, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Rows of one fold, of each class the first by their keys, so that equal rows stay together."""
+def _held(problem: Problem, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The rows of one fold, or, where these have too many logits, of each class the first by their keys, so that equal
+    rows stay together."""
     rows = np.flatnonzero(folds_of(problem, keys) == 0)
+    if not problem.is_large:
+        return rows
     each = max(HELD_EACH, HELD // problem.classes)
     order = rows[np.lexsort((keys[rows], problem.codes[rows]))]
     codes = problem.codes[order]
