@@ -299,16 +299,26 @@ class Objective:
         loss = value - self.penalty_of(point)
         if not self.intercept or self.prior is not None:  # no demand: there is no b, or a prior holds it
             return Gap(value, self.penalty_gap(point, gradient, loss, others(None)))
-        slope = gradient[-1]
-        correction = self.intercept_correction(logits, slope)
-        if correction is None:
+        return self.certify_by(self.intercept_step(logits, gradient[-1]), point, logits, value, gradient[-1], others)
+
+    def certify_by(
+        self, step: Array | None, point: Array, logits: Logits, value: float, slope: Array,
+        others: Callable[[Array | None], Others] = none_beside,
+    ) -> Gap:  # fmt: skip
+        """The gap of `certify` for a c that is known, where P is `value` and the gradient of the intercepts `slope`."""
+        if step is None or np.abs(step).max() > 0.5:
             return Gap(value, float("inf"))
-        _, moved = self.gradient_at(point, logits, correction=correction)
-        left = self.penalty_gap(point, moved, loss, others(correction))
-        return Gap(value, left + max(float((correction * slope).sum()), 0.0))
+        _, moved = self.gradient_at(point, logits, correction=step)
+        left = self.penalty_gap(point, moved, value - self.penalty_of(point), others(step))
+        return Gap(value, left + max(float((step * slope).sum()), 0.0))
 
     def intercept_correction(self, logits: Logits, slope: Array) -> Array | None:
         """The c of `certify` for the gradient of the intercepts; None if it proves nothing."""
+        step = self.intercept_step(logits, slope)
+        return step if step is not None and np.abs(step).max() <= 0.5 else None
+
+    def intercept_step(self, logits: Logits, slope: Array) -> Array | None:
+        """H_b^+ g_b: minus the step of Newton's method for the intercepts; None where rounding leaves no solution."""
         hessian = np.empty((self.outputs, self.outputs))
         if isinstance(logits, FarLogits):
             hessian[:] = 0.0
@@ -320,4 +330,4 @@ class Objective:
         correction = np.empty(self.outputs)
         solved = _core.solve_symmetric(hessian.copy(), slope, 1e-13, correction)
         solved &= bool(np.abs((hessian * correction).sum(axis=1) - slope).max() <= 1e-12 * self.total)
-        return correction if solved and np.abs(correction).max() <= 0.5 else None
+        return correction if solved else None
