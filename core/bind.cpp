@@ -117,13 +117,15 @@ void transposed_product(const Design& d, Matrix<double> residual, OutMatrix grad
 }
 
 double cross_entropy(const Design& d, Matrix<double> w, Vector<double> b, const Labels& labels, OutMatrix gradient,
-                     int threads, bool single) {
+                     int threads, bool single, std::optional<Vector<double>> correction) {
     check_weights(d, w, b);
     require(static_cast<int>(w.shape(1)) == labels.y.outputs(), "weights need one column for each output");
     require(labels.rows() == d.x.rows, "labels and design differ in rows");
     check_gradient(d, w.shape(1), gradient);
+    require(!correction || correction->shape(0) == w.shape(1), "one correction for each output");
     nb::gil_scoped_release free;
-    return luce::cross_entropy(d.x, w.data(), b.data(), labels.y, gradient.data(), threads, single);
+    return luce::cross_entropy(d.x, w.data(), b.data(), labels.y, correction ? correction->data() : nullptr,
+                               gradient.data(), threads, single);
 }
 
 void hessian_product(const Design& d, Matrix<double> logits, const Labels& labels, Matrix<double> v, Vector<double> c,
@@ -427,8 +429,10 @@ public:
 private:
     static const luce::Features& checked(const Design& d, const Labels& labels, double l2) {
         const luce::Features& x = d.x;
-        const bool dense = x.sparse.columns == 0 && x.dense32.columns > 0 && x.dense32.column_stride == 1;
-        require((x.dense_columns == 0 && x.sparse.columns > 0) || dense, "the design must be sparse or float32 alone");
+        const bool dense = x.sparse.columns == 0 && ((x.dense32.columns > 0 && x.dense32.column_stride == 1) ||
+                                                     (x.dense16.columns > 0 && x.dense16.column_stride == 1));
+        require((x.dense_columns == 0 && x.sparse.columns > 0) || dense,
+                "the design must be sparse, float16 or float32 alone");
         require(labels.rows() == x.rows && l2 > 0.0, "a label for each row, and a penalty");
         return x;
     }
@@ -662,13 +666,13 @@ NB_MODULE(_core, m) {
     nb::set_leak_warnings(false);
     m.doc() = "The core: arrays in, arrays out. See core/*.h for the formulas.";
     nb::class_<Design>(m, "Design")
-        .def(nb::init<std::optional<Strided<std::uint8_t>>, std::optional<Strided<float>>,
-                      std::optional<Strided<double>>, std::optional<Vector<std::int64_t>>,
-                      std::optional<Vector<std::int32_t>>, std::optional<Vector<float>>, std::optional<Vector<double>>,
-                      Index, Index>(),
-             "dense8"_a.none().noconvert(), "dense32"_a.none().noconvert(), "dense64"_a.none().noconvert(),
-             "starts"_a.none().noconvert(), "indices"_a.none().noconvert(), "values"_a.none().noconvert(),
-             "doubles"_a.none().noconvert(), "sparse_columns"_a, "rows"_a)
+        .def(nb::init<std::optional<Strided<std::uint8_t>>, std::optional<Strided<luce::Float16>>,
+                      std::optional<Strided<float>>, std::optional<Strided<double>>,
+                      std::optional<Vector<std::int64_t>>, std::optional<Vector<std::int32_t>>,
+                      std::optional<Vector<float>>, std::optional<Vector<double>>, Index, Index>(),
+             "dense8"_a.none().noconvert(), "dense16"_a.none().noconvert(), "dense32"_a.none().noconvert(),
+             "dense64"_a.none().noconvert(), "starts"_a.none().noconvert(), "indices"_a.none().noconvert(),
+             "values"_a.none().noconvert(), "doubles"_a.none().noconvert(), "sparse_columns"_a, "rows"_a)
         .def_prop_ro("can_be_single", [](const Design& d) { return luce::can_be_single(d.x); });
     nb::class_<Labels>(m, "Labels")
         .def(nb::init<Vector<std::int32_t>, std::optional<Vector<double>>, int>(), "codes"_a.noconvert(),
@@ -685,7 +689,7 @@ NB_MODULE(_core, m) {
     m.def("transposed_product", &transposed_product, "design"_a, "residual"_a.noconvert(), "gradient"_a.noconvert(),
           "threads"_a);
     m.def("cross_entropy", &cross_entropy, "design"_a, "weights"_a.noconvert(), "bias"_a.noconvert(), "labels"_a,
-          "gradient"_a.noconvert(), "threads"_a, "single"_a = false);
+          "gradient"_a.noconvert(), "threads"_a, "single"_a = false, "correction"_a.none().noconvert() = nb::none());
     m.def("hessian_product", &hessian_product, "design"_a, "logits"_a.noconvert(), "labels"_a, "v"_a.noconvert(),
           "c"_a.noconvert(), "product"_a.noconvert(), "threads"_a, "single"_a = false);
     m.def("intercept_curvature", &intercept_curvature, "logits"_a.noconvert(), "labels"_a, "hessian"_a.noconvert(),

@@ -10,6 +10,12 @@
 #include "cross_entropy.h"
 #include "view.h"
 
+template <>
+struct nanobind::detail::dtype_traits<luce::Float16> {
+    static constexpr dlpack::dtype value{static_cast<std::uint8_t>(dlpack::dtype_code::Float), 16, 1};
+    static constexpr auto name = const_name("float16");
+};
+
 namespace bound {
 
 namespace nb = nanobind;
@@ -38,21 +44,24 @@ luce::View<T> view_of(const Strided<T>& a) {
 // A design matrix [dense | sparse] as the core sees it; keeps the arrays that it borrows alive.
 class Design {
 public:
-    Design(std::optional<Strided<std::uint8_t>> dense8, std::optional<Strided<float>> dense32,
-           std::optional<Strided<double>> dense64, std::optional<Vector<std::int64_t>> starts,
-           std::optional<Vector<std::int32_t>> indices, std::optional<Vector<float>> values,
-           std::optional<Vector<double>> doubles, Index sparse_columns, Index rows)
+    Design(std::optional<Strided<std::uint8_t>> dense8, std::optional<Strided<luce::Float16>> dense16,
+           std::optional<Strided<float>> dense32, std::optional<Strided<double>> dense64,
+           std::optional<Vector<std::int64_t>> starts, std::optional<Vector<std::int32_t>> indices,
+           std::optional<Vector<float>> values, std::optional<Vector<double>> doubles, Index sparse_columns, Index rows)
         : dense8_(dense8),
+          dense16_(dense16),
           dense32_(dense32),
           dense64_(dense64),
           starts_(starts),
           indices_(indices),
           values_(values),
           doubles_(doubles) {
-        require(dense8.has_value() + dense32.has_value() + dense64.has_value() <= 1, "give the dense part once");
+        require(dense8.has_value() + dense16.has_value() + dense32.has_value() + dense64.has_value() <= 1,
+                "give the dense part once");
         require(rows >= 0, "no negative number of rows");
         x.rows = rows;
         add_dense(dense8, x.dense8);
+        add_dense(dense16, x.dense16);
         add_dense(dense32, x.dense32);
         add_dense(dense64, x.dense64);
         if (starts) add_sparse(sparse_columns);
@@ -87,6 +96,7 @@ private:
     }
 
     std::optional<Strided<std::uint8_t>> dense8_;
+    std::optional<Strided<luce::Float16>> dense16_;
     std::optional<Strided<float>> dense32_;
     std::optional<Strided<double>> dense64_;
     std::optional<Vector<std::int64_t>> starts_;

@@ -361,15 +361,15 @@ void transposed_product(const Features& x, const double* residual, Index stride,
     });
 }
 
-double cross_entropy(const Features& x, const double* weights, const double* bias, const Targets& y, double* gradient,
-                     int threads, bool single) {
+double cross_entropy(const Features& x, const double* weights, const double* bias, const Targets& y,
+                     const double* correction, double* gradient, int threads, bool single) {
     const int outputs = y.outputs();
     const DensePlan plan(x, outputs, single, weights);
     Numbers sums((x.columns() + 1) * outputs + 1);
     gradient_pass(x, plan, outputs, sums.data(), 1, worth(threads, 2 * operations(x, outputs)),
                   [&](Index t, int rows, DensePart& dense, Scratch& s, double* loss) {
                       multiply(x, dense, t, rows, {weights, bias}, outputs, s, s.z.data());
-                      *loss += sweep_tile(s, outputs, y, t, rows, nullptr);
+                      *loss += sweep_tile(s, outputs, y, t, rows, correction);
                   });
     std::copy(sums.begin(), sums.end() - 1, gradient);
     return sums.back();

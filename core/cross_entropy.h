@@ -3,8 +3,8 @@
 //   z = X W + b,  P = sum_i s_i (logsumexp(z_i) - z_i[y_i])      (two classes: one column, z = (0, x w + b))
 //
 // Logits and residuals between passes are kept class by class: outputs x stride, stride >= rows.
-// With `single`, products with a dense float32 or uint8 part may be calculated in float32, summed over at most 64 rows
-// before they are added in double; everything else, and float64, is double.
+// With `single`, products with a dense float32, float16 or uint8 part may be calculated in float32, summed over at most
+// 64 rows before they are added in double; everything else, and float64, is double.
 //
 // Rows are cut into chunks that depend on the shape alone; each chunk is summed in order by one thread
 // and the chunks are added in order, so the bits do not depend on the number of threads.
@@ -51,9 +51,9 @@ double residuals(const double* logits, Index stride, Index rows, const Targets& 
 void transposed_product(const Features& x, const double* residual, Index stride, int outputs, double* gradient,
                         int threads);
 
-// The whole in one read of X: loss and gradient at (weights, bias).
-double cross_entropy(const Features& x, const double* weights, const double* bias, const Targets& y, double* gradient,
-                     int threads, bool single);
+// The whole in one read of X: loss and gradient at (weights, bias), with p_i moved as in gradient_at.
+double cross_entropy(const Features& x, const double* weights, const double* bias, const Targets& y,
+                     const double* correction, double* gradient, int threads, bool single);
 
 // product = X' S (diag p - p p') (X V + c), p = softmax(logits), in one read of X.
 void hessian_product(const Features& x, const double* logits, Index stride, const Targets& y, const double* v,

@@ -24,6 +24,7 @@ public:
     void load(Index tile, int rows) override {
         const Kernels& k = kernels();
         if (x_.dense8.data != nullptr) k.load8(x_.dense8, tile * TILE, rows, tile_.data());
+        if (x_.dense16.data != nullptr) k.load16(x_.dense16, tile * TILE, rows, tile_.data());
         if (x_.dense32.data != nullptr) k.load32(x_.dense32, tile * TILE, rows, tile_.data());
         if (x_.dense64.data != nullptr) k.load64(x_.dense64, tile * TILE, rows, tile_.data());
     }
@@ -71,6 +72,8 @@ public:
             rows_ = k_.in_place(*view_, first, count, buffer_.data());
         else if (x_.dense8.data != nullptr)
             rows_ = k_.copy8(x_.dense8, first, count, stride_, buffer_.data());
+        else if (x_.dense16.data != nullptr)
+            rows_ = k_.copy16(x_.dense16, first, count, stride_, buffer_.data());
         else if (x_.dense32.data != nullptr)
             rows_ = k_.copy32(x_.dense32, first, count, stride_, buffer_.data());
         else

@@ -43,6 +43,7 @@ DualAscent::DualAscent(const Features& x, const Targets& y, double l2)
         every_.resize(static_cast<std::size_t>(columns_));
         for (std::size_t j = 0; j < every_.size(); ++j) every_[j] = static_cast<std::int32_t>(j);
     }
+    if (x.dense16.data != nullptr) room_.resize(static_cast<std::size_t>(columns_));
     weights_.assign(static_cast<std::size_t>(columns_ * width_), 0.0f);
     left_.assign(static_cast<std::size_t>(rows_ * width_), 0.0f);
     square_.resize(static_cast<std::size_t>(rows_));
@@ -51,7 +52,7 @@ DualAscent::DualAscent(const Features& x, const Targets& y, double l2)
     divergence_.assign(square_.size(), 0.0f);
     for (Index i = 0; i < rows_; ++i) {
         double sum = 0.0;
-        const Row row = at(i);
+        const Row row = at(i, room_.data());
         for (Index e = 0; e < row.count; ++e)
             sum += static_cast<double>(row.values[e]) * static_cast<double>(row.values[e]);
         square_[i] = static_cast<float>(sum);
@@ -67,21 +68,34 @@ DualAscent::DualAscent(const Features& x, const Targets& y, double l2)
         scratch->assign(static_cast<std::size_t>((outputs + 15) / 16 * 16), 0.0f);
 }
 
-DualAscent::Row DualAscent::at(Index i) const {
+DualAscent::Row DualAscent::at(Index i, float* room) const {
     if (every_.empty()) {
         const Index first = x_.sparse.starts[i];
         return {x_.sparse.indices + first, values_ + first, x_.sparse.starts[i + 1] - first};
     }
+    if (x_.dense16.data != nullptr) {
+        kernels().widen(x_.dense16.data + i * x_.dense16.row_stride, columns_, room);
+        return {every_.data(), room, columns_};
+    }
     return {every_.data(), x_.dense32.data + i * x_.dense32.row_stride, columns_};
 }
 
-void DualAscent::gather(Index i, float* z) const {
-    const Row row = at(i);
+void DualAscent::bring(Index i) const {
+    if (every_.empty()) {
+        __builtin_prefetch(x_.sparse.indices + x_.sparse.starts[i]);
+        __builtin_prefetch(values_ + x_.sparse.starts[i]);
+    } else if (x_.dense16.data != nullptr) {
+        __builtin_prefetch(x_.dense16.data + i * x_.dense16.row_stride);
+    } else {
+        __builtin_prefetch(x_.dense32.data + i * x_.dense32.row_stride);
+    }
+}
+
+void DualAscent::gather(const Row& row, float* z) const {
     kernels().gather(row.indices, row.values, row.count, weights_.data(), width_, z);
 }
 
-void DualAscent::scatter(Index i, const float* change) {
-    const Row row = at(i);
+void DualAscent::scatter(const Row& row, const float* change) {
     kernels().scatter(row.indices, row.values, row.count, change, width_, weights_.data());
 }
 
@@ -103,11 +117,7 @@ DualAscent::Met DualAscent::epoch(double* bias, bool free) {
     }
     for (std::size_t n = 0; n < order_.size(); ++n) {
         const Index i = order_[n];
-        if (n + 4 < order_.size()) {
-            const Row ahead = at(order_[n + 4]);
-            __builtin_prefetch(ahead.indices);
-            __builtin_prefetch(ahead.values);
-        }
+        if (n + 4 < order_.size()) bring(order_[n + 4]);
         visit(i, bias, pull);
     }
     const auto sum = [&](const std::vector<float>& of) {
@@ -139,8 +149,9 @@ void DualAscent::visit(Index i, double* bias, double pull) {
 }
 
 void DualAscent::row_of_two(Index i, double* bias, double pull) {
+    const Row x = at(i, room_.data());
     float sum = 0.0f;
-    gather(i, &sum);
+    gather(x, &sum);
     const double z = static_cast<double>(sum) + bias[0], s = weight(i), y = y_.label[i] == 1 ? 1.0 : 0.0;
     const double held = static_cast<double>(left_[i]);  // y - a
     const double sign = y == 1.0 ? 1.0 : -1.0, margin = sign * z;
@@ -172,14 +183,15 @@ void DualAscent::row_of_two(Index i, double* bias, double pull) {
     if (std::fabs(moved) < static_cast<double>(UNCHANGED) * m) return;
     left_[i] = now;
     const float change = static_cast<float>(s * moved / l2_);
-    scatter(i, &change);
+    scatter(x, &change);
     bias[0] += s * moved * pull / l2_;
 }
 
 void DualAscent::row(Index i, double* bias, double pull) {
     const int outputs = y_.outputs(), own = y_.label[i];
+    const Row x = at(i, room_.data());
     std::fill(z_.begin(), z_.end(), 0.0f);
-    gather(i, z_.data());
+    gather(x, z_.data());
     for (int k = 0; k < outputs; ++k)
         z_[k] = pull > 0.0 && !met_[k] ? NOWHERE : static_cast<float>(static_cast<double>(z_[k]) + bias[k]);
     std::fill(z_.begin() + outputs, z_.end(), NOWHERE);
@@ -201,7 +213,7 @@ void DualAscent::row(Index i, double* bias, double pull) {
         change_[k] = static_cast<float>(s / l2_ * static_cast<double>(change_[k]));
         bias[k] += pull * static_cast<double>(change_[k]);
     }
-    scatter(i, change_.data());
+    scatter(x, change_.data());
 }
 
 void DualAscent::residual(double* out) const {
@@ -228,7 +240,7 @@ void DualAscent::take(const double* residual) {
             left_[i * width_ + k] = static_cast<float>(r / weight(i));
             change_[k] = static_cast<float>(r / l2_);
         }
-        scatter(i, change_.data());
+        scatter(at(i, room_.data()), change_.data());
     }
 }
 
@@ -241,10 +253,10 @@ double DualAscent::square() const {
 void DualAscent::logits(const double* bias, double* out, int threads) const {
     const int outputs = y_.outputs();
     parallel_for((rows_ + BLOCK - 1) / BLOCK, threads, [&](Index block) {
-        std::vector<float> z(static_cast<std::size_t>(width_));
+        std::vector<float> z(static_cast<std::size_t>(width_)), room(room_.size());
         for (Index i = block * BLOCK; i < std::min(rows_, (block + 1) * BLOCK); ++i) {
             std::fill(z.begin(), z.end(), 0.0f);
-            gather(i, z.data());
+            gather(at(i, room.data()), z.data());
             for (int k = 0; k < outputs; ++k) out[k * rows_ + i] = static_cast<double>(z[k]) + bias[k];
         }
     });

@@ -17,8 +17,8 @@ namespace luce {
 
 class DualAscent {
 public:
-    // Borrows x, all of it sparse or all dense in float32 with rows that lie in one piece, and the targets. Begins at
-    // W = 0, a_i = y_i.
+    // Borrows x, all of it sparse or all dense in float16 or float32 with rows that lie in one piece, and the targets.
+    // Begins at W = 0, a_i = y_i.
     DualAscent(const Features& x, const Targets& y, double l2);
 
     // What one run over the rows with weight has met: losses and divergences s_i KL(a_i || p_i), each before the row
@@ -42,8 +42,6 @@ private:
     void visit(Index i, double* bias, double pull);
     void row_of_two(Index i, double* bias, double pull);
     void row(Index i, double* bias, double pull);
-    void gather(Index i, float* z) const;
-    void scatter(Index i, const float* change);
     double weight(Index i) const { return y_.weight == nullptr ? 1.0 : y_.weight[i]; }
 
     struct Row {
@@ -51,7 +49,11 @@ private:
         const float* values;
         Index count;
     };
-    Row at(Index i) const;
+    // room: of `columns_` numbers, for a row of float16
+    Row at(Index i, float* room) const;
+    void bring(Index i) const;  // a hint that this row comes soon
+    void gather(const Row& row, float* z) const;
+    void scatter(const Row& row, const float* change);
 
     Features x_;
     Index rows_, columns_;
@@ -67,6 +69,7 @@ private:
     std::vector<bool> met_;            // classes that a row with weight is of; a free bias keeps the others at 0
     std::uint64_t epoch_ = 0;
     std::vector<std::int32_t> order_;
+    std::vector<float> room_;                  // of the row that is looked at
     std::vector<float> z_, a_, change_, log_;  // of the row that is looked at
     std::vector<float> loss_, divergence_;     // of each row, when it was last looked at
 };

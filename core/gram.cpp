@@ -143,6 +143,7 @@ double cell(const View<T>& x, Index row, Index column) {
 
 double dense_cell(const Features& x, Index row, Index column) {
     if (x.dense8.data != nullptr) return cell(x.dense8, row, column);
+    if (x.dense16.data != nullptr) return cell(x.dense16, row, column);
     return x.dense32.data != nullptr ? cell(x.dense32, row, column) : cell(x.dense64, row, column);
 }
 

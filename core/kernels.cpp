@@ -586,10 +586,10 @@ static void subtract_scaled(double* a, const double* b, double factor, Index n) 
 
 template <class S>
 static constexpr RowKernels<S> ROW_KERNELS = {
-    rows_in_place<S>,      copied_rows<std::uint8_t, S>,
-    copied_rows<float, S>, copied_rows<double, S>,
-    forward_rows<S>,       bring_rows<S>,
-    backward_rows<S>,
+    rows_in_place<S>,        copied_rows<std::uint8_t, S>,
+    copied_rows<Float16, S>, copied_rows<float, S>,
+    copied_rows<double, S>,  forward_rows<S>,
+    bring_rows<S>,           backward_rows<S>,
 };
 
 extern const Kernels table;
@@ -598,6 +598,7 @@ const Kernels table = {
     ROW_KERNELS<float>,
     ROW_KERNELS<double>,
     load_rows<std::uint8_t>,
+    load_rows<Float16>,
     load_rows<float>,
     load_rows<double>,
     forward,
@@ -611,6 +612,7 @@ const Kernels table = {
     gather,
     scatter,
     dual_row,
+    widen16,
     panel,
     activate,
     output_row,

@@ -78,6 +78,7 @@ struct RowKernels {
     Rows<S> (*in_place)(const View<S>& x, Index first, int count, S* tails);
     // the same rows as S, copied to TILE * stride numbers, from any strides
     Rows<S> (*copy8)(const View<std::uint8_t>& x, Index first, int count, Index stride, S* copy);
+    Rows<S> (*copy16)(const View<Float16>& x, Index first, int count, Index stride, S* copy);
     Rows<S> (*copy32)(const View<float>& x, Index first, int count, Index stride, S* copy);
     Rows<S> (*copy64)(const View<double>& x, Index first, int count, Index stride, S* copy);
     // z[k * TILE + r] = bias[k] + x_r . weights[k], 0 beyond the last row
@@ -94,6 +95,7 @@ struct Kernels {
     RowKernels<double> rows64;
     // tile[j * TILE + r] = x(first + r, j) for r < rows, 0 beyond
     void (*load8)(const View<std::uint8_t>& x, Index first, int rows, double* tile);
+    void (*load16)(const View<Float16>& x, Index first, int rows, double* tile);
     void (*load32)(const View<float>& x, Index first, int rows, double* tile);
     void (*load64)(const View<double>& x, Index first, int rows, double* tile);
     // z[k * TILE + r] = bias[k] + sum_j tile[j * TILE + r] * weights[j * outputs + k]
@@ -123,6 +125,8 @@ struct Kernels {
     void (*scatter)(const std::int32_t* indices, const float* values, Index count, const float* change, Index width,
                     float* w);
     void (*dual_row)(DualRow& row);
+    // out[j] = x[j], `count` numbers that lie side by side
+    void (*widen)(const Float16* x, Index count, float* out);
     // c[r * ldc ..] = start + sum_k a[r * row_step + k * depth_step] w[k * w_step ..], UNITS numbers a row; start:
     // UNITS numbers, or nullptr for 0
     void (*panel)(const float* a, Index row_step, Index depth_step, Index rows, Index depth, const float* w,

@@ -206,6 +206,7 @@ void Network::load(Batch& b, Index first, Index end) const {
         }
     };
     rows_of(b.x.dense8);
+    rows_of(b.x.dense16);
     rows_of(b.x.dense32);
     rows_of(b.x.dense64);
     if (shape_.sparse == 0) return;

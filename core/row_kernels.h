@@ -106,6 +106,27 @@ static void copy_columns(const View<T>& x, const T* data, int count, Index strid
                 copy[r * stride + j] = static_cast<S>(data[r * x.row_stride + j * x.column_stride]);
 }
 
+// Numbers of 16 bits that lie side by side, as floats.
+static void widen16(const Float16* x, Index count, float* out) {
+    Index j = 0;
+#if defined(__F16C__)
+    for (; j + 8 <= count; j += 8)
+        _mm256_storeu_ps(out + j, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x + j))));
+#else
+#pragma omp simd
+    for (Index i = 0; i < count / 8 * 8; ++i) out[i] = static_cast<float>(x[i]);
+    j = count / 8 * 8;
+#endif
+    for (; j < count; ++j) out[j] = static_cast<float>(x[j]);
+}
+
+template <class T, class S>
+LUCE_INLINE void widen_row(const T* from, Index columns, S* to) {
+#pragma omp simd
+    for (Index j = 0; j < columns; ++j) to[j] = static_cast<S>(from[j]);
+}
+LUCE_INLINE void widen_row(const Float16* from, Index columns, float* to) { widen16(from, columns, to); }
+
 template <class T, class S>
 static Rows<S> copied_rows(const View<T>& x, Index first, int count, Index stride, S* copy) {
     const T* data = x.data + first * x.row_stride;
@@ -113,9 +134,7 @@ static Rows<S> copied_rows(const View<T>& x, Index first, int count, Index strid
     for (int r = 0; r < count; ++r) {
         const T* from = data + r * x.row_stride;
         S* to = copy + r * stride;
-        if (x.column_stride == 1)
-#pragma omp simd
-            for (Index j = 0; j < x.columns; ++j) to[j] = static_cast<S>(from[j]);
+        if (x.column_stride == 1) widen_row(from, x.columns, to);
         for (Index j = x.columns; j < stride; ++j) to[j] = S{};
     }
     return {copy, stride, nullptr, 0, stride, count};

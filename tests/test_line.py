@@ -19,11 +19,11 @@ LINE = [
     "scored", "metrics", "objective", "metric", "steps", "row_steps", "solver", "path", "inputs", "calibration",
     "conformal", "decision", "inference", "estimator", "linear", "checkpoint", "training", "network", "audit",
     "text_source", "delimited", "json_lines", "labelled_lines", "columnar", "reader", "text_lines", "idx", "pixels",
-    "image_files", "images", "cells", "table", "labels", "grouping", "curves", "text", "patches", "encoder",
-    "interactions", "choice", "heads", "fitted", "compact", "wording", "pictures", "hidden", "effects", "marks",
-    "explain", "counterfactual", "model_file", "report", "classifier", "suspects", "alone", "twins", "hints",
-    "findings", "doctor", "gallery", "facts", "markup", "phrases", "words", "svg", "sections", "portrait",
-    "thumbnails", "page", "__init__", "terminal", "cli", "__main__",
+    "image_files", "images", "embeddings", "cells", "table", "labels", "grouping", "curves", "text", "patches",
+    "encoder", "interactions", "choice", "heads", "fitted", "compact", "wording", "pictures", "probe", "hidden",
+    "effects", "marks", "explain", "counterfactual", "model_file", "report", "classifier", "suspects", "alone",
+    "twins", "hints", "findings", "doctor", "gallery", "facts", "markup", "phrases", "words", "svg", "sections",
+    "portrait", "thumbnails", "page", "__init__", "terminal", "cli", "__main__",
 ]  # fmt: skip
 
 # Installed for files, frames, the terminal and the tests; a plain `import luce` must not wait for any of them.

@@ -151,7 +151,8 @@ def test_kinds_overrule_and_unknown_ones_are_refused() -> None:
     with pytest.raises(InputError, match=r"no column 'zap' \(did you mean 'zip'\?\)"):
         infer_schema(table, {"zap": "category"})
     with pytest.raises(
-        InputError, match="'words' is no kind; the kinds are number, boolean, date, category, text, image, ignore"
+        InputError,
+        match="'words' is no kind; the kinds are number, boolean, date, category, text, image, embedding, ignore",
     ):
         infer_schema(table, {"zip": "words"})
     with pytest.raises(InputError, match="row 2, column 'x': 'b' is not a number"):

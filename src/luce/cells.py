@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-Family = Literal["text", "number", "boolean", "date", "image", "empty", "other"]
+Family = Literal["text", "number", "boolean", "date", "image", "embedding", "empty", "other"]
 
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-", "."})
 """Text cells that count as missing, after outer blanks are removed and in any case."""
@@ -71,6 +71,8 @@ def family(dtype: pl.DataType) -> Family:
         return "date"
     if isinstance(dtype, pl.Array) and len(dtype.shape) == 3 and dtype == pl.Array(pl.UInt8, dtype.shape):
         return "image"
+    if dtype == pl.Array(pl.UInt32, 1):  # the numbers of rows that lie beside the frame (Table.vectors)
+        return "embedding"
     return "empty" if isinstance(dtype, pl.Null) else "other"
 
 

@@ -19,6 +19,7 @@ from luce.counterfactual import Counterfactual, counterfactual, repeated
 from luce.decision import best_of, costs_for_recall, costs_of, estimated_shares, shares_of, shifts
 from luce.effects import known_spread, spread_of
 from luce.effects import overview as overview_of
+from luce.embeddings import WIDE, Embeddings
 from luce.encoder import Encoder
 from luce.errors import InputError, NotFittedError, inert, warn
 from luce.estimator import probabilities_of
@@ -34,12 +35,14 @@ from luce.labels import Labels, encode_labels, labels, labels_of
 from luce.linear import fit_linear, warn_of
 from luce.model_file import load_fitted, save_fitted
 from luce.network import NetworkClassifier
+from luce.objective import MOST_LOGITS
 from luce.path import HeldOutLogits, Problem
 from luce.pictures import choose_images, with_pixels
+from luce.probe import choose_embeddings
 from luce.report import Report, evaluate
 from luce.solver import Certificate, Progress
 from luce.splits import Split
-from luce.table import Schema, Table, infer_schema, parse
+from luce.table import EMBEDDING, Schema, Table, infer_schema, parse
 from luce.wording import choose_texts, keys_of
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-6  # how near a fit comes, relative
 IMAGES_AT_ONCE = 4096  # have their features in memory
+LOGITS_AT_ONCE = 1 << 22  # are in memory where rows are embeddings
 FEW_TEXTS = 64  # are not worth a second thread
 TEXT_TOLERANCE = 1e-4  # the same where n-grams or responses to images are weighed
 TEXT_SHARE = 5e-5  # or the gap as a share of what is there to be known: such fits may leave next to no loss
@@ -141,7 +145,9 @@ class Classifier:
     ) -> Self:
         """Fits to a table and its labels.
 
-        data: a pandas, polars or pyarrow frame, a dict of columns, a list of records, or a 2-D array of numbers.
+        data: a pandas, polars or pyarrow frame, a dict of columns, a list of records, or a 2-D array of numbers: of
+        float16 or float32 with more than 256 columns it is embeddings, which are not copied (kinds={"embedding":
+        "number"} makes columns of it, kinds={"embedding": "embedding"} embeddings of any array; docs/embeddings.md).
         label: the name of the label column, or one label for each row. Labels are strings, whole numbers or bools.
         group: a column whose equal values mark rows that belong together (a patient, a site): cross-validation keeps
         them on one side, and it is no feature.
@@ -171,9 +177,16 @@ class Classifier:
         threads = available_threads(self.threads)
         rows = len(next(iter(parsed.values())))
         step = IMAGES_AT_ONCE if fitted.encoder.images else max(rows, 1)
+        if fitted.encoder.embeddings:
+            step = max(LOGITS_AT_ONCE // len(fitted.classes), 1)
         parts = ({name: cells[i : i + step] for name, cells in parsed.items()} for i in range(0, rows, step))
-        found = [self._probabilities(fitted.encoder.transform(part, threads), threads) for part in parts]
-        return found[0] if len(found) == 1 else np.concatenate(found)
+        found = (self._probabilities(fitted.encoder.transform(part, threads), threads) for part in parts)
+        if rows <= step:
+            return next(found)
+        out = np.empty((rows, len(fitted.classes)))
+        for i, p in zip(range(0, rows, step), found, strict=True):
+            out[i : i + step] = p
+        return out
 
     def _of_texts(self, texts: Sequence[str | None]) -> NDArray[np.float64]:
         fitted, threads = self.fitted, 1 if len(texts) <= FEW_TEXTS else available_threads(self.threads)
@@ -253,7 +266,7 @@ class Classifier:
         """Rows as the model reads them: paths of images, seen from the working folder, become pixels."""
         if isinstance(data, Images):
             data = replace(data, labels=None)
-        table, sizes = Table.of(data), self.fitted.image_sizes
+        table, sizes = _table_of(data, self.fitted.embedding_alone is not None), self.fitted.image_sizes
         return with_pixels(table, [name for name in sizes if name in table.names], ".", sizes)
 
     def _row_of(self, data: object, row: int) -> Table:
@@ -316,7 +329,7 @@ class Classifier:
     def evaluate(self, data: object, label: str | Sequence[Any] | NDArray[Any] | None = None) -> Report:
         """Accuracy, precision, recall, F1, log loss, confusion on labelled rows; label None: the column of the fit."""
         fitted = self.fitted
-        table = Table.of(data)
+        table = _table_of(data, fitted.embedding_alone is not None)
         if label is None:
             if not fitted.label:
                 raise InputError("the model was fitted on labels without a name: say which column to compare with")
@@ -382,7 +395,7 @@ class Trained:
 
 def train(
     data: object,
-    label: str,
+    label: str | Sequence[Any] | NDArray[Any],
     *,
     classifier: Classifier | None = None,
     held_out: float = 0.2,
@@ -482,7 +495,7 @@ def _held_out_facts(report: Report, share: float, seed: int) -> dict[str, Any]:
 
 def take(table: Table, rows: NDArray[np.int64]) -> Table:
     """Some rows of a table, in the order given."""
-    return Table(table.frame[rows], table.source, table.notes, table.mixed)
+    return Table(table.frame[rows], table.source, table.notes, table.mixed, vectors=table.vectors)
 
 
 def _fit(
@@ -524,9 +537,9 @@ def _fit(
     calibration, held_out = _on_held_out(choice.path, codes, problem)
     conformal = None
     if held_out is not None:
-        p, truth = held_out.probabilities[held_out.scored], codes[held_out.scored]
-        own = calibration.probabilities(head.logits(problem.features, threads), threads)
-        conformal = Conformal.of(with_means(p, own.mean(axis=0)), truth)
+        p, truth = held_out.probabilities[held_out.scored], held_out.codes[held_out.scored]
+        own = _mean_probabilities(problem.features, head, calibration, threads)
+        conformal = Conformal.of(with_means(p, own), truth)
         if model.recall is not None:
             _check_held_out(model.recall, target, truth)
             costs = costs_for_recall(model.recall, p, truth, target.classes)
@@ -546,7 +559,8 @@ def _linear(
 ) -> tuple[Linear, dict[str, Any]]:
     """The certified fit on all rows, and what is to be told of it."""
     encoder, problem = choice.encoder, choice.problem
-    tol, share = (TEXT_TOLERANCE, TEXT_SHARE) if encoder.texts or encoder.images else (TOLERANCE, 0.0)
+    many = encoder.texts or encoder.images or encoder.embeddings
+    tol, share = (TEXT_TOLERANCE, TEXT_SHARE) if many else (TOLERANCE, 0.0)
     fit = fit_linear(
         problem.features, problem.codes, problem.classes, choice.l2, tol=tol, share=share, threads=problem.threads,
         start=choice.start, progress=progress,
@@ -568,6 +582,21 @@ def _network(layered: Layered, progress: Progress | None) -> tuple[Network, dict
     epochs = [[loss if math.isfinite(loss) else None for loss in (e.loss, e.held_out)] for e in fit.history]
     told = {"objective": fit.history[-1].loss, "gap": None, "passes": len(epochs), "epochs": epochs}
     return head, {**told, "l2": None, "certificate": fit.note}
+
+
+def _mean_probabilities(
+    features: Features, head: Linear | Network, calibration: Calibration, threads: int
+) -> NDArray[np.float64]:
+    """The mean over the rows, (K,), of which only some are in memory where they are very many."""
+    step = features.rows if features.rows * head.outputs <= MOST_LOGITS else LOGITS_AT_ONCE // head.outputs
+    total = np.zeros(max(head.outputs, 2))
+    for i in range(0, features.rows, step):
+        part = features.between(i, min(i + step, features.rows))
+        own = calibration.probabilities(head.logits(part, threads), threads)
+        if part.rows == features.rows:
+            return np.asarray(own.mean(axis=0))
+        total += own.sum(axis=0)
+    return total / features.rows
 
 
 def _facts_of(certificate: Certificate) -> dict[str, Any]:
@@ -600,7 +629,9 @@ def _chosen(
     effects = "linear" if network and model.effects == "auto" else model.effects
     texts, images = ([c.name for c in schema.columns if c.kind == kind] for kind in ("text", "image"))
     plain = None
-    if not (texts or images) or encoder.width:
+    if encoder.embeddings:
+        plain = choose_embeddings(encoder, parsed, codes, classes, l2=l2, threads=threads, groups=groups)
+    elif not (texts or images) or encoder.width:
         plain = choose_effects(encoder, parsed, codes, classes, effects=effects, l2=l2, threads=threads, groups=groups)
     if l2 is None:
         l2 = 1.0 / len(codes)
@@ -627,8 +658,10 @@ def _on_held_out(
         return no_calibration(problem.outputs), None
     assert problem.keys is not None
     keys, scored = problem.keys, path.scored
+    if path.rows is not None:
+        keys, codes = keys[path.rows], codes[path.rows]
     calibration = choose(path.held_out[scored], codes[scored], problem.classes, None, keys[scored], problem.threads)
-    return calibration, HeldOut(calibration.probabilities(path.held_out, problem.threads), codes, scored)
+    return calibration, HeldOut(calibration.probabilities(path.held_out, problem.threads), codes, scored, path.rows)
 
 
 def _check_held_out(recall: Mapping[Any, float], target: Labels, truth: NDArray[np.int32]) -> None:
@@ -640,6 +673,8 @@ def _check_held_out(recall: Mapping[Any, float], target: Labels, truth: NDArray[
 
 
 def _schema(table: Table, label: str, kinds: Mapping[str, str] | None, group: str | None = None) -> Schema:
+    if kinds and kinds.get(EMBEDDING) == "number" and EMBEDDING not in table.names:  # said of a whole array
+        kinds = {name: kind for name, kind in kinds.items() if name != EMBEDDING}
     if kinds and label in kinds:
         raise InputError(f"the kind of {label!r} cannot be settled: it is the label; name other columns")
     if group is not None:
@@ -659,8 +694,9 @@ def _few(counts: NDArray[np.int64], target: Labels) -> list[str]:
 def _rows_and_labels(
     data: object, label: str | Sequence[Any] | NDArray[Any], kinds: Mapping[str, str] | None = None
 ) -> tuple[Table, str, Labels]:
-    table = Table.of(data)
-    table = with_pixels(table, [name for name, kind in (kinds or {}).items() if kind == "image"], ".")
+    kinds = kinds or {}
+    table = _table_of(data, {"embedding": True, "number": False}.get(kinds.get(EMBEDDING, "")))
+    table = with_pixels(table, [name for name, kind in kinds.items() if kind == "image"], ".")
     if isinstance(label, str):
         target = labels(table, label)
         return table.without(label), label, target
@@ -668,6 +704,15 @@ def _rows_and_labels(
     if len(target.codes) != table.rows:
         raise InputError(f"there are {len(target.codes)} labels for {table.rows} rows: give one for each row")
     return table, "", target
+
+
+def _table_of(data: object, embeddings: bool | None) -> Table:
+    """A table; whether an array of numbers is one of embeddings, None: if it is of small floats and wide."""
+    if isinstance(data, np.ndarray) and data.ndim == 2 and data.dtype.kind in "biuf":
+        wide = data.dtype in (np.float16, np.float32) and data.shape[1] > WIDE
+        if wide if embeddings is None else embeddings:
+            return Table.of(Embeddings.of(data))
+    return Table.of(data)
 
 
 def _rows_and_values(table: Table, label: str | Sequence[Any] | NDArray[Any]) -> tuple[Table, str, pl.Series]:

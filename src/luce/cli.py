@@ -61,6 +61,9 @@ threads_option = click.option("--threads", type=click.IntRange(min=1), help="Thr
 raw_option = click.option("--raw", is_flag=True, help="Write text cells that begin with = + - @ as they are: a "
                           "spreadsheet may run them.")  # fmt: skip
 encoding_option = click.option("--encoding", help="Character encoding of a text file (default: recognised).")
+labels_option = click.option(
+    "--labels", metavar="FILE", help="The labels of the rows of an .npy file: an .npy, or text, a label a line."
+)
 skip_option = click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, or else stop.")
 report_option = click.option("--report", "page", metavar="FILE", help="One HTML page of pictures and figures.")
 lang_option = click.option(
@@ -71,6 +74,7 @@ lang_option = click.option(
 @cli.command()
 @click.argument("data")
 @click.option("--label", metavar="COLUMN", help="The column to predict (default: for fastText's lines, their labels).")
+@labels_option
 @click.option("--out", default="model.luce", show_default=True, metavar="FILE", help="Where to save the model.")
 @click.option("--holdout", default=0.2, show_default=True, metavar="SHARE", help="Share of rows to measure on, or 0.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Chooses the held-out rows.")
@@ -99,14 +103,16 @@ lang_option = click.option(
 @encoding_option
 @threads_option
 def train(
-    data: str, label: str | None, out: str, holdout: float, seed: int, kinds: tuple[str, ...], texts: tuple[str, ...],
-    costs: tuple[str, ...], recalls: tuple[str, ...], group: str | None, time: str | None, size: str, kind: str,
-    hidden: str | None, skip_bad: bool, page: str | None, lang: str | None, as_json: bool, encoding: str | None,
+    data: str, label: str | None, labels: str | None, out: str, holdout: float, seed: int, kinds: tuple[str, ...],
+    texts: tuple[str, ...], costs: tuple[str, ...], recalls: tuple[str, ...], group: str | None, time: str | None,
+    size: str, kind: str, hidden: str | None, skip_bad: bool, page: str | None, lang: str | None, as_json: bool,
+    encoding: str | None,
     threads: int | None,
 ) -> None:  # fmt: skip
     """Train a classifier on DATA (CSV, TSV, JSON lines, Parquet, Arrow; - for standard input; or lines that begin with
     __label__NAME, as fastText has them, which need no --label), or on images: a folder or archive (.zip, .tar.gz) with
-    a folder for each class, or an IDX file; or a table with a column of image files (--as photo=image).
+    a folder for each class, or an IDX file; or a table with a column of image files (--as photo=image); or on the rows
+    of an .npy file, embeddings that another model has made (--labels labels.npy).
 
     Example: luce train patients.csv --label diagnosis --out patients.luce --report patients.html
     """
@@ -118,7 +124,7 @@ def train(
     _check_page(page, data, out)
     named = _kinds(kinds, texts)
     images = [name for name, kind in named.items() if kind == "image"]
-    table, label = _read_labelled(data, label, encoding, images, skip_bad)
+    table, label = _read_labelled(data, label, labels, encoding, images, skip_bad)
     model = luce.Classifier(
         kinds=named,
         threads=threads,
@@ -171,8 +177,9 @@ def _findings(model: Classifier, table: Table, label: str) -> dict[str, Any]:
     from luce.doctor import examine_fitted, to_json
     from luce.labels import labels
 
-    rows, target = table.without(label), labels(table, label)
-    return to_json(examine_fitted(rows, target, model.fitted.schema, model.held_out, label=label))
+    rows, target, held = table.without(label), labels(table, label), model.held_out
+    held = None if held is None or held.rows is not None else held
+    return to_json(examine_fitted(rows, target, model.fitted.schema, held, label=label))
 
 
 def _show(
@@ -261,8 +268,34 @@ def _read(data: str, encoding: str | None) -> Table:
     return Table.of(read_file(data, encoding=encoding))
 
 
+def _array(data: str, label: str | None, labels: str | None) -> Table | None:
+    """The rows of an .npy file, of embeddings or of images that have a file of labels; None for anything else."""
+    from luce.embeddings import are_embeddings, read_embeddings, read_labels
+    from luce.images import read_images
+    from luce.table import Table
+
+    embeddings, array = are_embeddings(data), data.lower().endswith(".npy")
+    if label is not None and (embeddings or labels is not None):
+        raise InputError(f"--label {inert(label)}: {inert(data)} has no named columns; its labels: --labels FILE")
+    if labels is None:
+        return Table.of(read_embeddings(data), data) if embeddings else None
+    if not array:
+        raise InputError(f"--labels {inert(labels)}: goes with an .npy file; of a table the label is a column: --label")
+    if embeddings:
+        bare = read_embeddings(data)
+        return Table.of(read_embeddings(data, read_labels(labels, len(bare.vectors))), data)
+    return Table.of(read_images(data, labels=read_labels(labels)), data)
+
+
+def _named(table: Table, names: dict[str, str | None]) -> Table:
+    """The table of an array with its columns under the names that a model knows them by."""
+    known = {old: new for old, new in names.items() if old in table.names and new is not None}
+    vectors = {known.get(old, old): rows for old, rows in table.vectors.items()}
+    return replace(table, frame=table.frame.rename(known), vectors=vectors)
+
+
 def _read_labelled(
-    data: str, label: str | None, encoding: str | None, images: list[str], skip_bad: bool
+    data: str, label: str | None, labels: str | None, encoding: str | None, images: list[str], skip_bad: bool
 ) -> tuple[Table, str]:
     """A table and its label column, which the form of the file may say; click.UsageError if nothing says it.
 
@@ -274,6 +307,12 @@ def _read_labelled(
     from luce.reader import may_be_lines, read_file
     from luce.table import LABEL, Table
 
+    if (table := _array(data, label, labels)) is not None:
+        if LABEL not in table.names:
+            raise click.UsageError(
+                f"say which file holds the labels of {inert(data)}: --labels FILE", click.get_current_context()
+            )
+        return table, LABEL
     if may_be_images(data):
         table = Table.of(read_images(data, skip_bad=skip_bad), data)
         if LABEL not in table.names:
@@ -310,7 +349,14 @@ def _images_for(fitted: Fitted, data: str, skip_bad: bool) -> tuple[Table, list[
     return replace(table, frame=table.frame.rename(known)), list(map(str, images.names))
 
 
-def _read_for(fitted: Fitted, data: str, encoding: str | None, begun: bytes = b"", skip_bad: bool = False) -> Table:
+def _read_for(
+    fitted: Fitted,
+    data: str,
+    encoding: str | None,
+    begun: bytes = b"",
+    skip_bad: bool = False,
+    labels: str | None = None,
+) -> Table:
     """As `_read`; the label and the text of fastText's lines get the names that a model of one text column knows.
 
     begun: what was read of standard input already.
@@ -318,8 +364,16 @@ def _read_for(fitted: Fitted, data: str, encoding: str | None, begun: bytes = b"
     from luce.labelled_lines import LABEL, TEXT
     from luce.pictures import with_pixels
     from luce.reader import read_file
-    from luce.table import Table
+    from luce.table import EMBEDDING, IMAGE, Table
+    from luce.table import LABEL as OWN
 
+    if (array := _array(data, None, labels)) is not None:
+        if EMBEDDING in array.names and fitted.embedding_alone is None:
+            raise InputError(f"{data}: holds embeddings, and the model reads other columns: give it a table of these")
+        image = next(iter(fitted.image_sizes), IMAGE)
+        return _named(array, {EMBEDDING: fitted.embedding_alone, IMAGE: image, OWN: fitted.label or OWN})
+    if fitted.embedding_alone is not None:
+        raise InputError(f"{inert(data)}: is no .npy file of embeddings, which are what the model reads")
     if (images := _images_for(fitted, data, skip_bad)) is not None:
         return images[0]
     sizes = fitted.image_sizes
@@ -482,6 +536,7 @@ def _write_frame(frame: pl.DataFrame, out: str | None, raw: bool) -> None:
 @click.argument("model")
 @click.argument("data")
 @click.option("--label", metavar="COLUMN", help="The column with the true classes (default: the one trained on).")
+@labels_option
 @skip_option
 @report_option
 @lang_option
@@ -489,8 +544,8 @@ def _write_frame(frame: pl.DataFrame, out: str | None, raw: bool) -> None:
 @encoding_option
 @threads_option
 def evaluate(
-    model: str, data: str, label: str | None, skip_bad: bool, page: str | None, lang: str | None, as_json: bool,
-    encoding: str | None, threads: int | None,
+    model: str, data: str, label: str | None, labels: str | None, skip_bad: bool, page: str | None, lang: str | None,
+    as_json: bool, encoding: str | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Measure MODEL on the labelled rows of DATA: accuracy, precision, recall, F1, log loss, confusion.
 
@@ -502,7 +557,7 @@ def evaluate(
     _check_page(page, model, data)
     classifier = luce.load(model)
     classifier.threads = threads
-    table = _read_for(classifier.fitted, data, encoding, skip_bad=skip_bad)
+    table = _read_for(classifier.fitted, data, encoding, skip_bad=skip_bad, labels=labels)
     report = classifier.evaluate(table, label)
     _say_unknown_texts(classifier, table.without(label or classifier.fitted.label))
     rows = table if label is None else table.without(label)
@@ -557,7 +612,7 @@ def explain(
         click.echo(json_line(explanation_json(found, flip)))
         return
     show_explanation(found)
-    if all(column.kind in ("text", "image", "left out") for column in classifier.fitted.schema.columns):
+    if all(column.kind in ("text", "image", "embedding", "left out") for column in classifier.fitted.schema.columns):
         return  # there is nothing that could be changed
     change = inert(flip.sentence()) if flip is not None else "no change of one or two columns flips the answer"
     click.echo(f"\nnearest change: {change}")

@@ -166,7 +166,8 @@ def _held_out(
 ) -> tuple[Schema, HeldOut | None]:
     """What a fit takes the columns for, and its held-out probabilities."""
     model = _like(settings, settings.kinds).fit(rows, np.array(target.classes)[target.codes], progress=progress)
-    return model.fitted.schema, model.held_out
+    held = model.held_out
+    return model.fitted.schema, held if held is None or held.rows is None else None
 
 
 def _like(settings: Classifier, kinds: Mapping[str, str] | None) -> Classifier:

@@ -140,7 +140,7 @@ def _shape(fitted: Fitted, name: str, kind: str) -> dict[str, Any]:
     basis = next((b for b in fitted.encoder.bases if b.name == name), None)
     if kind == "category":
         return _levels(fitted, name)
-    if kind in ("text", "image"):
+    if kind in ("text", "image", "embedding"):
         return {}
     if not isinstance(basis, NumberBasis):
         return {}  # dates, and models whose files have no bases

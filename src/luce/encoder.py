@@ -5,6 +5,7 @@ A number becomes z = (x - mean) / scale, outliers compressed by a logarithm, and
 A category becomes one column a level, one for all rare and unseen levels together, and one for missing cells.
 A date becomes the standardised year and time of day, and the month and the weekday as categories.
 An image becomes the responses of small filters (patches.py).
+An embedding enters as it is, in its own kind of number: alone it is not even copied.
 A text becomes its n-grams (text.py); then all columns are stored sparse, if few of the others are numbers.
 """
 
@@ -204,6 +205,14 @@ class ImagePlan:
 
 
 @dataclass(frozen=True)
+class EmbeddingPlan:
+    """A column of vectors of `width` numbers, which are features as they are."""
+
+    name: str
+    width: int
+
+
+@dataclass(frozen=True)
 class Encoder:
     """The fitted plan; `Encoder.fit(schema, parsed)`, then `transform(parsed)` for any rows of the same schema.
 
@@ -221,6 +230,7 @@ class Encoder:
     pairs: tuple[tuple[str, str], ...] = ()
     texts: tuple[TextPlan, ...] = ()
     images: tuple[ImagePlan, ...] = ()
+    embeddings: tuple[EmbeddingPlan, ...] = ()
 
     @staticmethod
     def fit(schema: Schema, parsed: Mapping[str, Any]) -> Encoder:
@@ -233,6 +243,7 @@ class Encoder:
             tuple(DatePlan.fit(n, parsed[n]) for n in kind if kind[n] == "date"),
             tuple(CategoryPlan.fit(n, parsed[n]) for n in kind if kind[n] == "category"),
             tuple(b for n in kind if (b := _basis(n, kind[n], parsed)) is not None),
+            embeddings=tuple(EmbeddingPlan(n, parsed[n].shape[1]) for n in kind if kind[n] == "embedding"),
         )
 
     @property
@@ -256,6 +267,7 @@ class Encoder:
             pairs,
             tuple(t for t in self.texts if t.name == column),
             tuple(i for i in self.images if i.name == column),
+            tuple(e for e in self.embeddings if e.name == column),
         )
 
     @property
@@ -265,6 +277,7 @@ class Encoder:
         dense += [f"{name}: bend {j}" for name in self.curves for j in range(1, self._basis(name).count + 1)]
         dense += [f"{TIMES.join(pair)}: {k + 1}" for pair in self.pairs for k in range(self._width(pair))]
         dense += [f"{i.name}: response {j}" for i in self.images for j in range(i.plan.columns)]
+        dense += [f"{e.name}: {j}" for e in self.embeddings for j in range(e.width)]
         values = [name for v in self.values for name in v.names]
         dates = [name for d in self.dates for name in d.names]
         known = dense + values + dates + [name for c in self.categories for name in c.names]
@@ -299,6 +312,7 @@ class Encoder:
         parts += [(name, self._basis(name).count) for name in self.curves]
         parts += [(TIMES.join(pair), self._width(pair)) for pair in self.pairs]
         parts += [(i.name, i.plan.columns) for i in self.images]
+        parts += [(e.name, e.width) for e in self.embeddings]
         parts += [(v.name, len(v.names)) for v in self.values] + [(d.name, len(d.names)) for d in self.dates]
         parts += [(c.name, len(c.names)) for c in self.categories]
         return parts + [(t.name, len(t.buckets)) for t in self.texts]
@@ -320,14 +334,15 @@ class Encoder:
     def transform(
         self, parsed: Mapping[str, Any], threads: int = 1, texts: Sequence[SparseRows] | None = None
     ) -> Features:
-        """Features of the rows: dense float32, one stored 1 a category (two a date) in the sparse part. texts: the
-        n-grams of the text columns, if they are known already."""
+        """Features of the rows: dense float32 (an embedding that stands alone as it is), one stored 1 a category (two a
+        date) in the sparse part. texts: the n-grams of the text columns, if they are known already."""
         rows = len(next(iter(parsed.values()))) if parsed else 0
         if texts is None:
             texts = [t.rows(parsed[t.name].to_list(), threads) for t in self.texts]
         dense = self._dense(rows, parsed)
-        if self.images:
-            parts = [i.features(parsed[i.name], threads) for i in self.images]
+        parts = [i.features(parsed[i.name], threads) for i in self.images]
+        parts += [parsed[e.name] for e in self.embeddings]
+        if parts:
             dense = np.concatenate([dense, *parts], axis=1) if dense.shape[1] or len(parts) > 1 else parts[0]
         found = self._assemble(rows, dense, self._codes(parsed))
         return beside(found, texts) if texts else found
@@ -416,6 +431,8 @@ class Encoder:
             facts |= {"curves": list(self.curves), "pairs": [list(pair) for pair in self.pairs]}
         if self.images:
             facts["images"] = [[i.name, i.plan.to_json()] for i in self.images]
+        if self.embeddings:
+            facts["embeddings"] = [[e.name, e.width] for e in self.embeddings]
         if self.texts:
             facts["texts"] = [[t.name, t.recipe.name] for t in self.texts]
         return facts
@@ -445,6 +462,7 @@ class Encoder:
                 _image_plan(_text(name), PatchPlan.from_json(entry, arrays, f"image{i}"), arrays[f"image{i}_means"])
                 for i, (name, entry) in enumerate(facts.get("images", []))
             ),
+            tuple(_embedding(*entry) for entry in facts.get("embeddings", [])),
         )
         kind = {c.name: c.kind for c in schema.columns}
         numbers = [n for n in kind if kind[n] in ("number", "boolean")]
@@ -455,6 +473,7 @@ class Encoder:
             and [c.name for c in encoder.categories] == [n for n in kind if kind[n] == "category"]
             and [t.name for t in encoder.texts] == [n for n in kind if kind[n] == "text"][: len(encoder.texts)]
             and [i.name for i in encoder.images] == [n for n in kind if kind[n] == "image"][: len(encoder.images)]
+            and [e.name for e in encoder.embeddings] == [n for n in kind if kind[n] == "embedding"]
             and few == [n for n in numbers if n in few]
             and all(v.values for v in encoder.values)
             and _bases_fit(encoder, kind)
@@ -468,6 +487,12 @@ def _number(name: Any, mean: Any, scale: Any, missing: Any) -> NumberPlan:
     if not isinstance(missing, bool) or (scale is not None and not _finite(scale) > 0):
         raise ModelFileError("the scale of a number is broken")
     return NumberPlan(_text(name), _finite(mean), np.inf if scale is None else float(scale), missing)
+
+
+def _embedding(name: Any, width: Any) -> EmbeddingPlan:
+    if not isinstance(width, int) or isinstance(width, bool) or not 0 < width < 1 << 31:
+        raise ModelFileError("the width of an embedding is broken")
+    return EmbeddingPlan(_text(name), width)
 
 
 def _text_plan(i: int, arrays: Mapping[str, NDArray[Any]], name: Any, recipe: Any) -> TextPlan:

@@ -78,8 +78,10 @@ def explain(
     sums = np.bincount(fitted.encoder.owner, weights=parts, minlength=len(fitted.encoder.sources)).tolist()
     amounts = dict(zip(fitted.encoder.sources, sums, strict=True))
     base = float(np.sum(weights * fitted.means) + bias)
-    cells = table.frame.drop(fitted.image_sizes).row(0, named=True)
+    widths = {e.name: e.width for e in fitted.encoder.embeddings}
+    cells = table.frame.drop([*fitted.image_sizes, *widths]).row(0, named=True)
     cells |= {name: f"{width} x {height} pixels" for name, (height, width, _) in fitted.image_sizes.items()}
+    cells |= {name: f"{width:,} numbers" for name, width in widths.items()}
     cells |= {TIMES.join(pair): TIMES.join(_told(cells[name]) for name in pair) for pair in fitted.encoder.pairs}
     found = [Contribution(column, cells.get(column), amount) for column, amount in amounts.items()]
     found.sort(key=lambda c: -abs(c.amount))

@@ -268,7 +268,7 @@ def _schema(fitted: Fitted) -> dict[str, Any]:
         share = shares.get(column.name, 0.0)
         gone = (
             {}
-            if column.kind in ("text", "image", "left out")
+            if column.kind in ("text", "image", "embedding", "left out")
             else {"missing": round(share * rows), "missing_share": share}
         )
         columns.append({"name": column.name, "kind": column.kind, "why": column.why, **gone})

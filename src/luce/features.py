@@ -21,7 +21,7 @@ MANY_DENSE = 1_024
 class Features:
     """A design matrix of `rows` x (dense columns + sparse columns).
 
-    dense: (rows, p) uint8 (numbers 0 to 255), float32 or float64, any strides, or None.
+    dense: (rows, p) uint8 (numbers 0 to 255), float16, float32 or float64, any strides, or None.
     starts, indices: the sparse part in compressed rows, int64 and int32; values float32 or float64, or None when each
     is 1.
     """
@@ -54,8 +54,9 @@ class Features:
         dtype = None if dense is None else dense.dtype
         return _core.Design(
             dense8=dense if dtype == np.uint8 else None,
+            dense16=dense if dtype == np.float16 else None,
             dense32=dense if dtype == np.float32 else None,
-            dense64=None if dtype in (np.uint8, np.float32) else dense,
+            dense64=dense if dtype == np.float64 else None,
             starts=self.starts,
             indices=self.indices,
             values=values if values is None or values.dtype == np.float32 else None,
@@ -70,13 +71,23 @@ class Features:
         all dense, of many columns."""
         if self.dense is None:
             return self.sparse_columns > min(self.rows, MANY_COLUMNS)
-        wide = self.indices is None and self.dense.dtype == np.float32 and self.dense_columns >= MANY_DENSE
-        return wide and self.dense.strides[1] == self.dense.itemsize
+        wide = self.indices is None and self.dense.dtype in (np.float16, np.float32)
+        return wide and self.dense_columns >= MANY_DENSE and self.dense.strides[1] == self.dense.itemsize
 
     @cached_property
     def row_space(self) -> _core.RowSpace:
         """A sparse matrix by its columns: X X', and the columns whose X'R stands out."""
         return _core.RowSpace(self.design)
+
+    def between(self, first: int, end: int) -> Features:
+        """Rows first to end - 1, not copied."""
+        dense = None if self.dense is None else self.dense[first:end]
+        if self.starts is None or self.indices is None:
+            return Features(end - first, dense=dense)
+        stored = slice(self.starts[first], self.starts[end])
+        values = None if self.values is None else self.values[stored]
+        starts = self.starts[first : end + 1] - self.starts[first]
+        return Features(end - first, dense, starts, self.indices[stored], values, self.sparse_columns)
 
     def take(self, rows: NDArray[np.int64]) -> Features:
         """Some rows, copied."""
@@ -108,7 +119,8 @@ class Features:
 
     @property
     def can_be_single(self) -> bool:
-        """Whether a pass that may calculate in float32 would: a wide dense part that holds float32 or uint8."""
+        """Whether a pass that may calculate in float32 would: a wide dense part that holds float32, float16
+        or uint8."""
         return self.design.can_be_single
 
     def logits(self, weights: Array, bias: Array, threads: int, single: bool = False) -> Array:

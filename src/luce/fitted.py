@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from luce import _core
 from luce.calibration import Calibration
+from luce.cells import shown
 from luce.conformal import Conformal
 from luce.encoder import Encoder
+from luce.errors import InputError
 from luce.features import Features
 from luce.heads import Head, Linear
 from luce.table import Schema, Table, parse
@@ -53,6 +55,12 @@ class Fitted:
         """(height, width, channels) of the images of each column."""
         return {image.name: image.plan.size for image in self.encoder.images}
 
+    @property
+    def embedding_alone(self) -> str | None:
+        """The name of the one column of embeddings that is all that the model reads; None if it reads others."""
+        kept = [column.name for column in self.schema.columns if column.kind != "left out"]
+        return kept[0] if len(kept) == 1 and self.encoder.embeddings else None
+
     @cached_property
     def text_alone(self) -> TextPlan | None:
         """The plan of the one text column that the model reads; None if it reads others, or none."""
@@ -73,7 +81,12 @@ class Fitted:
 
     def parsed(self, table: Table) -> dict[str, Any]:
         """The cells of rows that fit the schema; a column named as the label may be there and is not read."""
-        return parse(table, self.schema, ignore={self.label} if self.label else set())
+        parsed = parse(table, self.schema, ignore={self.label} if self.label else set())
+        for e in self.encoder.embeddings:
+            if (width := parsed[e.name].shape[1]) != e.width:
+                have = f"has {width:,} numbers a row, but the model was fitted on {e.width:,}"
+                raise InputError(f"{table.source}, column {shown(e.name)}: {have}; use the network that made those")
+        return parsed
 
     def features(self, table: Table, threads: int = 1) -> Features:
         return self.encoder.transform(self.parsed(table), threads)
@@ -111,9 +124,10 @@ class HeldOut:
 
     probabilities: (n, K) float64, calibrated, of each training row from a fit on other rows; codes: (n,) int32, the
     place of its label among the classes; scored: (n,) bool, False for the few rows that were not held out (the only
-    ones of their class).
+    ones of their class); rows: which training rows these are, where they are not all, (n,) int64.
     """
 
     probabilities: NDArray[np.float64]
     codes: NDArray[np.int32]
     scored: NDArray[np.bool_]
+    rows: NDArray[np.int64] | None = None

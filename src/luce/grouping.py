@@ -23,7 +23,7 @@ def groups_of(table: Table, name: str) -> NDArray[np.int64]:
     Raises InputError for a column that is not there, or of another kind.
     """
     series = table.column(name)
-    if cells.family(series.dtype) in ("other", "image"):
+    if cells.family(series.dtype) in ("other", "image", "embedding"):
         raise InputError(
             f"{table.source}: column {cells.shown(name)} holds {series.dtype}, and groups are text or numbers"
         )

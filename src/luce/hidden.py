@@ -124,7 +124,7 @@ def _held_out(choice: Choice, settings: Settings) -> HeldOutLogits | None:
             own, fit.layers, fit.shift, fit.scale, problem.classes, settings.gelu, settings.threads
         )
         scored[rows] = np.isin(codes[rows], known)
-    return HeldOutLogits(logits, scored) if scored.any() else None
+    return HeldOutLogits(held_out=logits, scored=scored) if scored.any() else None
 
 
 def _used(features: Features) -> Features:

@@ -15,6 +15,8 @@ from luce.features import Features
 
 LARGEST = 1e100  # numbers farther out would overflow when squared and summed
 EXACT_IN_SINGLE = (np.bool_, np.int8, np.int16, np.uint16, np.float16)
+NATIVE = (np.uint8, np.float16, np.float32, np.float64)
+BLOCK_BYTES = 1 << 20
 
 
 def is_sparse(X: object) -> bool:
@@ -38,9 +40,9 @@ def names_of(X: object) -> NDArray[np.object_] | None:
 
 
 def features_of(X: Any, columns: int | None = None, model: str = "SoftmaxRegression") -> Features:
-    """X (n, d) as the solver sees it, without a copy where its kind allows: float32, float64 and uint8 arrays of any
-    strides, read-only and memory-mapped ones, and compressed rows of scipy.sparse. `columns`: how many a fit of `model`
-    saw.
+    """X (n, d) as the solver sees it, without a copy where its kind allows: float16, float32, float64 and uint8 arrays
+    of any strides, read-only and memory-mapped ones, and compressed rows of scipy.sparse. `columns`: how many a fit of
+    `model` saw.
 
     Raises InputError for anything but finite numbers in rows and columns.
     """
@@ -67,15 +69,35 @@ def _dense(X: Any) -> Features:
             "column, reshape(1, -1) for a single row"
         )
     _some(x.shape)
-    if x.dtype not in (np.uint8, np.float32, np.float64):
+    x = native(x)
+    if (place := first_beyond(x)) is not None:
+        raise InputError(_unusable(x[place], *place))
+    return Features(len(x), dense=x)
+
+
+def native(x: NDArray[Any]) -> NDArray[Any]:
+    """Numbers (n, d) of a kind that the core reads: the same array if it is, else a copy."""
+    if x.dtype.newbyteorder("=") not in NATIVE:
         x = x.astype(np.float32 if x.dtype in EXACT_IN_SINGLE else np.float64)
     if not x.dtype.isnative or x.strides[0] % x.itemsize or x.strides[1] % x.itemsize or not x.flags.aligned:
         x = x.astype(x.dtype.newbyteorder("="))
-    largest = max(float(x.max()), -float(x.min()))  # NaN if any number is
-    if not largest <= LARGEST:
-        row, column = np.argwhere(~(np.abs(x) <= LARGEST))[0]
-        raise InputError(_unusable(x[row, column], int(row), int(column)))
-    return Features(len(x), dense=x)
+    return x
+
+
+def first_beyond(x: NDArray[Any]) -> tuple[int, int] | None:
+    """The row and column of the first number that is NaN or beyond LARGEST in size, or None; x (n, d), of a kind that
+    the core reads, is gone through in blocks of rows, so that a file need never be in memory whole."""
+    step = max(1, BLOCK_BYTES // max(x.shape[1] * x.itemsize, 1))
+    for start in range(0, len(x), step) if x.dtype.kind == "f" else ():
+        block = x[start : start + step]
+        if x.dtype == np.float16:  # by its bits: NumPy compares halves one by one
+            if not ((block.view(np.uint16) & 0x7FFF) >= 0x7C00).any():
+                continue
+        elif max(float(block.max()), -float(block.min())) <= LARGEST:  # false if any number is NaN
+            continue
+        row, column = np.argwhere(~(np.abs(block.astype(np.float64)) <= LARGEST))[0]
+        return start + int(row), int(column)
+    return None
 
 
 def _numbers(x: NDArray[Any]) -> NDArray[Any]:

@@ -90,7 +90,7 @@ def _label_codes(series: pl.Series, place: str, table: Table | None = None) -> L
     import polars as pl
 
     kind = cells.family(series.dtype)
-    if kind in ("date", "image", "other"):
+    if kind in ("date", "image", "embedding", "other"):
         raise InputError(f"{place} holds values of type {series.dtype}; labels are text, whole numbers or truth values")
     if kind in ("text", "empty") or isinstance(series.dtype, (pl.Int128, pl.UInt128)):
         return _sound(_text_labels(cells.as_text(series), place, table), place)
@@ -193,7 +193,11 @@ def _label_like(table: Table) -> tuple[str, int] | None:
     says so or, of several, the fewest; None if there is none."""
     found = []
     for series in table.frame.get_columns():
-        if cells.family(series.dtype) in ("other", "image") or series.dtype.is_float() or series.null_count():
+        if (
+            cells.family(series.dtype) in ("other", "image", "embedding")
+            or series.dtype.is_float()
+            or series.null_count()
+        ):
             continue
         if 2 <= (different := series.n_unique()) <= min(MOST_LABELS, table.rows / 5):
             found.append((not _SAYS_LABEL.search(series.name), different, series.name))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from luce import _core
 from luce.features import Array
 from luce.functional import softmax
-from luce.objective import Objective
+from luce.objective import Logits, Objective, logits_of_rows
 
 MEMORY = 12  # pairs of steps and gradient changes that are remembered
 BLOCK_COLUMNS = 512  # columns with exact curvature when there are too many for all
@@ -26,15 +26,14 @@ COUPLED_STEPS = 100  # the coupled metric is taken where it costs at most so man
 SAMPLE_ROWS = 4_096  # rows that the metric in blocks is made from, or 8 a column
 
 
-def sample(o: Objective, logits: Array, energy: Array, wanted: int) -> tuple[NDArray[np.int64], Array]:
+def sample(o: Objective, logits: Logits, energy: Array, wanted: int) -> tuple[NDArray[np.int64], Array]:
     """Rows and their scales: all, or about `wanted`, a systematic sample with chances in proportion to curvature and
     energy, so that rows which alone hold a rare level, or lie far out, are in it."""
-    n = logits.shape[1]
+    n = o.features.rows
     every = np.ones(n) if o.weights is None else o.weights
     if n <= 1.5 * wanted:
         return np.arange(n), every
-    chance = np.empty(n)
-    _core.row_curvature(logits, o.labels, chance, o.threads)
+    chance = o.row_curvature(logits)
     chance *= 1.0 + energy
     chance *= wanted / max(chance.sum(), 1e-300)
     for _ in range(5):  # rows with chance above 1 are taken for sure; the others share what is left
@@ -131,12 +130,12 @@ class Metric:
         """What it costs to take the coupled metric: sums in float, then the factor in double."""
         return self.summing * min(self.objective.features.rows, self.wanted) + self.factoring
 
-    def refresh(self, logits: Array) -> None:
+    def refresh(self, logits: Logits) -> None:
         """Takes the curvature at the point that has these logits. The pairs, measured in the old metric, are forgotten:
         keeping them costs more passes than it saves."""
         o, size = self.objective, len(self.columns)
         rows, scale = sample(o, logits, self.frame.energy, self.wanted)
-        z = logits if len(rows) == logits.shape[1] else np.ascontiguousarray(logits[:, rows])
+        z = logits_of_rows(logits, rows)
         x = o.features.submatrix(rows, self.columns[:-1], self.frame.centre, self.frame.spread, o.threads)
         stiffness = o.stiffness()
         ridge = stiffness.mean(axis=1)[self.columns]

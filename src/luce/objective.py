@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from luce.features import Array, Features
 from luce.splits import row_keys
 
 LEAST_ROWS = 64  # of a class, in a part of the rows that stands for all
+MOST_LOGITS = 1 << 25  # so many numbers are kept; of more, BLOCK at a time are worked out when they are needed
+BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,41 @@ NO_OTHERS = Others()
 def none_beside(correction: Array | None) -> Others:
     """Where a point has all weights."""
     return NO_OTHERS
+
+
+class FarLogits:
+    """The logits of a point, which are worked out in blocks of rows each time that they are asked for."""
+
+    def __init__(self, objective: Objective, point: Array) -> None:
+        self.objective, self.point = objective, point
+
+    def blocks(self) -> Iterator[tuple[slice, Array, _core.Labels]]:
+        """Rows that lie side by side, their logits (outputs, rows), and their labels."""
+        o = self.objective
+        step = max(BLOCK // o.outputs // 64, 1) * 64
+        for first in range(0, o.features.rows, step):
+            rows = slice(first, min(first + step, o.features.rows))
+            logits = self._of(o.features.between(rows.start, rows.stop))
+            weights = None if o.weights is None else o.weights[rows]
+            yield rows, logits, _core.Labels(o.codes[rows], weights, o.classes)
+
+    def of_rows(self, rows: NDArray[np.int64]) -> Array:
+        """Those of some rows, (outputs, len(rows))."""
+        return self._of(self.objective.features.take(rows))
+
+    def _of(self, features: Features) -> Array:
+        weights, bias = np.ascontiguousarray(self.point[:-1]), np.ascontiguousarray(self.point[-1])
+        return features.logits(weights, bias, self.objective.threads)
+
+
+Logits: TypeAlias = Array | FarLogits
+
+
+def logits_of_rows(logits: Logits, rows: NDArray[np.int64]) -> Array:
+    """Those of some ascending rows, (outputs, len(rows)); of all, the same array."""
+    if isinstance(logits, FarLogits):
+        return logits.of_rows(rows)
+    return logits if len(rows) == logits.shape[1] else np.ascontiguousarray(logits[:, rows])
 
 
 class Objective:
@@ -107,6 +145,11 @@ class Objective:
             point[-1] = log_shares[1] - log_shares[0] if self.outputs == 1 else log_shares - log_shares.mean()
         return point
 
+    @property
+    def keeps_logits(self) -> bool:
+        """Whether there is room for the logits of all rows, and a few arrays of their size."""
+        return self.features.rows * self.outputs <= MOST_LOGITS
+
     def logits(self, point: Array, single: bool = False) -> Array:
         weights, bias = np.ascontiguousarray(point[:-1]), np.ascontiguousarray(point[-1])
         return self.features.logits(weights, bias, self.threads, single)
@@ -119,12 +162,14 @@ class Objective:
             square += 0.5 * float(np.sum(firmness * (point - held) ** 2))
         return square + self.l1 * float(np.sum(np.abs(weights))) if self.l1 else square
 
-    def value_and_gradient(self, point: Array, single: bool = False) -> tuple[float, Array]:
-        """P and its gradient in one read of X."""
+    def value_and_gradient(
+        self, point: Array, single: bool = False, correction: Array | None = None
+    ) -> tuple[float, Array]:
+        """P and its gradient in one read of X, no logits kept; correction: as in `gradient_at`."""
         gradient = np.empty_like(point)
         loss = _core.cross_entropy(
             self.features.design, np.ascontiguousarray(point[:-1]), np.ascontiguousarray(point[-1]), self.labels,
-            gradient, self.threads, single,
+            gradient, self.threads, single, correction,
         )  # fmt: skip
         return loss + self.penalty_of(point), self._smooth(gradient, self.pull(point))
 
@@ -160,6 +205,16 @@ class Objective:
         )  # fmt: skip
         return self._smooth(product, self.stiffness() * direction)
 
+    def row_curvature(self, logits: Logits) -> Array:
+        """s_i sum_k p_ik (1 - p_ik), (rows,)"""
+        out = np.empty(self.features.rows)
+        if isinstance(logits, FarLogits):
+            for rows, z, labels in logits.blocks():
+                _core.row_curvature(z, labels, out[rows], self.threads)
+        else:
+            _core.row_curvature(logits, self.labels, out, self.threads)
+        return out
+
     def along(self, logits: Array, direction: Array, step: float) -> tuple[float, float, float]:
         """Loss at logits + step * direction, with its first two derivatives in step."""
         loss, slope, curve = _core.along(logits, direction, step, self.labels, self.threads)
@@ -168,16 +223,18 @@ class Objective:
     def gradient_at(
         self,
         point: Array,
-        logits: Array,
+        logits: Logits,
         move: tuple[Array, float] | None = None,
         correction: Array | None = None,
         single: bool = False,
     ) -> tuple[float, Array]:
         """P and its gradient at `point` from its logits, in one read of X.
 
-        move: (direction, step), added to the logits in place first. correction: moves every p_i by
+        move: (direction, step), added to the logits in place first, if these are kept. correction: moves every p_i by
         -(diag p_i - p_i p_i') correction in the gradient.
         """
+        if isinstance(logits, FarLogits):
+            return self.value_and_gradient(point, single, correction)
         gradient = np.empty_like(point)
         direction, step = move if move is not None else (None, 0.0)
         loss = _core.gradient_at(
@@ -227,7 +284,7 @@ class Objective:
         share = min(1.0, self.l1 / max(float(size.max(initial=others.peak)), 1e-300))
         return max(float(np.sum(self.l1 * np.abs(w) + share * w * pull)), 0.0) + (1.0 - share) * loss
 
-    def certify(self, point: Array, logits: Array, others: Callable[[Array | None], Others] = none_beside) -> Gap:
+    def certify(self, point: Array, logits: Logits, others: Callable[[Array | None], Others] = none_beside) -> Gap:
         """A duality gap at this point, by two reads of X.
 
         For any alpha_i in the simplex with sum_i s_i (alpha_i - y_i) = 0 (which the free intercepts demand),
@@ -242,19 +299,35 @@ class Objective:
         loss = value - self.penalty_of(point)
         if not self.intercept or self.prior is not None:  # no demand: there is no b, or a prior holds it
             return Gap(value, self.penalty_gap(point, gradient, loss, others(None)))
-        slope = gradient[-1]
-        correction = self.intercept_correction(logits, slope)
-        if correction is None:
-            return Gap(value, float("inf"))
-        _, moved = self.gradient_at(point, logits, correction=correction)
-        left = self.penalty_gap(point, moved, loss, others(correction))
-        return Gap(value, left + max(float((correction * slope).sum()), 0.0))
+        return self.certify_by(self.intercept_step(logits, gradient[-1]), point, logits, value, gradient[-1], others)
 
-    def intercept_correction(self, logits: Array, slope: Array) -> Array | None:
+    def certify_by(
+        self, step: Array | None, point: Array, logits: Logits, value: float, slope: Array,
+        others: Callable[[Array | None], Others] = none_beside,
+    ) -> Gap:  # fmt: skip
+        """The gap of `certify` for a c that is known, where P is `value` and the gradient of the intercepts `slope`."""
+        if step is None or np.abs(step).max() > 0.5:
+            return Gap(value, float("inf"))
+        _, moved = self.gradient_at(point, logits, correction=step)
+        left = self.penalty_gap(point, moved, value - self.penalty_of(point), others(step))
+        return Gap(value, left + max(float((step * slope).sum()), 0.0))
+
+    def intercept_correction(self, logits: Logits, slope: Array) -> Array | None:
         """The c of `certify` for the gradient of the intercepts; None if it proves nothing."""
+        step = self.intercept_step(logits, slope)
+        return step if step is not None and np.abs(step).max() <= 0.5 else None
+
+    def intercept_step(self, logits: Logits, slope: Array) -> Array | None:
+        """H_b^+ g_b: minus the step of Newton's method for the intercepts; None where rounding leaves no solution."""
         hessian = np.empty((self.outputs, self.outputs))
-        _core.intercept_curvature(logits, self.labels, hessian, self.threads)
+        if isinstance(logits, FarLogits):
+            hessian[:] = 0.0
+            for _, z, labels in logits.blocks():
+                _core.intercept_curvature(z, labels, part := np.empty_like(hessian), self.threads)
+                hessian += part
+        else:
+            _core.intercept_curvature(logits, self.labels, hessian, self.threads)
         correction = np.empty(self.outputs)
         solved = _core.solve_symmetric(hessian.copy(), slope, 1e-13, correction)
         solved &= bool(np.abs((hessian * correction).sum(axis=1) - slope).max() <= 1e-12 * self.total)
-        return correction if solved and np.abs(correction).max() <= 0.5 else None
+        return correction if solved else None

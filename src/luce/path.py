@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from luce import _core
 from luce.features import Array, Features
-from luce.objective import Objective
+from luce.objective import MOST_LOGITS, Objective, logits_of_rows
 from luce.solver import Ended, Solution, approach, ended, minimise
-from luce.splits import kfold_of_groups
+from luce.splits import holdout, kfold_of_groups
 from luce.steps import Method, RowPoint, Start
 
 FOLDS = 5
@@ -35,19 +35,25 @@ CLEAR = 3.0  # standard errors of a difference that is no chance
 LITTLE = 1e-3  # of the loss, or of 0.05 nats: less does not count, nor does a quarter of the loss's standard error
 WEAKER = 3e-3  # of the loss that a weaker penalty must save where it takes longer to fit
 NO_LOSS = 1e-3  # nats: below it there is nothing left to find
+SAMPLE = 5_000  # rows, or SAMPLE_EACH for each class: on so many the strength is chosen where the logits of all rows
+SAMPLE_EACH = 8  # would not be kept
 FeaturesOf: TypeAlias = Callable[[NDArray[np.int64]], Features]
 RULES = ("auto", "one-standard-error")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HeldOutLogits:
-    """The logits of every row from a fit that did not see it, (rows, outputs), and the rows that count, (rows,)."""
+    """The logits of every row from a fit that did not see it, (rows, outputs), and the rows that count, (rows,).
+
+    rows: which rows all this is of, where they are a sample; None: all.
+    """
 
     held_out: Array
     scored: NDArray[np.bool_]
+    rows: NDArray[np.int64] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Path(HeldOutLogits):
     """The strengths that were tried and how they did on rows held out.
 
@@ -94,6 +100,16 @@ class Problem:
     @property
     def outputs(self) -> int:
         return 1 if self.classes == 2 else self.classes
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the logits of all rows are more than are kept."""
+        return self.features.rows * self.outputs > MOST_LOGITS
+
+    @property
+    def tells_by_rows(self) -> bool:
+        """Whether weights are told by a number for each row and class."""
+        return self.features.tells_by_rows and not self.is_large
 
     def objective(self, l2: float, prior: tuple[Array, Array] | None = None) -> Objective:
         """What is minimised at this strength."""
@@ -226,7 +242,7 @@ class Race:
         """Where a fit of all rows may start: the last one to rows of all classes; of fits that are told by rows, what
         they say of the rows that they have seen."""
         known = [fold for fold in self.folds if fold.last is not None and len(fold.left) == self.problem.classes]
-        if self.problem.features.tells_by_rows and len(known) > 1:
+        if self.problem.tells_by_rows and len(known) > 1:
             return _of_all_rows(known)
         if not self.alike:
             return None
@@ -268,7 +284,7 @@ class Race:
         """What a fit without a fold says of its rows."""
         p, fold, rows = self.problem, self.folds[f], self.folds[f].rows
         fold.last = ended(method)
-        z = with_absent(np.ascontiguousarray(method.logits[:, rows].T), p.classes, fold.left, ABSENT)
+        z = with_absent(np.ascontiguousarray(logits_of_rows(method.logits, rows).T), p.classes, fold.left, ABSENT)
         self.logits[place][rows] = z
         self.losses[place][rows] = np.where(fold.scored, row_losses(z, p.codes[rows]), np.nan)
         self.done[place] = f + 1
@@ -426,6 +442,8 @@ def choose_l2(
     the final fit may start. None if no class has different rows in two folds, so that nothing can be held out, or if
     time ran out before one strength was scored.
     """
+    if problem.is_large:
+        return choose_on_sample(problem, rule, seed, time_limit)
     search = Race(problem, seed, time_limit)
     if not search.folds:
         return None
@@ -463,6 +481,42 @@ def choose_l2(
     if rule == "one-standard-error":
         chosen = _simplest(search)
     return path_of(search, chosen), search.start()
+
+
+def sample_rows(problem: Problem) -> NDArray[np.int64]:
+    """Rows on which a strength is chosen that serves all: SAMPLE of them or SAMPLE_EACH for each class, those of every
+    class in proportion."""
+    wanted, rows = max(SAMPLE, SAMPLE_EACH * problem.classes), problem.features.rows
+    return np.arange(rows) if rows <= 1.5 * wanted else holdout(problem.codes, wanted / rows, 0)[1]
+
+
+def choose_on_sample(
+    problem: Problem, rule: str = "auto", seed: int = 0, time_limit: float | None = None
+) -> tuple[Path, Start | None] | None:
+    """As `choose_l2`, on `sample_rows`. A penalty on the sum of the losses that is the best for some rows is so for
+    all: what is known of a weight before any row does not change with their number."""
+    rows = sample_rows(problem)
+    weights = None if problem.weights is None else problem.weights[rows]
+    if weights is not None:
+        if not weights.any():
+            return None
+        weights = weights / weights.mean()
+    part = replace(
+        problem, features=problem.features.take(rows), codes=problem.codes[rows], weights=weights,
+        keys=None if problem.keys is None else problem.keys[rows],
+        strata=None if problem.strata is None else problem.strata[rows],
+    )  # fmt: skip
+    _, left = part.present()
+    if len(left) < 2 or part.is_large:
+        return None
+    found = choose_l2(part, rule, seed, time_limit)
+    if found is None:
+        return None
+    path, start = found
+    whole = isinstance(start, np.ndarray) and len(left) == part.classes
+    return replace(path, strengths=path.strengths * (len(rows) / problem.features.rows), rows=rows), (
+        start if whole else None
+    )
 
 
 def race_from(
@@ -535,7 +589,7 @@ def _of_all_rows(folds: list[Fold]) -> Start | None:
 def finish(race: Race) -> tuple[Path, Start | None]:
     """The best of a race on all folds, and where a fit of all rows may start."""
     race.limit = len(race.folds)
-    (race.score_together if race.problem.features.tells_by_rows else race.score_all)(race.best)
+    (race.score_together if race.problem.tells_by_rows else race.score_all)(race.best)
     return path_of(race, race.best), race.start()
 
 
@@ -547,10 +601,38 @@ def hold_out(
     finds no end."""
     search = Race(problem, seed, features_without=features_without, first=l2, fold_of_row=fold_of_row)
     search.best = 0
-    scored = search.score_together if problem.features.tells_by_rows else search.score_all
+    scored = search.score_together if problem.tells_by_rows else search.score_all
     if not search.folds or not scored(0):
         return None
     return path_of(search, 0)
+
+
+def hold_some_out(
+    problem: Problem, l2: float, rows: NDArray[np.int64], start: Start | None = None
+) -> tuple[Path, Start | None] | None:
+    """A path of one strength and of these rows alone, by one fit to all others, and where that has ended. None if they
+    hold no class that the others have."""
+    weights = np.ones(problem.features.rows) if problem.weights is None else problem.weights.copy()
+    weights[rows] = 0.0
+    rest, left = replace(problem, weights=weights).present()
+    scored = np.isin(problem.codes[rows], left)
+    if len(left) < 2 or not scored.any():
+        return None
+    near = None if start is None or len(left) < problem.classes else Ended(start)
+    method, stopped = approach(rest.objective(l2), FOLD_SHARE, near)
+    if stopped == "interrupted":
+        raise KeyboardInterrupt
+    if stopped:
+        return None
+    z = with_absent(np.ascontiguousarray(logits_of_rows(method.logits, rows).T), problem.classes, left, ABSENT)
+    losses = row_losses(z, problem.codes[rows])[scored]
+    score, error = float(losses.mean()), float(losses.std() / np.sqrt(len(losses)))
+    path = Path(
+        strengths=np.array([l2]), scores=np.array([score]), errors=np.array([error]),
+        difference_errors=np.zeros(1), folds=np.ones(1, dtype=np.int64), chosen=0, held_out=z, scored=scored,
+        left_out=int(np.sum(~scored)), rows=rows,
+    )  # fmt: skip
+    return path, method.resume() if len(left) == problem.classes else None
 
 
 def _simplest(search: Race) -> int:

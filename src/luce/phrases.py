@@ -676,6 +676,7 @@ PHRASES: dict[str, tuple[str, str]] = {
     "kind.category": ("category", "범주"),
     "kind.text": ("text", "텍스트"),
     "kind.image": ("image", "이미지"),
+    "kind.embedding": ("embedding", "임베딩"),
     "kind.pair": ("pair", "열의 쌍"),
     "kind.left out": ("left out", "제외"),
     "why.identifier": ("identifier", "식별자로 보임"),

@@ -13,7 +13,7 @@ import numpy as np
 from luce import _core
 from luce.features import Array
 from luce.metric import MEMORY
-from luce.objective import Gap, Objective
+from luce.objective import Gap, Objective, logits_of_rows
 from luce.steps import Method, Quadratic, RowPoint, Start, dot, line_search
 
 MOST_BIAS_STEPS = 6
@@ -181,6 +181,7 @@ class DualSteps:
         self.bias = np.ascontiguousarray(o.start()[-1])
         self.runs = 0  # reads of X, but for those of `rest`
         self.rough, self.value = [o.known_loss], o.known_loss
+        self.every = np.arange(o.features.rows)
         self.rest: Method | None = None
         self.exact: Array | None = None  # the logits, if they have been worked out since the last run
         self.weights: Array | None = None  # of the last proof, if no run followed
@@ -225,7 +226,7 @@ class DualSteps:
     def _advance_rest(self) -> bool:
         assert self.rest is not None
         moved = self.rest.advance()
-        self.value, self.exact = self.rest.value, self.rest.logits
+        self.value, self.exact = self.rest.value, logits_of_rows(self.rest.logits, self.every)
         return moved
 
     def rough_gap(self) -> float:
@@ -255,7 +256,7 @@ class DualSteps:
         o = self.objective
         if self.rest is not None:
             found = self.rest.prove()
-            self.value, self.exact = self.rest.value, self.rest.logits
+            self.value, self.exact = self.rest.value, logits_of_rows(self.rest.logits, self.every)
             return found
         residual, logits = self._residual(), self._logits_of_rows()
         correction = o.intercept_correction(logits, residual.sum(axis=1)) if o.intercept else np.zeros(o.outputs)

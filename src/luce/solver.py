@@ -22,7 +22,7 @@ from luce import _core
 from luce.features import Array
 from luce.functional import sigmoid, softmax
 from luce.metric import Frame, Metric, sample
-from luce.objective import Gap, Objective, Others, none_beside
+from luce.objective import FarLogits, Gap, Objective, Others, logits_of_rows, none_beside
 from luce.row_steps import DualSteps, RowSteps
 from luce.steps import ColumnPoint, Method, Quadratic, RowPoint, Start, dot, line_search
 
@@ -86,7 +86,8 @@ class Solution:
     @property
     def logits(self) -> Array:
         """(outputs, rows)"""
-        return self._method.logits
+        logits = self._method.logits
+        return logits.objective.logits(logits.point) if isinstance(logits, FarLogits) else logits
 
     @property
     def resume(self) -> Start:
@@ -148,9 +149,15 @@ def approach(
     """
     end = None if time_limit is None else time.monotonic() + time_limit
     method, stopped = _begun(objective, near, time_limit)
-    enough = share * objective.known_loss
+    enough, below = share * objective.known_loss, np.inf
 
     def close(rough: float) -> bool:
+        nonlocal below
+        if isinstance(method, FarNewton):  # to look at the intercepts takes a pass or two
+            if not rough <= min(enough, below):
+                return False
+            below = 0.5 * rough
+            return method.prove().gap <= enough
         if not rough <= enough or not objective.intercept:
             return rough <= enough
         slope = method.intercept_slope()
@@ -212,6 +219,8 @@ def _method(o: Objective, start: Start | None, metric: Metric | None = None) -> 
         return WorkingColumns(o, start)
     if o.l1:
         return ProximalNewton(o, start)
+    if not o.keeps_logits:
+        return FarNewton(o, start, metric)
     if o.features.tells_by_rows and o.prior is None and o.penalty > 0:
         return DualSteps(o, start, RowSteps if o.features.dense is None else QuasiNewton)
     return QuasiNewton(o, start, metric)
@@ -243,15 +252,19 @@ class WeightSteps:
         if isinstance(start, RowPoint | ColumnPoint):
             raise TypeError("weights told by rows or by some columns start a fit of the same kind alone")
         self.weights = o.start() if start is None else start.copy()
-        self.logits = o.logits(self.weights, self.single)
-        self.value, self.gradient = o.gradient_at(self.weights, self.logits, single=self.single)
-        self.passes = 2
+        self.passes = 0
+        self.settle()
+
+    def settle(self, single: bool | None = None) -> None:
+        """Logits, value and gradient, without what rounding has left in logits moved step by step."""
+        single = self.single if single is None else single
+        self.logits = self.objective.logits(self.weights, single)
+        self.value, self.gradient = self.objective.gradient_at(self.weights, self.logits, single=single)
+        self.passes += 2
 
     def afresh(self) -> None:
-        """Logits, value and gradient in double, without what rounding has left in logits moved step by step."""
-        self.logits = self.objective.logits(self.weights)
-        self.value, self.gradient = self.objective.gradient_at(self.weights, self.logits)
-        self.passes += 2
+        """The same in double."""
+        self.settle(single=False)
 
     def rough_gap(self) -> float:
         o = self.objective
@@ -322,10 +335,22 @@ class QuasiNewton(WeightSteps):
             metric.pairs.forget()
             self.refresh_at = self.iteration
             direction, slope = metric.direction(self.gradient)
+        moved, value, fresh = self._moved(direction, slope)
+        if not np.isfinite(moved).all() or np.array_equal(moved, self.weights):
+            self.noise = np.inf  # too much for float32
+            return self.single
+        metric.remember(moved - self.weights, fresh - self.gradient)
+        self.weights, self.value, self.gradient = moved, value, fresh
+        self.spent += metric.step_work
+        self.iteration += 1
+        return True
+
+    def _moved(self, direction: Array, slope: float) -> tuple[Array, float, Array]:
+        """A point along the direction, P and its gradient there; the logits are those of the point."""
         o, moved = self.objective, self.weights + direction
         value, fresh, along = o.whole_step(moved, self.logits, direction, self.single)
         self.passes += 1
-        if value <= self.value * (1 + 1e-12) and abs(dot(fresh, direction)) <= WHOLE_SLOPE * abs(slope):
+        if self._will_do(value, dot(fresh, direction), slope):
             self.logits += along
         else:
             quadratic = Quadratic(
@@ -338,14 +363,76 @@ class QuasiNewton(WeightSteps):
             if np.isfinite(step):
                 value, fresh = o.gradient_at(moved, self.logits, (along, step), single=self.single)
                 self.passes += 1
-        if not np.isfinite(moved).all() or np.array_equal(moved, self.weights):
-            self.noise = np.inf  # too much for float32
-            return self.single
-        metric.remember(moved - self.weights, fresh - self.gradient)
-        self.weights, self.value, self.gradient = moved, value, fresh
-        self.spent += metric.step_work
-        self.iteration += 1
-        return True
+        return moved, value, fresh
+
+    def _will_do(self, value: float, slope: float, first: float) -> bool:
+        """Whether P is no larger than where the step began, and its slope has fallen."""
+        return value <= self.value * (1 + 1e-12) and abs(slope) <= WHOLE_SLOPE * abs(first)
+
+
+class FarNewton(QuasiNewton):
+    """QuasiNewton where the logits of all rows would take more room than the rows: it keeps none, and tries a step by a
+    pass of its own. Most steps are whole ones, which cost one pass either way."""
+
+    MOST_TRIALS = 20
+    NEAR_BIAS = 0.05  # a step of the intercepts that a proof does without
+    MOST_BIAS_STEPS = 4
+
+    def settle(self, single: bool | None = None) -> None:
+        single = self.single if single is None else single
+        self.value, self.gradient = self.objective.value_and_gradient(self.weights, single)
+        self.logits = FarLogits(self.objective, self.weights)  # type: ignore[assignment]
+        self.passes += 1
+
+    def prove(self, others: Callable[[Array | None], Others] = none_beside) -> Gap:
+        """As Objective.certify, after steps of Newton's method for the intercepts alone, where their gradient would
+        leave a gap that is no fault of the weights: of many classes the metric brings them in late."""
+        o = self.objective
+        self.settle(single=False)
+        if not o.intercept or o.prior is not None:
+            self.passes += 2
+            return o.certify(self.weights, self.logits, others)
+        self.passes += 1
+        step = o.intercept_step(self.logits, self.intercept_slope())
+        for _ in range(self.MOST_BIAS_STEPS):
+            if step is None or np.abs(step).max() <= self.NEAR_BIAS:
+                break
+            moved = self.weights.copy()
+            moved[-1] -= step / max(1.0, float(np.abs(step).max()))
+            value, fresh = o.value_and_gradient(moved)
+            if not value < self.value:
+                break
+            self.metric.remember(moved - self.weights, fresh - self.gradient)
+            self.weights, self.value, self.gradient = moved, value, fresh
+            self.logits = FarLogits(o, moved)  # type: ignore[assignment]
+            step = o.intercept_step(self.logits, self.intercept_slope())
+            self.passes += 2
+        self.passes += 1
+        return o.certify_by(step, self.weights, self.logits, self.value, self.intercept_slope(), others)
+
+    def _moved(self, direction: Array, slope: float) -> tuple[Array, float, Array]:
+        low, high, step = 0.0, np.inf, 1.0
+        slope_low, slope_high = slope, np.inf
+        for _ in range(self.MOST_TRIALS):
+            moved = self.weights + step * direction
+            value, fresh = self.objective.value_and_gradient(moved, self.single)
+            self.passes += 1
+            there = dot(fresh, direction)
+            if self._will_do(value, there, slope):
+                self.logits = FarLogits(self.objective, moved)  # type: ignore[assignment]
+                return moved, value, fresh
+            if there < 0 and value <= self.value:
+                low, slope_low = step, there
+            else:
+                high, slope_high = step, there
+            if high == np.inf:
+                step *= 4
+            elif slope_high > 0:
+                secant = low - slope_low * (high - low) / (slope_high - slope_low)
+                step = min(max(secant, low + 0.1 * (high - low)), high - 0.1 * (high - low))
+            else:  # P, not its slope, says that it is too far; or neither is a number
+                step = 0.5 * (low + high)
+        return self.weights, self.value, self.gradient
 
 
 class ProximalNewton(WeightSteps):
@@ -422,7 +509,7 @@ class ProximalNewton(WeightSteps):
 
     def _shares(self, rows: NDArray[np.int64]) -> Array:
         """The probabilities of some rows, (outputs, rows)."""
-        z = np.ascontiguousarray(self.logits[:, rows])
+        z = logits_of_rows(self.logits, rows)
         return np.asarray(sigmoid(z) if self.objective.outputs == 1 else softmax(z, axis=0))
 
     def _columns_step(self) -> Array:

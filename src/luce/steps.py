@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce.features import Array
-from luce.objective import Gap, Objective
+from luce.objective import Gap, Logits, Objective
 
 LINE_SLOPE = 0.3  # how exact the step along a direction is
 
@@ -85,7 +85,7 @@ class Method(Protocol):
     def value(self) -> float: ...
 
     @property
-    def logits(self) -> Array: ...
+    def logits(self) -> Logits: ...
 
     @property
     def passes(self) -> int: ...

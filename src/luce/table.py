@@ -15,6 +15,7 @@ import numpy as np
 
 from luce import cells
 from luce.cells import Levels, nfc, shown
+from luce.embeddings import Embeddings
 from luce.errors import InputError, ModelFileError
 from luce.images import Images
 
@@ -33,11 +34,12 @@ __all__ = [
     "parse",
 ]
 
-Kind = Literal["number", "boolean", "date", "category", "text", "image", "left out"]
-Asked = Literal["number", "boolean", "date", "category", "text", "image", "ignore"]
-Parsed: TypeAlias = "NDArray[np.float64] | NDArray[np.uint8] | pl.Series"
+Kind = Literal["number", "boolean", "date", "category", "text", "image", "embedding", "left out"]
+Asked = Literal["number", "boolean", "date", "category", "text", "image", "embedding", "ignore"]
+Parsed: TypeAlias = "NDArray[np.float64] | NDArray[np.uint8] | NDArray[np.floating] | pl.Series"
 
 IMAGE, LABEL = "image", "label"  # the columns of a table of images
+EMBEDDING = "embedding"  # the column of one of embeddings
 UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"  # two letters count as a word
 SAMPLE = 1_000
 LETTERS = 15  # in the mean of a cell: no date or number has as many
@@ -54,7 +56,9 @@ class Table:
     """Rows under unique column names (NFC), and where they came from; nothing changes the caller's object.
 
     `mixed` says, for a column of Python cells of several types, where the types first differ. `files`: the name of each
-    row's image, where it is a file. `levels` remembers what was read of the text columns, so that it is read once.
+    row's image, where it is a file. `vectors`: the arrays of columns of embeddings, which lie beside the frame: their
+    cells are numbers of rows, so that some rows of a table copy none of them. `levels` remembers what was read of the
+    text columns, so that it is read once.
     """
 
     frame: pl.DataFrame
@@ -62,6 +66,7 @@ class Table:
     notes: tuple[str, ...] = ()
     mixed: Mapping[str, str] = field(default_factory=dict)
     files: tuple[str, ...] = field(default=(), repr=False)
+    vectors: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
     levels: dict[str, cells.Cleaned] = field(default_factory=dict, repr=False)
 
     @property
@@ -85,6 +90,8 @@ class Table:
             return data
         if isinstance(data, Images):
             return _of_images(data, source)
+        if isinstance(data, Embeddings):
+            return _of_embeddings(data, source)
         inner = getattr(data, "frame", None)
         if isinstance(inner, pl.DataFrame):
             return _table(inner, getattr(data, "source", source), tuple(getattr(data, "notes", ())))
@@ -97,7 +104,7 @@ class Table:
     def without(self, name: str) -> Table:
         """The table without one column; a name that is not there raises InputError."""
         self.column(name)
-        return Table(self.frame.drop(nfc(name)), self.source, self.notes, self.mixed, self.files)
+        return replace(self, frame=self.frame.drop(nfc(name)), levels={})
 
     def column(self, name: str) -> pl.Series:
         """One column by its name; a name that is not there raises InputError with the nearest name."""
@@ -118,6 +125,18 @@ def _of_images(images: Images, source: str) -> Table:
     table = _table(pl.DataFrame(columns), source, images.notes)
     numbered = str(images.names[0]).endswith(f"[{images.rows[0]}]")  # of one array: the row says it
     return table if numbered else replace(table, files=tuple(map(str, images.names)))
+
+
+def _of_embeddings(embeddings: Embeddings, source: str) -> Table:
+    """A column of row numbers, with the rows beside the frame, and one of the labels where there are some."""
+    import polars as pl
+
+    numbers = np.arange(len(embeddings.vectors), dtype=np.uint32)
+    columns = [pl.Series(EMBEDDING, numbers[:, np.newaxis], dtype=pl.Array(pl.UInt32, 1))]
+    if embeddings.labels is not None:
+        columns.append(pl.Series(LABEL, embeddings.labels.tolist()))
+    table = _table(pl.DataFrame(columns), source, embeddings.notes)
+    return replace(table, vectors={EMBEDDING: embeddings.vectors})
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -325,8 +344,12 @@ def _typed_column(table: Table, series: pl.Series, ask: Asked | None) -> Column 
         if ask not in (None, "image"):
             raise InputError(f"{table.source}: column {shown(series.name)} holds images and can be nothing else")
         return Column(series.name, "image")
-    if ask == "image":
-        _refuse_type(table, series, "images")
+    if family == "embedding":
+        if ask not in (None, "embedding"):
+            raise InputError(f"{table.source}: column {shown(series.name)} holds embeddings and can be nothing else")
+        return Column(series.name, "embedding")
+    if ask in ("image", "embedding"):
+        _refuse_type(table, series, f"{ask}s")
     if family == "other":
         what = f"column {shown(series.name)} holds values of type {series.dtype}, which luce does not read"
         remedy = f"turn them into numbers or text, or leave the column out ({_as(series.name, 'ignore')})"
@@ -534,7 +557,8 @@ def parse(table: Table, schema: Schema, ignore: Collection[str] = ()) -> dict[st
     """The cells of every column that the schema keeps, matched by name, in the schema's order.
 
     A number or boolean is float64 with NaN for missing (at times a read-only view of the table), a category or text a
-    String series and a date a Datetime("us") series with null for missing, an image uint8 (n, height, width, channels).
+    String series and a date a Datetime("us") series with null for missing, an image uint8 (n, height, width, channels),
+    an embedding (n, width), which is no copy where the table has all of its rows.
     Columns in `ignore` may be there and are not read. Raises InputError that lists missing and unknown columns, or
     names the first cell that does not fit.
     """
@@ -552,6 +576,8 @@ def parse(table: Table, schema: Schema, ignore: Collection[str] = ()) -> dict[st
             out[column.name] = cells.present_texts(_text_of(table, series))
         elif column.kind == "image":
             out[column.name] = _image_cells(table, series)
+        elif column.kind == "embedding":
+            out[column.name] = _vectors(table, series)
         elif column.kind == "date":
             out[column.name] = _date_cells(table, series, column)
         else:
@@ -626,6 +652,15 @@ def _image_cells(table: Table, series: pl.Series) -> NDArray[np.uint8]:
     if series.null_count():
         _refuse(table, series, series.is_null().to_numpy(), "is no image; leave the row out")
     return series.to_numpy()
+
+
+def _vectors(table: Table, series: pl.Series) -> NDArray[Any]:
+    """The rows of a column of embeddings: the array itself where they are all, in their order."""
+    if cells.family(series.dtype) != "embedding":
+        _refuse_type(table, series, "embeddings")
+    vectors, rows = table.vectors[series.name], series.to_numpy()[:, 0]
+    whole = len(rows) == len(vectors) and np.array_equal(rows, np.arange(len(rows), dtype=rows.dtype))
+    return vectors if whole else vectors[rows]
 
 
 def _date_cells(table: Table, series: pl.Series, column: Column) -> pl.Series:

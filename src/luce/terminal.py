@@ -97,6 +97,7 @@ def show_schema(schema: Schema, rows: int, data: str) -> None:
         "category": "categories",
         "text": "texts",
         "image": "images",
+        "embedding": "embeddings",
     }
     for kind, title in titles.items():
         names = [c.name for c in schema.columns if c.kind == kind]

@@ -1,0 +1,61 @@
+"""Linear probes: the strength for rows that are embeddings, and what a fit says of rows that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luce.choice import Choice, Tried
+from luce.encoder import Encoder
+from luce.path import Problem, choose_on_sample, folds_of, hold_out, hold_some_out, row_losses
+from luce.splits import strata_of_groups
+
+MANY_ROWS = 20_000  # with more, one fold is held out, once
+HELD = 5_000  # rows, or HELD_EACH of each class, are held out where the logits of all would be too many
+HELD_EACH = 20
+
+
+def choose_embeddings(
+    encoder: Encoder, parsed: Mapping[str, Any], codes: NDArray[np.int32], classes: int, *, l2: float | str | None,
+    threads: int, groups: NDArray[np.int64] | None = None,
+) -> Choice:  # fmt: skip
+    """Columns of embeddings beside whatever else there is, all straight, and the strength, which is chosen on a sample
+    of the rows."""
+    features = encoder.transform(parsed, threads)
+    strata, keys = (None, features.hashes(0, threads)) if groups is None else strata_of_groups(codes, groups, 0)
+    problem = Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
+    strength, path, start = 1.0 / len(codes), None, None
+    if isinstance(l2, float | int):
+        strength = float(l2)
+    elif l2 is not None and (found := choose_on_sample(problem, l2)) is not None:
+        path, start = found
+        strength = path.l2
+        path = replace(path, rows=None) if len(path.scored) == len(codes) else None  # the sample is all rows
+    if len(codes) > MANY_ROWS or problem.is_large:
+        held = hold_some_out(problem, strength, _held(problem, keys), start)
+        path, start = (None, start) if held is None else held
+    elif path is None:
+        path = hold_out(problem, strength)
+    if path is None:
+        return Choice(encoder, problem, strength, None, start)
+    rows = slice(None) if path.rows is None else path.rows
+    loss = float(row_losses(path.held_out, codes[rows])[path.scored].mean())
+    return Choice(encoder, problem, strength, path, start, (Tried("linear", features.columns, loss, 0.0, 0.0),))
+
+
+def _held(problem: Problem, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The rows of one fold, or, where these have too many logits, of each class the first by their keys, so that equal
+    rows stay together."""
+    rows = np.flatnonzero(folds_of(problem, keys) == 0)
+    if not problem.is_large:
+        return rows
+    each = max(HELD_EACH, HELD // problem.classes)
+    order = rows[np.lexsort((keys[rows], problem.codes[rows]))]
+    codes = problem.codes[order]
+    first = np.searchsorted(codes, np.arange(problem.classes))
+    last = np.minimum(first + each, np.searchsorted(codes, np.arange(problem.classes), side="right")) - 1
+    return np.sort(order[keys[order] <= keys[order[last[codes]]]])
