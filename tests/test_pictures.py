@@ -170,7 +170,7 @@ def test_small_and_plain_images_have_a_model_too() -> None:
 
 
 def test_many_images_are_held_out_in_two_folds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luce.pictures.MANY_ROWS", 100)
+    monkeypatch.setattr("luce.pictures.MANY_READ", 100)
     pixels, names = drawn(200)
     held = luce.Classifier().fit(pixels, names).held_out
     assert held is not None

@@ -32,7 +32,7 @@ from luce.labels import Labels, encode_labels, labels, labels_of
 from luce.linear import fit_linear, linear_logits, warn_of
 from luce.model_file import load_fitted, save_fitted
 from luce.path import Path, Problem
-from luce.pictures import choose_images, with_pixels
+from luce.pictures import choose_images, seconds_of, with_pixels
 from luce.report import Report, evaluate
 from luce.solver import Certificate, Progress
 from luce.splits import Split
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-6  # how near a fit comes, relative
 IMAGES_AT_ONCE = 4096  # have their features in memory
 FEW_TEXTS = 64  # are not worth a second thread
-TEXT_TOLERANCE = 1e-4  # the same where n-grams or responses to images are weighed
-TEXT_SHARE = 5e-5  # or the gap as a share of what is there to be known: such fits may leave next to no loss
+READ_TOLERANCE = 1e-4  # the same where texts or images are read
+READ_SHARE = 5e-5  # or the gap as a share of what is there to be known: such fits may leave next to no loss
 
 
 class Classifier:
@@ -65,6 +65,8 @@ class Classifier:
     costs: what mistakes cost, {class: cost of missing it}, {true class: {answer: cost}}, or numbers (K, K); by default
     all mistakes cost 1. recall: {class: share of its rows to be found}, by costs that held-out rows settle. Both change
     `predict` alone; probabilities stay true.
+    budget: of seconds for the fit of a model that looks at images, about, such as "30s" (docs/images.md); None: what is
+    looked for depends on the data alone.
     size: of the file of a model that reads texts, at most about, such as "2MB": weights of 8 bits and fewer n-grams.
     """
 
@@ -78,6 +80,7 @@ class Classifier:
         costs: Mapping[Any, Any] | Sequence[Any] | NDArray[Any] | None = None,
         recall: Mapping[Any, float] | None = None,
         size: str | float = "20MB",
+        budget: str | float | None = None,
     ) -> None:
         self.l2 = l2
         self.kinds = kinds
@@ -86,6 +89,7 @@ class Classifier:
         self.costs = costs
         self.recall = recall
         self.size = size
+        self.budget = budget
         self._fitted: Fitted | None = None
         self._held_out: HeldOut | None = None
 
@@ -98,7 +102,7 @@ class Classifier:
         """One with the same settings."""
         return Classifier(
             self.l2, self.kinds, self.threads, effects=self.effects, costs=self.costs, recall=self.recall,
-            size=self.size,
+            size=self.size, budget=self.budget,
         )  # fmt: skip
 
     @property
@@ -395,6 +399,9 @@ def train(
     if group is not None and time is not None:
         raise InputError("group and time both settle which rows are held out: give one of them")
     model = classifier if classifier is not None else Classifier()
+    settings = model._unfitted()
+    if model.budget is not None and held_out:
+        settings.budget = seconds_of(model.budget) / 2  # for each of the two fits
     table, name, target = _rows_and_labels(data, label, model.kinds)
     schema = _schema(table, name, model.kinds, group)
     groups = None if group is None else groups_of(table, group)
@@ -405,8 +412,8 @@ def train(
     if held_out:
         together = rows_alike(table, schema) if groups is None and times is None else groups
         split = split_of(target.codes, held_out, seed, together, times)
-        report = _measure(table, name, target, schema, model, split, progress, groups)
-    fitted, rows_held_out = _fit(table, name, target, schema, model, progress, groups)
+        report = _measure(table, name, target, schema, settings, split, progress, groups)
+    fitted, rows_held_out = _fit(table, name, target, schema, settings, progress, groups)
     if report is not None:
         facts = _held_out_facts(report, held_out, seed)
         if group is not None or time is not None:
@@ -470,6 +477,8 @@ def _fit(
     groups: NDArray[np.int64] | None = None,
 ) -> tuple[Fitted, HeldOut | None]:
     l2, threads = model.l2, available_threads(model.threads)
+    if model.budget is not None:
+        seconds_of(model.budget)
     if model.costs is not None and model.recall is not None:
         raise InputError("costs and recall both settle the answer: give one of them")
     costs = None if model.costs is None else costs_of(model.costs, target.classes)
@@ -484,7 +493,7 @@ def _fit(
     counts = np.bincount(codes, minlength=len(target.classes))
     choice = _chosen(encoder, parsed, schema, codes, len(target.classes), model, groups)
     encoder, problem = choice.encoder, choice.problem
-    tol, share = (TEXT_TOLERANCE, TEXT_SHARE) if encoder.texts or encoder.images else (TOLERANCE, 0.0)
+    tol, share = (READ_TOLERANCE, READ_SHARE) if encoder.texts or encoder.images else (TOLERANCE, 0.0)
     fit = fit_linear(
         problem.features, codes, problem.classes, choice.l2, tol=tol, share=share, threads=threads, start=choice.start,
         progress=progress,
@@ -560,7 +569,16 @@ def _chosen(
         l2 = 1.0 / len(codes)
     if images:
         plain = choose_images(
-            encoder, parsed, images, codes, classes, plain=plain, l2=l2, threads=threads, groups=groups
+            encoder,
+            parsed,
+            images,
+            codes,
+            classes,
+            plain=plain,
+            l2=l2,
+            threads=threads,
+            groups=groups,
+            budget=None if model.budget is None else seconds_of(model.budget),
         )
     if not texts:
         assert plain is not None

@@ -87,6 +87,8 @@ lang_option = click.option(
 @click.option("--time", metavar="COLUMN", help="When a row was made: the latest rows are held out.")
 @click.option("--size", default="20MB", show_default=True, metavar="BYTES",
               help="About the largest file of a model that reads texts, such as 2MB.")  # fmt: skip
+@click.option("--budget", metavar="TIME", help="About how long the fit to images may take, such as 30s or 2min "
+              "(default: as long as richer ways to look at them lower the log loss).")  # fmt: skip
 @skip_option
 @report_option
 @lang_option
@@ -95,8 +97,9 @@ lang_option = click.option(
 @threads_option
 def train(
     data: str, label: str | None, out: str, holdout: float, seed: int, kinds: tuple[str, ...], texts: tuple[str, ...],
-    costs: tuple[str, ...], recalls: tuple[str, ...], group: str | None, time: str | None, size: str, skip_bad: bool,
-    page: str | None, lang: str | None, as_json: bool, encoding: str | None, threads: int | None,
+    costs: tuple[str, ...], recalls: tuple[str, ...], group: str | None, time: str | None, size: str,
+    budget: str | None, skip_bad: bool, page: str | None, lang: str | None, as_json: bool, encoding: str | None,
+    threads: int | None,
 ) -> None:  # fmt: skip
     """Train a classifier on DATA (CSV, TSV, JSON lines, Parquet, Arrow; - for standard input; or lines that begin with
     __label__NAME, as fastText has them, which need no --label), or on images: a folder or archive (.zip, .tar.gz) with
@@ -105,9 +108,12 @@ def train(
     Example: luce train patients.csv --label diagnosis --out patients.luce --report patients.html
     """
     import luce
+    from luce.pictures import seconds_of
     from luce.report import render
 
     _check_share(holdout)
+    if budget is not None:
+        seconds_of(budget)
     _check_target(out, data)
     _check_page(page, data, out)
     named = _kinds(kinds, texts)
@@ -119,6 +125,7 @@ def train(
         costs=_numbers("--cost", costs),
         recall=_numbers("--recall", recalls),
         size=size,
+        budget=budget,
     )
     with progress_bar("fitting") as progress:
         trained = luce.train(
@@ -145,6 +152,8 @@ def train(
         click.echo(effects_line(fitted))
     for text in fitted.encoder.texts:
         click.echo(f"{inert(text.name)}: {len(text.buckets):,} n-grams ({text.recipe.name})")
+    for image in fitted.encoder.images:
+        click.echo(f"{inert(image.name)}: {image.plan.sentence()}")
     if fitted.calibration.kind != "none":
         click.echo(f"calibrated by {fitted.calibration.sentence()}")
     click.echo(f"saved {out}")
