@@ -414,7 +414,8 @@ def broken_facts(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "half a patch": [2.5, cells, threshold, *rest], "other patches": [side - 1, cells, threshold, *rest],
         "no cells": [side, 0, threshold, *rest], "a thousand cells": [side, 1000, threshold, *rest],
         "no threshold": [side, cells, None, *rest], "no noise": [side, cells, threshold, 0.0, halved],
-        "noise that is no number": [side, cells, threshold, float("nan"), halved], "a flag": [side, cells, threshold, True, halved],
+        "noise that is no number": [side, cells, threshold, float("nan"), halved],
+        "a flag": [side, cells, threshold, True, halved],
         "halved below a patch": [side, cells, threshold, noise, 2],
         "halved by a half": [side, cells, threshold, noise, 0.5],
     }  # fmt: skip

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,10 @@ from luce.wording import keys_of
 
 SMALLEST = 12  # pixels a side: smaller images are taken as they are
 MOST_ANSWERS = 400_000  # rows x classes that the ways to look are settled on,
+MOST_WORK = 6e10  # multiplications for one of them,
 LEAST_ROWS = 1_000  # or so many rows
+HIGHER = 1.0  # standard errors by which a higher rung must lower the log loss,
+ALIKE = 2.0  # and by which it must fall if twice as many views, which take twice as long, are to count as one
 PROBE = (32, 64, 64, 1)  # images that the speed of this machine is measured on, with 64 filters
 LEARNING = 2.5e6  # multiplications for each number of a filter, and
 WHITENING = 4e5  # for each pair of numbers of a patch
@@ -68,10 +72,10 @@ def choose_images(
 ) -> Choice:  # fmt: skip
     """The image columns `names` as responses of filters beside the other columns, and the strength.
 
-    The ladder is climbed as long as the next rung lowers the log loss of rows held out by half a standard error; then
-    mirror images count as one if that does. Filters are learnt from the images alone, without labels, so that the same
-    serve all folds. plain: the choice without the images, None where there is no other column; it stays if the images
-    do not lower the log loss. budget: seconds that it may take, about, by a model of time for this machine.
+    A higher rung of the ladder is taken if it lowers the log loss of rows held out by a standard error; then mirror
+    images count as one if that lowers it by two. Filters are learnt from the images alone, without labels, so that the
+    same serve all folds. plain: the choice without the images, None where there is no other column; it stays if the
+    images do not lower the log loss. budget: seconds that it may take, about, by a model of time for this machine.
     """
     base = encoder if plain is None else plain.encoder
     others = base.transform(parsed, threads) if base.width else Features(len(codes))
@@ -79,7 +83,7 @@ def choose_images(
     if groups is not None:
         strata, keys = strata_of_groups(codes, groups, 0)
     problem = Problem(others, codes, classes, None, threads=threads, keys=keys, strata=strata)
-    look = Look(base, parsed, names, problem, _some_rows(problem), l2)
+    look = Look(base, parsed, names, problem, l2)
     way, best, notes = _best_way(look, None if budget is None else Clock(budget, look))
     strength = float(l2) if isinstance(l2, float | int) else best.l2 * len(look.rows) / len(codes)
     wider, problem = (best.encoder, best.problem) if look.has_all else look.through(way, all_rows=True)
@@ -90,25 +94,25 @@ def choose_images(
     return beside_plain("images", Choice(wider, problem, strength, path, None, notes=notes), plain)
 
 
-def _some_rows(problem: Problem) -> NDArray[np.int64]:
-    """Those that it is settled on how images are looked at, and how strong the penalty is; what a row says of a weight
-    counts as much with more rows."""
-    rows = len(problem.codes)
-    some = min(FEW_READ, max(LEAST_ROWS, MOST_ANSWERS // problem.outputs))
-    return np.arange(rows) if rows <= 1.5 * some else holdout(problem.codes, some / rows, 0)[1]
-
-
 @dataclass
 class Look:
-    """Images and what is known of their rows; rows: those that ways are tried on; plans: known ones, by level."""
+    """Images and what is known of their rows; plans: known ones, by level."""
 
     base: Encoder
     parsed: Mapping[str, Any]
     names: Sequence[str]
     problem: Problem  # without the images
-    rows: NDArray[np.int64]
     l2: float | str | None
     plans: dict[int, list[PatchPlan]] = field(default_factory=dict)
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """Those that it is settled on how images are looked at, and how strong the penalty is; what a row says of a
+        weight counts as much with more rows."""
+        rows, outputs = len(self.problem.codes), self.problem.outputs
+        work = max(sum(work_of(size, way.level)[0] for size in self.sizes) for way in self.ways())
+        some = min(FEW_READ, max(LEAST_ROWS, min(MOST_ANSWERS // outputs, int(MOST_WORK / max(work, 1)))))
+        return np.arange(rows) if rows <= 1.5 * some else holdout(self.problem.codes, some / rows, 0)[1]
 
     @property
     def has_all(self) -> bool:
@@ -168,20 +172,25 @@ def _best_way(look: Look, clock: Clock | None) -> tuple[Way, Choice, tuple[str, 
         first, higher = Way(0), []
     way, best = first, look.tried(first, 1.0 / len(look.rows))
 
-    def climb(to: Way) -> bool:
+    def climb(to: Way, by: float) -> bool:
         nonlocal way, best
         if best.path is None or (clock is not None and not clock.has_time_for(to)):
             return False
         found = look.tried(to, best.l2)
-        if found.path is None or not is_better(compared("images", found, best)):
+        if found.path is None:
+            return False
+        told = compared("images", found, best)
+        if not is_better(told) or told.gain <= by * told.error:
             return False
         way, best = to, found
         return True
 
     for each in higher:
-        climb(each)
+        climb(each, HIGHER)
     for views in VIEWS[1:] if way.level else ():
-        if (views == 8 and any(size[0] != size[1] for size in look.sizes)) or not climb(replace(way, views=views)):
+        if (views == 8 and any(size[0] != size[1] for size in look.sizes)) or not climb(
+            replace(way, views=views), ALIKE
+        ):
             break
     return way, best, () if clock is None else clock.notes(way)
 
