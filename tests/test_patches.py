@@ -134,7 +134,7 @@ def test_banks_may_see_images_halved(height: int, width: int, views: int) -> Non
 
 
 def test_mirror_images_are_alike_where_it_is_said() -> None:
-    images = drawn(6, 16, 16, 3)
+    images = drawn(6, 24, 24, 3)
     for level in (1, 2, 4):
         plan = fit_patches(images, level, 0, 1, 8)
         wanted = plan.features(images, 1)
@@ -143,7 +143,7 @@ def test_mirror_images_are_alike_where_it_is_said() -> None:
         alone = fit_patches(images, level, 0, 1)
         assert not np.allclose(alone.features(images[:, :, ::-1], 1), alone.features(images, 1), atol=0.1)
     with pytest.raises(InputError, match="8 for squares alone"):
-        fit_patches(images[:, :12], 1, 0, 1, 8)
+        fit_patches(images[:, :12].copy(), 1, 0, 1, 8)
 
 
 def test_large_images_are_halved_first() -> None:
@@ -398,7 +398,7 @@ def test_the_core_refuses_what_does_not_belong_together() -> None:
 
 @pytest.mark.parametrize("level", [0, 1, 2, 3, 4])
 def test_a_plan_comes_back_from_json_and_arrays(level: int) -> None:
-    images = drawn(30, 10, 12, 3)
+    images = drawn(30, 20, 22, 3)
     plan = fit_patches(images, level, 0, 1, 4)
     again = PatchPlan.from_json(plan.to_json(), plan.arrays("image0"), "image0")
     assert same(plan, again)

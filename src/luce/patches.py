@@ -54,13 +54,13 @@ class Recipe:
 
 
 # Pixels; where strokes and parts have their place: patches of one size, of two scales, of two sizes; where things stand
-# anywhere: few cells of many filters, of two scales.
+# anywhere: few cells of many filters, of three scales.
 LADDER: tuple[tuple[Recipe, ...], ...] = (
     (),
     (Recipe(5, 64, 4),),
     (Recipe(5, 64, 4), Recipe(5, 64, 4, 1)),
     (Recipe(5, 64, 5), Recipe(9, 48, 4)),
-    (Recipe(5, 128, 2), Recipe(5, 128, 2, 1)),
+    (Recipe(5, 64, 2), Recipe(5, 128, 2, 1), Recipe(5, 256, 2, 2)),
 )
 
 

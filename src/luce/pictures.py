@@ -36,7 +36,7 @@ from luce.wording import keys_of
 
 SMALLEST = 12  # pixels a side: smaller images are taken as they are
 MOST_ANSWERS = 400_000  # rows x classes that the ways to look are settled on,
-MOST_WORK = 6e10  # multiplications for one of them,
+MOST_WORK = 2e11  # multiplications for one of them,
 LEAST_ROWS = 1_000  # or so many rows
 HIGHER = 1.0  # standard errors by which a higher rung must lower the log loss,
 ALIKE = 2.0  # and by which it must fall if twice as many views, which take twice as long, are to count as one
