@@ -43,8 +43,9 @@ ALIKE = 2.0  # and by which it must fall if twice as many views, which take twic
 PROBE = (32, 64, 64, 1)  # images that the speed of this machine is measured on, with 64 filters
 LEARNING = 2.5e6  # multiplications for each number of a filter, and
 WHITENING = 4e5  # for each pair of numbers of a patch
-TRIAL = 120  # times that all features are multiplied with all weights to try a way, and
-FITS = 40  # in each of the fits that follow
+PASSES = 60  # of a fit: all features are multiplied with the weights of each class, and
+BESIDE = 8  # takes as long as so many classes more
+TRIALS = 8  # fits, to try a way
 UNITS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
 
 
@@ -213,13 +214,13 @@ class Clock:
         trial = learning = rest = 0.0
         for size in look.sizes:
             work, features = work_of(size, way.level)
-            weights = float(features * look.problem.outputs)
+            fit = float(PASSES * features * (look.problem.outputs + BESIDE))  # a row
             learning += sum(
                 LEARNING * r.filters * size[2] * r.side**2 + WHITENING * (size[2] * r.side**2) ** 2
                 for r in recipes_for(size, way.level)
             )
-            trial += some * (way.views * work + TRIAL * weights)
-            rest += rows * (0.0 if look.has_all else way.views * work) + rows * FITS * (folds + 1) * weights
+            trial += some * (way.views * work + TRIALS * fit)
+            rest += rows * ((0.0 if look.has_all else way.views * work) + (folds + 1) * fit)
         trial += 0.0 if way.level in self.learnt else learning
         if self.spent + (trial + rest) / self.speed > self.budget:
             self.left_out.append(way)
