@@ -45,7 +45,7 @@ LEARNING = 2.5e6  # multiplications for each number of a filter, and
 WHITENING = 4e5  # for each pair of numbers of a patch
 PASSES = 60  # of a fit: all features are multiplied with the weights of each class, and
 BESIDE = 8  # takes as long as so many classes more
-TRIALS = 8  # fits, to try a way
+TRIALS = 4  # strengths, to try a way
 UNITS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
 
 
@@ -116,6 +116,11 @@ class Look:
         return np.arange(rows) if rows <= 1.5 * some else holdout(self.problem.codes, some / rows, 0)[1]
 
     @property
+    def folds(self) -> int:
+        """How many are held out to try a way."""
+        return FOLDS if len(self.rows) <= LEAST_ROWS else SOME_FOLDS
+
+    @property
     def has_all(self) -> bool:
         return len(self.rows) == len(self.problem.codes)
 
@@ -150,10 +155,10 @@ class Look:
         assert part.keys is not None
         fold = folds_of(part, part.keys)
         if isinstance(self.l2, float | int):
-            fold[fold >= SOME_FOLDS] = -1
+            fold[fold >= self.folds] = -1
             path = hold_out(part, float(self.l2), fold_of_row=fold)
             return Choice(encoder, part, float(self.l2), path, None)
-        race = race_side_by_side(part, near, SOME_FOLDS, fold, lambda _: part.features)
+        race = race_side_by_side(part, near, self.folds, fold, lambda _: part.features)
         path = None if race is None else path_of(race, race.best)
         return Choice(encoder, part, near if path is None else path.l2, path, None)
 
@@ -219,7 +224,7 @@ class Clock:
                 LEARNING * r.filters * size[2] * r.side**2 + WHITENING * (size[2] * r.side**2) ** 2
                 for r in recipes_for(size, way.level)
             )
-            trial += some * (way.views * work + TRIALS * fit)
+            trial += some * (way.views * work + TRIALS * look.folds * fit)
             rest += rows * ((0.0 if look.has_all else way.views * work) + (folds + 1) * fit)
         trial += 0.0 if way.level in self.learnt else learning
         if self.spent + (trial + rest) / self.speed > self.budget:
