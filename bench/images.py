@@ -114,7 +114,7 @@ def luce_on(name: str, train: Path, test: Path, folder: Path, asked: argparse.Na
     found = measured(p, truth) | {"set": name, "size": [height, width, channels], "seconds": seconds, "memory": memory}
     found |= {"rows": model.fitted.facts["rows"], "tested": len(truth), "columns": model.fitted.encoder.width}
     found |= {"certificate": model.fitted.facts["certificate"], "images_per_second": len(truth) / predicting}
-    found |= {"notes": model.fitted.facts["notes"]}
+    found |= {"notes": model.fitted.facts["notes"], "looks": model.fitted.encoder.images[0].plan.sentence()}
     if name in COSTS:
         by_costs = best_of(p, costs_of(COSTS[name], model.fitted.classes)).astype(np.int32)
         found["recall"] = recalls(p.argmax(axis=1).astype(np.int32), truth, model.classes_)
@@ -195,7 +195,7 @@ def percent(r: dict[str, Any]) -> str:
 
 
 def line(r: dict[str, Any]) -> str:
-    said = f"| {r['set']} | luce {'x'.join(map(str, r['size']))} | {r['rows']} | {r['columns']} | {percent(r)} "
+    said = f"| {r['set']} | luce {'x'.join(map(str, r['size']))} | {r['rows']} | {r['columns']}: {r['looks']} | {percent(r)} "
     return said + f"| {r['log_loss']:.4f} | {r['seconds']:.1f} | {r['memory']:.0f} |"
 
 
