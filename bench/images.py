@@ -195,8 +195,8 @@ def percent(r: dict[str, Any]) -> str:
 
 
 def line(r: dict[str, Any]) -> str:
-    said = f"| {r['set']} | luce {'x'.join(map(str, r['size']))} | {r['rows']} | {r['columns']}: {r['looks']} | {percent(r)} "
-    return said + f"| {r['log_loss']:.4f} | {r['seconds']:.1f} | {r['memory']:.0f} |"
+    said = f"| {r['set']} | luce {'x'.join(map(str, r['size']))} | {r['rows']} | {r['columns']}: {r['looks']} "
+    return said + f"| {percent(r)} | {r['log_loss']:.4f} | {r['seconds']:.1f} | {r['memory']:.0f} |"
 
 
 def rival_line(r: dict[str, Any]) -> str:

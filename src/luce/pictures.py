@@ -35,9 +35,10 @@ from luce.table import Table
 from luce.wording import keys_of
 
 SMALLEST = 12  # pixels a side: smaller images are taken as they are
-MOST_ANSWERS = 400_000  # rows x classes that the ways to look are settled on,
+MOST_ANSWERS = 200_000  # rows x classes that the ways to look are settled on,
 MOST_WORK = 2e11  # multiplications for one of them,
 LEAST_ROWS = 1_000  # or so many rows
+FEW_ANSWERS = 10_000  # with at most so many, all folds are held out for it
 HIGHER = 1.0  # standard errors by which a higher rung must lower the log loss,
 ALIKE = 2.0  # and by which it must fall if twice as many views, which take twice as long, are to count as one
 PROBE = (32, 64, 64, 1)  # images that the speed of this machine is measured on, with 64 filters
@@ -118,7 +119,7 @@ class Look:
     @property
     def folds(self) -> int:
         """How many are held out to try a way."""
-        return FOLDS if len(self.rows) <= LEAST_ROWS else SOME_FOLDS
+        return FOLDS if len(self.rows) * self.problem.outputs <= FEW_ANSWERS else SOME_FOLDS
 
     @property
     def has_all(self) -> bool:
