@@ -36,7 +36,7 @@ std::vector<float> held(const float* numbers, std::size_t count) {
 class Bank {
 public:
     Bank(Index side, In<float, 2> weights, In<float, 1> offsets, float threshold, float noise, In<float, 2> rows,
-         In<float, 2> columns)
+         In<float, 2> columns, Index halved)
         : weights_(held(weights.data(), weights.size())),
           offsets_(held(offsets.data(), offsets.size())),
           rows_(held(rows.data(), rows.size())),
@@ -51,13 +51,25 @@ public:
         require(std::isfinite(threshold) && noise > 0 && std::isfinite(noise), "a finite threshold, noise above 0");
         for (const auto* shares : {&rows_, &columns_})
             for (const float share : *shares) require(share >= 0, "no share below 0");
-        bank_ = {side,  size_of(weights.shape(0)), weights_.data(),           offsets_.data(), threshold,
-                 noise, size_of(rows.shape(0)),    size_of(columns.shape(0)), rows_.data(),    columns_.data()};
+        require(halved >= 0 && halved <= 16, "halved 0 to 16 times");
+        bank_ = {side,
+                 size_of(weights.shape(0)),
+                 halved,
+                 weights_.data(),
+                 offsets_.data(),
+                 threshold,
+                 noise,
+                 size_of(rows.shape(0)),
+                 size_of(columns.shape(0)),
+                 rows_.data(),
+                 columns_.data()};
     }
     Bank(const Bank&) = delete;
     Bank& operator=(const Bank&) = delete;
 
-    const luce::PatchBank& of(const luce::Images& images) const {
+    const luce::PatchBank& of(const std::vector<luce::Images>& sizes) const {
+        require(bank_.halved < size_of(sizes.size()), "images halved as often as the bank needs");
+        const luce::Images& images = sizes[bank_.halved];
         const Index side = bank_.side;
         require(taps_ == images.channels * side * side, "the filters are for images of other channels");
         require(down_ == images.height - side + 1 && across_ == images.width - side + 1,
@@ -76,9 +88,17 @@ luce::Images images_of(const In<std::uint8_t, 4>& a) {
     return {a.data(), size_of(a.shape(0)), size_of(a.shape(1)), size_of(a.shape(2)), size_of(a.shape(3))};
 }
 
-void patch_features(In<std::uint8_t, 4> pixels, const std::vector<const Bank*>& held_banks, Out<float, 2> out,
-                    int threads) {
-    const luce::Images images = images_of(pixels);
+void patch_features(const std::vector<In<std::uint8_t, 4>>& pixels, const std::vector<const Bank*>& held_banks,
+                    Index views, Out<float, 2> out, int threads) {
+    std::vector<luce::Images> images;
+    for (const auto& each : pixels) images.push_back(images_of(each));
+    require(!images.empty(), "images, as they are and halved");
+    require(views == 1 || views == 2 || views == 4 || views == 8, "1, 2, 4 or 8 views");
+    for (const luce::Images& each : images) {
+        require(each.count == images[0].count && each.channels == images[0].channels,
+                "the same images, halved more and more often");
+        require(views < 8 || each.height == each.width, "lines and columns are exchanged in squares alone");
+    }
     std::vector<luce::PatchBank> banks;
     Index features = 0;
     for (const Bank* bank : held_banks) {
@@ -86,10 +106,19 @@ void patch_features(In<std::uint8_t, 4> pixels, const std::vector<const Bank*>& 
         banks.push_back(bank->of(images));
         features += bank->features();
     }
-    require(size_of(out.shape(0)) == images.count && size_of(out.shape(1)) == features,
+    require(size_of(out.shape(0)) == images[0].count && size_of(out.shape(1)) == features,
             "a row for each image, a column for each feature");
     nb::gil_scoped_release free;
-    luce::patch_features(images, banks, out.data(), threads);
+    luce::patch_features(images, banks, views, out.data(), threads);
+}
+
+void halve(In<std::uint8_t, 4> pixels, Out<std::uint8_t, 4> out, int threads) {
+    const luce::Images images = images_of(pixels);
+    require(size_of(out.shape(0)) == images.count && size_of(out.shape(1)) == images.height / 2 &&
+                size_of(out.shape(2)) == images.width / 2 && size_of(out.shape(3)) == images.channels,
+            "as many images of half the height and half the width");
+    nb::gil_scoped_release free;
+    luce::halve(images, out.data(), threads);
 }
 
 void take_patches(In<std::uint8_t, 4> pixels, Index side, float noise, In<std::int64_t, 2> places, Out<float, 2> out,
@@ -130,11 +159,12 @@ void gather_by_filter(In<float, 2> x, In<float, 2> filters, In<float, 1> offsets
 
 void bind_patches(nb::module_& m) {
     nb::class_<Bank>(m, "PatchBank")
-        .def(nb::init<Index, In<float, 2>, In<float, 1>, float, float, In<float, 2>, In<float, 2>>(), "side"_a,
+        .def(nb::init<Index, In<float, 2>, In<float, 1>, float, float, In<float, 2>, In<float, 2>, Index>(), "side"_a,
              "weights"_a.noconvert(), "offsets"_a.noconvert(), "threshold"_a, "noise"_a, "rows"_a.noconvert(),
-             "columns"_a.noconvert())
+             "columns"_a.noconvert(), "halved"_a = 0)
         .def_prop_ro("features", &Bank::features);
-    m.def("patch_features", &patch_features, "images"_a.noconvert(), "banks"_a, "out"_a.noconvert(), "threads"_a);
+    m.def("patch_features", &patch_features, "images"_a, "banks"_a, "views"_a, "out"_a.noconvert(), "threads"_a);
+    m.def("halve", &halve, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
     m.def("take_patches", &take_patches, "images"_a.noconvert(), "side"_a, "noise"_a, "places"_a.noconvert(),
           "out"_a.noconvert(), "threads"_a);
     m.def("covariance", &covariance, "x"_a.noconvert(), "mean"_a.noconvert(), "out"_a.noconvert(), "threads"_a);

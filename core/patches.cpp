@@ -43,6 +43,7 @@ struct Ready {
     PatchBank bank;
     Index across, down;  // places
     std::vector<Index> taps, first, last;
+    Index width;  // of an image
     std::vector<float> panels, offsets;
 
     Ready(const PatchBank& b, const Images& images)
@@ -50,6 +51,7 @@ struct Ready {
           across(images.width - b.side + 1),
           down(images.height - b.side + 1),
           taps(taps_of(images.channels, images.height, images.width, b.side)),
+          width(images.width),
           panels(panels_of(b.weights, b.filters, static_cast<Index>(taps.size()))),
           offsets(padded(b.offsets, b.filters)) {
         for (Index c = 0; c < b.column_cells; ++c) {
@@ -65,32 +67,42 @@ struct Ready {
 
 // What one thread needs beside the features.
 struct Scratch {
-    std::vector<float> planes, inverse, responses, both, line, cells;
+    std::vector<std::vector<float>> planes;  // of the image halved 0, 1, ... times
+    std::vector<float> inverse, responses, both, line, cells, row;
 };
 
-void load_planes(const Images& images, Index image, float* planes) {
-    const Index size = images.height * images.width;
+// view: what is exchanged: 1 left and right, 2 top and bottom, 4 lines and columns.
+void load_planes(const Images& images, Index image, Index view, std::vector<float>& planes) {
+    const Index height = images.height, width = images.width, size = height * width;
     const std::uint8_t* pixels = images.pixels + image * size * images.channels;
+    const Index right = view & 4 ? width : 1, down = view & 4 ? 1 : width;
+    const Index from = (view & 2 ? (height - 1) * down : 0) + (view & 1 ? (width - 1) * right : 0);
+    const Index step_right = view & 1 ? -right : right, step_down = view & 2 ? -down : down;
+    planes.resize(images.channels * size);
     for (Index c = 0; c < images.channels; ++c)
-        for (Index i = 0; i < size; ++i)
-            planes[c * size + i] = static_cast<float>(pixels[i * images.channels + c]) - MIDDLE;
+        for (Index y = 0; y < height; ++y)
+            for (Index x = 0; x < width; ++x) {
+                const Index pixel = from + y * step_down + x * step_right;
+                planes[c * size + y * width + x] = static_cast<float>(pixels[pixel * images.channels + c]) - MIDDLE;
+            }
 }
 
-void run_bank(const Ready& ready, Index width, Scratch& s, float* out) {
+void run_bank(const Ready& ready, const std::vector<float>& planes, Scratch& s, float* out) {
     const PatchKernels& k = patch_kernels();
     const PatchBank& b = ready.bank;
     const Index taps = static_cast<Index>(ready.taps.size()), panel = k.panel, line = b.column_cells * 2 * panel;
+    const Index width = ready.width;
     s.inverse.resize(ready.down * ready.across);
     s.responses.resize(ready.across * panel);
     s.both.resize(2 * ready.across * panel);
     s.line.resize(line);
     s.cells.resize(b.row_cells * line);
     for (Index y = 0; y < ready.down; ++y)
-        k.contrast(&s.planes[y * width], ready.across, ready.taps.data(), taps, b.noise, &s.inverse[y * ready.across]);
+        k.contrast(&planes[y * width], ready.across, ready.taps.data(), taps, b.noise, &s.inverse[y * ready.across]);
     for (Index begin = 0; begin < b.filters; begin += panel) {
         std::fill(s.cells.begin(), s.cells.end(), 0.0f);
         for (Index y = 0; y < ready.down; ++y) {
-            k.respond(&s.planes[y * width], 1, ready.across, ready.taps.data(), taps, &ready.panels[begin * taps],
+            k.respond(&planes[y * width], 1, ready.across, ready.taps.data(), taps, &ready.panels[begin * taps],
                       s.responses.data());
             const PatchLine places = {
                 ready.across, &s.inverse[y * ready.across], &ready.offsets[begin], b.threshold, b.column_cells,
@@ -109,24 +121,55 @@ void run_bank(const Ready& ready, Index width, Scratch& s, float* out) {
 
 }  // namespace
 
-void patch_features(const Images& images, const std::vector<PatchBank>& banks, float* out, int threads) {
+void patch_features(const std::vector<Images>& images, const std::vector<PatchBank>& banks, Index views, float* out,
+                    int threads) {
     std::vector<Ready> ready;
+    std::vector<bool> seen(images.size());
     Index features = 0;
     for (const PatchBank& bank : banks) {
-        ready.emplace_back(bank, images);
+        ready.emplace_back(bank, images[bank.halved]);
+        seen[bank.halved] = true;
         features += bank.features();
     }
-    parallel_for((images.count + IMAGES - 1) / IMAGES, threads, [&](Index block) {
+    const Index count = images[0].count;
+    const float share = 1.0f / static_cast<float>(views);
+    parallel_for((count + IMAGES - 1) / IMAGES, threads, [&](Index block) {
         Scratch scratch;
-        scratch.planes.resize(images.channels * images.height * images.width);
-        for (Index i = block * IMAGES; i < std::min(images.count, (block + 1) * IMAGES); ++i) {
-            load_planes(images, i, scratch.planes.data());
+        scratch.planes.resize(images.size());
+        scratch.row.resize(views > 1 ? features : 0);
+        for (Index i = block * IMAGES; i < std::min(count, (block + 1) * IMAGES); ++i) {
             float* row = out + i * features;
-            for (const Ready& bank : ready) {
-                run_bank(bank, images.width, scratch, row);
-                row += bank.bank.features();
+            for (Index view = 0; view < views; ++view) {
+                for (std::size_t h = 0; h < images.size(); ++h)
+                    if (seen[h]) load_planes(images[h], i, view, scratch.planes[h]);
+                float* here = view ? scratch.row.data() : row;
+                for (const Ready& bank : ready) {
+                    run_bank(bank, scratch.planes[bank.bank.halved], scratch, here);
+                    here += bank.bank.features();
+                }
+                if (view) patch_kernels().add_scaled(row, scratch.row.data(), 1.0f, features);
             }
+            if (views > 1)
+                for (Index j = 0; j < features; ++j) row[j] *= share;
         }
+    });
+}
+
+void halve(const Images& images, std::uint8_t* out, int threads) {
+    const Index height = images.height / 2, width = images.width / 2, channels = images.channels;
+    const Index line = images.width * channels;
+    parallel_for((images.count + IMAGES - 1) / IMAGES, threads, [&](Index block) {
+        for (Index i = block * IMAGES; i < std::min(images.count, (block + 1) * IMAGES); ++i)
+            for (Index y = 0; y < height; ++y) {
+                const std::uint8_t* in = images.pixels + (i * images.height + 2 * y) * line;
+                std::uint8_t* to = out + (i * height + y) * width * channels;
+                for (Index x = 0; x < width; ++x)
+                    for (Index c = 0; c < channels; ++c) {
+                        const std::uint8_t* four = in + 2 * x * channels + c;
+                        const int sum = four[0] + four[channels] + four[line] + four[line + channels];
+                        to[x * channels + c] = static_cast<std::uint8_t>((sum + 2) / 4);
+                    }
+            }
     });
 }
 

@@ -19,9 +19,9 @@ struct Images {
 // for the patch x at each place, its numbers ordered by (channel, line, column); every w must sum to 0. A feature is
 //   sqrt(sum_y sum_x rows[cell, y] columns[cell, x] max(+-r - threshold, 0)).
 struct PatchBank {
-    Index side = 0, filters = 0;
-    const float* weights = nullptr;  // filters x (channels * side * side)
-    const float* offsets = nullptr;  // filters
+    Index side = 0, filters = 0, halved = 0;  // halved: how often images are before it sees them
+    const float* weights = nullptr;           // filters x (channels * side * side)
+    const float* offsets = nullptr;           // filters
     float threshold = 0, noise = 0;
     Index row_cells = 0, column_cells = 0;
     const float* rows = nullptr;     // row_cells x (height - side + 1)
@@ -30,8 +30,14 @@ struct PatchBank {
 };
 
 // out (count x width) gets a row an image: for each bank its cells line by line, for each cell the filters' positive
-// sides, then their negative ones. A row depends on its image alone.
-void patch_features(const Images& images, const std::vector<PatchBank>& banks, float* out, int threads);
+// sides, then their negative ones; the mean over the first so many views of an image: as it is, left and right
+// exchanged, both of these with top and bottom exchanged, these four with lines and columns exchanged (1, 2, 4 or 8).
+// images[h]: halved h times. A row depends on its image alone.
+void patch_features(const std::vector<Images>& images, const std::vector<PatchBank>& banks, Index views, float* out,
+                    int threads);
+
+// out (count x height / 2 x width / 2 x channels): each pixel the mean of four, rounded; an odd last line is left out.
+void halve(const Images& images, std::uint8_t* out, int threads);
 
 // out (count x channels * side * side): the patch whose corner is at (top, left) of an image, less its mean, divided by
 // sqrt(variance + noise); places holds (image, top, left) for each.

@@ -25,7 +25,7 @@ import scipy.sparse
 
 import luce
 from luce.calibration import no_calibration
-from luce.classifier import TEXT_TOLERANCE, Classifier
+from luce.classifier import READ_TOLERANCE, Classifier
 from luce.features import dense_row
 from luce.heads import Linear, Network
 from luce.linear import LinearFit, SoftmaxRegression
@@ -410,7 +410,7 @@ def the_gap_is_within_the_tolerance(case: Case) -> None:
     model = case.fit()
     found = parts(model)
     many = isinstance(model, Classifier) and model.fitted.encoder.embeddings
-    assert 0 <= found.gap <= (TEXT_TOLERANCE if many else 1e-6) * found.objective
+    assert 0 <= found.gap <= (READ_TOLERANCE if many else 1e-6) * found.objective
 
 
 @claim

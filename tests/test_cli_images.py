@@ -62,6 +62,18 @@ def test_a_bad_image_stops_the_work_or_is_left_out_if_asked(luce: Run, tmp_path:
         assert luce(command, str(tmp_path / "m.luce"), str(folder), "--skip-bad").code == 0
 
 
+def test_a_budget_of_time_is_kept_or_refused_in_a_line(luce: Run, tmp_path: Path) -> None:
+    folder = in_folders(tmp_path / "shapes", *drawn(60))
+    done = luce("train", str(folder), "--holdout", "0", "--out", str(tmp_path / "m.luce"), "--budget", "0.0001")
+    assert done.code == 0
+    assert "they enter as pixels" in done.err
+    assert "image: 256 pixels" in done.out
+    done = luce("train", str(folder), "--out", str(tmp_path / "other.luce"), "--budget", "soon")
+    assert done.code == 1
+    assert done.err.strip() == "luce: budget is 'soon': give seconds above 0, such as 30s, 2min or 90"
+    assert not (tmp_path / "other.luce").exists()
+
+
 def test_a_table_may_name_its_images(luce: Run, tmp_path: Path) -> None:
     pixels, names = drawn(90)
     in_folders(tmp_path / "shapes", pixels, names)

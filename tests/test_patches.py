@@ -16,7 +16,7 @@ from test_instruction_sets import SETS, runs
 import luce
 from luce import _core, patches
 from luce.errors import InputError, ModelFileError
-from luce.patches import Bank, PatchPlan, fit_patches
+from luce.patches import LADDER, Bank, PatchPlan, fit_patches
 
 Images = NDArray[np.uint8]
 
@@ -52,9 +52,31 @@ def cells_of(places: int, cells: int) -> NDArray[np.float64]:
     return out / out.sum(axis=1, keepdims=True)
 
 
+def half(images: Images) -> Images:
+    """Each pixel the mean of four, a half rounded up; an odd last line and column are left out."""
+    n, height, width, channels = images.shape
+    four = images[:, : height // 2 * 2, : width // 2 * 2].reshape(n, height // 2, 2, width // 2, 2, channels)
+    return np.floor(four.mean(axis=(2, 4)) + 0.5).astype(np.uint8)
+
+
 def oracle(images: Images, plan: PatchPlan) -> NDArray[np.float64]:
+    """The mean over the views: every second one left and right exchanged, every second pair top and bottom, the last
+    four of eight lines and columns."""
+    out: list[NDArray[np.float64]] = []
+    for view in range(plan.views):
+        seen = [images]
+        for _ in range(max(bank.halved for bank in plan.banks)):
+            seen.append(half(seen[-1]))
+        seen = [x.swapaxes(1, 2) if view & 4 else x for x in seen]
+        seen = [x[:, :: -1 if view & 2 else 1, :: -1 if view & 1 else 1] for x in seen]
+        out.append(one_view(seen, plan))
+    return np.asarray(np.mean(out, axis=0))
+
+
+def one_view(sizes: list[Images], plan: PatchPlan) -> NDArray[np.float64]:
     rows = []
     for bank in plan.banks:
+        images = sizes[bank.halved]
         planes = images.astype(np.float64).transpose(0, 3, 1, 2)
         windows = np.lib.stride_tricks.sliding_window_view(planes, (bank.side, bank.side), axis=(2, 3))
         x = windows.transpose(0, 2, 3, 1, 4, 5).reshape(*windows.shape[:1], *windows.shape[2:4], -1)
@@ -82,11 +104,14 @@ SHAPES = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("views", [1, 2, 4, 8])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_features_are_the_formula(shape: tuple[int, ...]) -> None:
+def test_features_are_the_formula(shape: tuple[int, ...], views: int) -> None:
     height, width, channels, side, filters, cells = shape
+    if views == 8 and height != width:
+        pytest.skip("lines and columns of a square alone can be exchanged")
     images = drawn(5, height, width, channels)
-    plan = plan_of(images, bank_of(side, filters, cells, channels), scale=0.7)
+    plan = replace(plan_of(images, bank_of(side, filters, cells, channels), scale=0.7), views=views)
     wanted = oracle(images, plan)
     got = plan.features(images, 2)
     assert got.dtype == np.float32 and got.shape == (5, plan.columns) == wanted.shape
@@ -98,6 +123,34 @@ def test_two_banks_stand_side_by_side() -> None:
     one, two = bank_of(3, 8, 3, 1, 1), bank_of(6, 20, 2, 1, 2)
     both = plan_of(images, one, two).features(images, 1)
     assert np.array_equal(both, np.hstack([plan_of(images, b).features(images, 1) for b in (one, two)]))
+
+
+@pytest.mark.parametrize(("height", "width", "views"), [(16, 24, 1), (21, 18, 2), (19, 23, 4), (27, 27, 8)])
+def test_banks_may_see_images_halved(height: int, width: int, views: int) -> None:
+    images = drawn(4, height, width, 3)
+    one, two = replace(bank_of(3, 8, 3, 3, 1), halved=1), replace(bank_of(2, 20, 2, 3, 2), halved=2)
+    plan = replace(plan_of(images, bank_of(4, 8, 2, 3), one, two, scale=0.7), views=views)
+    assert close(plan.features(images, 2), oracle(images, plan), plan.scale)
+
+
+def test_mirror_images_are_alike_where_it_is_said() -> None:
+    images = drawn(6, 24, 24, 3)
+    for level in (1, 2, 4):
+        plan = fit_patches(images, level, 0, 1, 8)
+        wanted = plan.features(images, 1)
+        for other in (images[:, :, ::-1], images[:, ::-1], images.swapaxes(1, 2)):
+            assert np.allclose(plan.features(other, 1), wanted, rtol=1e-4, atol=1e-3)
+        alone = fit_patches(images, level, 0, 1)
+        assert not np.allclose(alone.features(images[:, :, ::-1], 1), alone.features(images, 1), atol=0.1)
+    with pytest.raises(InputError, match="8 for squares alone"):
+        fit_patches(images[:, :12].copy(), 1, 0, 1, 8)
+
+
+def test_large_images_are_halved_first() -> None:
+    """150 pixels become 75, then 37, which is below the limit."""
+    plan = fit_patches(drawn(3, 150, 100, 1), 2, 0, 2)
+    assert [bank.halved for bank in plan.banks] == [2, 3]
+    assert [bank.halved for bank in fit_patches(drawn(3, 72, 60, 1), 2, 0, 2).banks] == [0, 1]
 
 
 def test_scale_multiplies() -> None:
@@ -272,7 +325,7 @@ def test_images_smaller_than_a_patch_are_refused(level: int) -> None:
         fit_patches(drawn(3, 4, 9, 1), level, 0, 1)
 
 
-@pytest.mark.parametrize("level", [-1, 3, 1.5, True, None])
+@pytest.mark.parametrize("level", [-1, len(LADDER), 1.5, True, None])
 def test_a_level_that_is_none_is_refused(level: Any) -> None:
     with pytest.raises(InputError, match="level is"):
         fit_patches(drawn(3, 8, 8, 1), level, 0, 1)
@@ -312,14 +365,26 @@ def test_the_core_refuses_what_does_not_belong_together() -> None:
     whole, part = np.full((1, 6), 1 / 6, np.float32), np.full((1, 5), 0.2, np.float32)
     weights, offsets = np.zeros((9, 9), np.float32), np.zeros(9, np.float32)
     good = _core.PatchBank(3, weights, offsets, 0.5, 10.0, whole, whole)
-    _core.patch_features(images, [good], out, 1)
+    _core.patch_features([images], [good], 1, out, 1)
     for rows, columns in ((part, whole), (whole, part)):
         with pytest.raises(ValueError, match="another size"):
-            _core.patch_features(images, [_core.PatchBank(3, weights, offsets, 0.5, 10.0, rows, columns)], out, 1)
+            _core.patch_features([images], [_core.PatchBank(3, weights, offsets, 0.5, 10.0, rows, columns)], 1, out, 1)
     with pytest.raises(ValueError, match="other channels"):
-        _core.patch_features(drawn(2, 8, 8, 2), [good], out, 1)
+        _core.patch_features([drawn(2, 8, 8, 2)], [good], 1, out, 1)
     with pytest.raises(ValueError, match="a row for each image"):
-        _core.patch_features(images, [good, good], out, 1)
+        _core.patch_features([images], [good, good], 1, out, 1)
+    with pytest.raises(ValueError, match="halved as often"):
+        _core.patch_features([images], [_core.PatchBank(3, weights, offsets, 0.5, 10.0, whole, whole, 1)], 1, out, 1)
+    with pytest.raises(ValueError, match="images, as they are"):
+        _core.patch_features([], [good], 1, out, 1)
+    with pytest.raises(ValueError, match="the same images"):
+        _core.patch_features([images, images[:1]], [good], 1, out, 1)
+    with pytest.raises(ValueError, match="views"):
+        _core.patch_features([images], [good], 3, out, 1)
+    with pytest.raises(ValueError, match="squares alone"):
+        _core.patch_features([images[:, :7].copy()], [good], 8, out, 1)
+    with pytest.raises(ValueError, match="half the height"):
+        _core.halve(images, np.empty((2, 4, 3, 1), dtype=np.uint8), 1)
     for broken in ((weights * np.nan, offsets, 10.0), (weights, offsets[:-1], 10.0), (weights, offsets, 0.0)):
         with pytest.raises(ValueError, match=r"finite|offset|noise"):
             _core.PatchBank(3, broken[0], broken[1], 0.5, broken[2], whole, whole)
@@ -331,24 +396,28 @@ def test_the_core_refuses_what_does_not_belong_together() -> None:
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("level", [0, 1, 2, 3, 4])
 def test_a_plan_comes_back_from_json_and_arrays(level: int) -> None:
-    images = drawn(30, 10, 12, 3)
-    plan = fit_patches(images, level, 0, 1)
+    images = drawn(30, 20, 22, 3)
+    plan = fit_patches(images, level, 0, 1, 4)
     again = PatchPlan.from_json(plan.to_json(), plan.arrays("image0"), "image0")
     assert same(plan, again)
     assert np.array_equal(plan.features(images, 1), again.features(images, 1))
 
 
 def broken_facts(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    side, cells, threshold, noise = facts["banks"][0]
+    side, cells, threshold, noise, halved = facts["banks"][0]
     size = facts["size"]
+    rest = [noise, halved]
     banks: dict[str, list[Any]] = {
-        "a patch larger than the image": [13, cells, threshold, noise], "no patch": [0, cells, threshold, noise],
-        "half a patch": [2.5, cells, threshold, noise], "other patches": [side - 1, cells, threshold, noise],
-        "no cells": [side, 0, threshold, noise], "a thousand cells": [side, 1000, threshold, noise],
-        "no threshold": [side, cells, None, noise], "no noise": [side, cells, threshold, 0.0],
-        "noise that is no number": [side, cells, threshold, float("nan")], "a flag": [side, cells, threshold, True],
+        "a patch larger than the image": [13, cells, threshold, *rest], "no patch": [0, cells, threshold, *rest],
+        "half a patch": [2.5, cells, threshold, *rest], "other patches": [side - 1, cells, threshold, *rest],
+        "no cells": [side, 0, threshold, *rest], "a thousand cells": [side, 1000, threshold, *rest],
+        "no threshold": [side, cells, None, *rest], "no noise": [side, cells, threshold, 0.0, halved],
+        "noise that is no number": [side, cells, threshold, float("nan"), halved],
+        "a flag": [side, cells, threshold, True, halved],
+        "halved below a patch": [side, cells, threshold, noise, 2],
+        "halved by a half": [side, cells, threshold, noise, 0.5],
     }  # fmt: skip
     out = {what: facts | {"banks": [bank]} for what, bank in banks.items()}
     for what, wrong in (("other channels", [*size[:2], 1]), ("no height", [0, *size[1:]]), ("wide", [9, 1 << 20, 3])):
@@ -357,6 +426,8 @@ def broken_facts(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "no scale": facts | {"scale": 0},
         "an endless scale": facts | {"scale": float("inf")},
         "too large": facts | {"scale": 1e200},
+        "three views": facts | {"views": 3},
+        "sides exchanged that differ": facts | {"views": 8},
     }
 
 

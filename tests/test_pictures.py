@@ -14,6 +14,7 @@ from luce.container import read_container, write_container
 from luce.errors import InputError, ModelFileError
 from luce.images import read_images
 from luce.path import FOLDS
+from luce.pictures import seconds_of
 from luce.table import Table, infer_schema, parse
 
 Image = pytest.importorskip("PIL.Image")
@@ -170,7 +171,7 @@ def test_small_and_plain_images_have_a_model_too() -> None:
 
 
 def test_many_images_are_held_out_in_two_folds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luce.pictures.MANY_ROWS", 100)
+    monkeypatch.setattr("luce.pictures.MANY_READ", 100)
     pixels, names = drawn(200)
     held = luce.Classifier().fit(pixels, names).held_out
     assert held is not None
@@ -187,3 +188,69 @@ def test_images_that_tell_nothing_are_left_out() -> None:
     assert not model.fitted.encoder.images
     assert {c.name: c.kind for c in schema.columns} == {"picture": "image", "x": "number"}
     assert parse(table, schema)["picture"].shape == (200, SIDE, SIDE, 1)
+
+
+# --- ways to look, and a budget of time ----------------------------------------------------------------------------
+
+
+def leaning(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Strokes of 5 or 7 pixels in noise that lean to the left or to the right: images, whether long, which way."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 90, (rows, SIDE, SIDE)).astype(np.uint8)
+    long, right = rng.integers(0, 2, rows) == 1, rng.integers(0, 2, rows) == 1
+    for image, is_long, way in zip(pixels, long, right, strict=True):
+        size = 7 if is_long else 5
+        top, left = rng.integers(0, SIDE - size, 2)
+        for i in range(size):
+            image[top + i, left + (i if way else size - 1 - i)] = 180
+    return pixels, long, right
+
+
+def views_of(model: luce.Classifier) -> int:
+    return model.fitted.encoder.images[0].plan.views
+
+
+def test_mirror_images_count_as_one_only_where_labels_allow() -> None:
+    """How long a stroke is does not depend on which way it leans; which way it leans does."""
+    pixels, long, right = leaning(300, 0)
+    length = luce.Classifier().fit(pixels, long)
+    assert views_of(length) > 1
+    assert views_of(luce.Classifier().fit(pixels, right)) == 1
+    new = leaning(50, 1)[0]
+    mirrored = length.predict_proba(np.ascontiguousarray(new[:, :, ::-1]))
+    assert np.allclose(length.predict_proba(new), mirrored, atol=1e-3)  # sums of float32 in another order
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("30s", 30), ("2min", 120), ("90", 90), (" 1.5 h ", 5400), (45, 45), (0.5, 0.5), ("3 M", 180)]
+)
+def test_a_budget_is_a_time(said: str | float, seconds: float) -> None:
+    assert seconds_of(said) == seconds
+
+
+@pytest.mark.parametrize(
+    "said", ["", "soon", "0", "0s", "-3", "1e3", "30 years", "inf", float("nan"), "1 2", None, "9" * 400]
+)
+def test_a_budget_that_is_none_is_refused(said: object) -> None:
+    with pytest.raises(InputError, match=r"budget is .*: give seconds above 0"):
+        seconds_of(said)  # type: ignore[arg-type]
+
+
+def test_a_budget_chooses_how_images_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a set speed: no time for patches, time for the first rung alone, time for all."""
+    monkeypatch.setattr("luce.pictures._speed", lambda threads: 2.0**33)
+    pixels, names = drawn(90)
+    sides: list[list[int]] = []
+    for budget in (1e-4, 1.1, 1e6):
+        model = luce.Classifier(budget=budget).fit(pixels, names)
+        sides.append([bank.side for bank in model.fitted.encoder.images[0].plan.banks])
+        notes = " ".join(model.fitted.facts["notes"])
+        assert ("as pixels" in notes, "untried" in notes) == (budget < 0.1, 0.1 < budget < 10)
+    assert sides[:2] == [[], [5]]
+    whole = luce.Classifier().fit(pixels, names)
+    assert same_bits(model.predict_proba(pixels), whole.predict_proba(pixels))
+
+
+def test_a_bad_budget_is_told_before_any_work() -> None:
+    with pytest.raises(InputError, match="budget is 'soon'"):
+        luce.Classifier(budget="soon").fit(*drawn(30))

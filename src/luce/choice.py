@@ -44,6 +44,8 @@ MOST_WORK = 3e8  # multiplications in a pass over all rows: a model of more is n
 MANY_ROWS = 2_000  # with more, SOME_FOLDS are enough to settle it
 SOME_FOLDS = 2
 CLEAR = 0.5  # standard errors by which more effects must lower the log loss
+FEW_READ = 5_000  # rows: on so many it is settled how texts and images are read, if there are half as many again
+MANY_READ = 20_000  # with more, SOME_FOLDS of them are held out
 
 
 @dataclass(frozen=True)
@@ -227,6 +229,16 @@ def _mean(choice: Choice) -> float:
 def _nothing_left(first: Choice, effects: str) -> bool:
     """Whether the held-out rows lose so little that they say of no more effects whether they help."""
     return effects == "auto" and _mean(first) < max(NO_LOSS, 1.0 / len(first.problem.codes))
+
+
+def beside_plain(name: str, found: Choice, plain: Choice | None) -> Choice:
+    """The choice with texts or images, or the one without them if they do not lower its log loss; None: there is no
+    other column."""
+    if plain is None or plain.path is None or found.path is None:
+        alone = (Tried(name, found.encoder.width, _mean(found), 0.0, 0.0),) if found.path is not None else ()
+        return replace(found, tried=alone)
+    told = compared(name, found, plain)
+    return replace(found, tried=(*plain.tried, told)) if is_better(told) else plain
 
 
 def compared(name: str, wider: Choice, best: Choice) -> Tried:

@@ -37,7 +37,7 @@ from luce.model_file import load_fitted, save_fitted
 from luce.network import NetworkClassifier
 from luce.objective import MOST_LOGITS
 from luce.path import HeldOutLogits, Problem
-from luce.pictures import choose_images, with_pixels
+from luce.pictures import choose_images, seconds_of, with_pixels
 from luce.probe import choose_embeddings
 from luce.report import Report, evaluate
 from luce.solver import Certificate, Progress
@@ -52,8 +52,8 @@ TOLERANCE = 1e-6  # how near a fit comes, relative
 IMAGES_AT_ONCE = 4096  # have their features in memory
 LOGITS_AT_ONCE = 1 << 22  # are in memory where rows are embeddings
 FEW_TEXTS = 64  # are not worth a second thread
-TEXT_TOLERANCE = 1e-4  # the same where n-grams or responses to images are weighed
-TEXT_SHARE = 5e-5  # or the gap as a share of what is there to be known: such fits may leave next to no loss
+READ_TOLERANCE = 1e-4  # the same where texts or images are read
+READ_SHARE = 5e-5  # or the gap as a share of what is there to be known: such fits may leave next to no loss
 
 
 class Classifier:
@@ -72,6 +72,8 @@ class Classifier:
     costs: what mistakes cost, {class: cost of missing it}, {true class: {answer: cost}}, or numbers (K, K); by default
     all mistakes cost 1. recall: {class: share of its rows to be found}, by costs that held-out rows settle. Both change
     `predict` alone; probabilities stay true.
+    budget: of seconds for the fit of a model that looks at images, about, such as "30s" (docs/images.md); None: what is
+    looked for depends on the data alone.
     size: of the file of a model that reads texts, at most about, such as "2MB": weights of 8 bits and fewer n-grams.
     model: "linear", "network" (hidden layers before the softmax, network.py, or a NetworkClassifier with settings of
     its own: no proof, `facts` tell what stands there), or "auto": a network if it lowers the log loss of rows held out.
@@ -88,6 +90,7 @@ class Classifier:
         recall: Mapping[Any, float] | None = None,
         size: str | float = "20MB",
         model: str | NetworkClassifier = "linear",
+        budget: str | float | None = None,
     ) -> None:
         self.l2 = l2
         self.kinds = kinds
@@ -97,6 +100,7 @@ class Classifier:
         self.recall = recall
         self.size = size
         self.model = model
+        self.budget = budget
         self._fitted: Fitted | None = None
         self._held_out: HeldOut | None = None
 
@@ -109,7 +113,7 @@ class Classifier:
         """One with the same settings."""
         return Classifier(
             self.l2, self.kinds, self.threads, effects=self.effects, costs=self.costs, recall=self.recall,
-            size=self.size, model=self.model,
+            size=self.size, model=self.model, budget=self.budget,
         )  # fmt: skip
 
     @property
@@ -417,19 +421,22 @@ def train(
     if group is not None and time is not None:
         raise InputError("group and time both settle which rows are held out: give one of them")
     model = classifier if classifier is not None else Classifier()
+    settings = model._unfitted()
+    if model.budget is not None and held_out:
+        settings.budget = seconds_of(model.budget) / 2  # for each of the two fits
     table, name, target = _rows_and_labels(data, label, model.kinds)
     schema = _schema(table, name, model.kinds, group)
     groups = None if group is None else groups_of(table, group)
     times = None if time is None else times_of(table, time)
     if on_schema is not None:
         on_schema(schema)
-    report, like = None, model
+    report, like = None, settings
     why: list[str] = []
     if held_out:
         together = rows_alike(table, schema) if groups is None and times is None else groups
         split = split_of(target.codes, held_out, seed, together, times)
-        report, part = _measure(table, name, target, schema, model, split, progress, groups)
-        like, why = _like(part, model)
+        report, part = _measure(table, name, target, schema, settings, split, progress, groups)
+        like, why = _like(part, settings)
     fitted, rows_held_out = _fit(table, name, target, schema, like, progress, groups)
     if report is not None:
         facts = _held_out_facts(report, held_out, seed)
@@ -508,6 +515,8 @@ def _fit(
     groups: NDArray[np.int64] | None = None,
 ) -> tuple[Fitted, HeldOut | None]:
     l2, threads = model.l2, available_threads(model.threads)
+    if model.budget is not None:
+        seconds_of(model.budget)
     if model.costs is not None and model.recall is not None:
         raise InputError("costs and recall both settle the answer: give one of them")
     costs = None if model.costs is None else costs_of(model.costs, target.classes)
@@ -560,7 +569,7 @@ def _linear(
     """The certified fit on all rows, and what is to be told of it."""
     encoder, problem = choice.encoder, choice.problem
     many = encoder.texts or encoder.images or encoder.embeddings
-    tol, share = (TEXT_TOLERANCE, TEXT_SHARE) if many else (TOLERANCE, 0.0)
+    tol, share = (READ_TOLERANCE, READ_SHARE) if many else (TOLERANCE, 0.0)
     fit = fit_linear(
         problem.features, problem.codes, problem.classes, choice.l2, tol=tol, share=share, threads=problem.threads,
         start=choice.start, progress=progress,
@@ -637,7 +646,16 @@ def _chosen(
         l2 = 1.0 / len(codes)
     if images:
         plain = choose_images(
-            encoder, parsed, images, codes, classes, plain=plain, l2=l2, threads=threads, groups=groups
+            encoder,
+            parsed,
+            images,
+            codes,
+            classes,
+            plain=plain,
+            l2=l2,
+            threads=threads,
+            groups=groups,
+            budget=None if model.budget is None else seconds_of(model.budget),
         )
     if not texts:
         assert plain is not None

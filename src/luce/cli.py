@@ -96,6 +96,8 @@ lang_option = click.option(
 @click.option("--model", "kind", type=click.Choice(["linear", "network", "auto"]), default="linear", show_default=True,
               help="A network has hidden layers and no proof; auto takes it if held-out rows gain by it.")  # fmt: skip
 @click.option("--hidden", metavar="UNITS", help="Units of each hidden layer of a network, such as 256,64.")
+@click.option("--budget", metavar="TIME", help="About how long the fit to images may take, such as 30s or 2min "
+              "(default: as long as richer ways to look at them lower the log loss).")  # fmt: skip
 @skip_option
 @report_option
 @lang_option
@@ -105,8 +107,8 @@ lang_option = click.option(
 def train(
     data: str, label: str | None, labels: str | None, out: str, holdout: float, seed: int, kinds: tuple[str, ...],
     texts: tuple[str, ...], costs: tuple[str, ...], recalls: tuple[str, ...], group: str | None, time: str | None,
-    size: str, kind: str, hidden: str | None, skip_bad: bool, page: str | None, lang: str | None, as_json: bool,
-    encoding: str | None,
+    size: str, kind: str, hidden: str | None, budget: str | None, skip_bad: bool, page: str | None, lang: str | None,
+    as_json: bool, encoding: str | None,
     threads: int | None,
 ) -> None:  # fmt: skip
     """Train a classifier on DATA (CSV, TSV, JSON lines, Parquet, Arrow; - for standard input; or lines that begin with
@@ -117,9 +119,12 @@ def train(
     Example: luce train patients.csv --label diagnosis --out patients.luce --report patients.html
     """
     import luce
+    from luce.pictures import seconds_of
     from luce.report import render
 
     _check_share(holdout)
+    if budget is not None:
+        seconds_of(budget)
     _check_target(out, data)
     _check_page(page, data, out)
     named = _kinds(kinds, texts)
@@ -132,6 +137,7 @@ def train(
         recall=_numbers("--recall", recalls),
         size=size,
         model=_model(kind, hidden),
+        budget=budget,
     )
     with progress_bar("fitting") as progress:
         trained = luce.train(
@@ -158,6 +164,8 @@ def train(
         click.echo(effects_line(fitted))
     for text in fitted.encoder.texts:
         click.echo(f"{inert(text.name)}: {len(text.buckets):,} n-grams ({text.recipe.name})")
+    for image in fitted.encoder.images:
+        click.echo(f"{inert(image.name)}: {image.plan.sentence()}")
     if fitted.calibration.kind != "none":
         click.echo(f"calibrated by {fitted.calibration.sentence()}")
     click.echo(f"saved {out}")

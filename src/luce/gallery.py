@@ -170,7 +170,7 @@ def _column(
         speaks = cells[:, :, k] if cells.shape[2] > 1 else cells[:, :, 0] * (1 if k else -1)
         found.append({**known, "cells": speaks.tolist(), "least": speaks.min(), "most": speaks.max()})
     plan = next(image.plan for image in fitted.encoder.images if image.name == name)
-    filters = [{"side": bank.side, "count": len(bank.filters)} for bank in plan.banks]
+    filters = [{"side": bank.side << bank.halved, "count": len(bank.filters)} for bank in plan.banks]
     size = {"height": height, "width": width, "channels": channels}
     return {"column": name} | size | {"classes": found, "filters": filters}
 

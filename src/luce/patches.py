@@ -1,15 +1,16 @@
 """Images -> features without a trained network: small patches compared with filters learnt from the images themselves.
 
 Each square patch is brought to mean 0 and contrast 1, whitened, and compared with filters that spherical k-means has
-found among such patches; what lies beyond a threshold, of either sign, is averaged over overlapping cells. On such
-features the fit stays linear, convex and certified. (Coates, Ng and Lee, An analysis of single-layer networks, AISTATS
+found among such patches; what lies beyond a threshold, of either sign, is averaged over overlapping cells, and where it
+makes no difference to the labels, over the image and its mirror image. On such features the fit stays linear, convex
+and certified. (Coates, Ng and Lee, An analysis of single-layer networks, AISTATS
 2011; Coates and Ng, Learning feature representations with k-means, 2012; the soft threshold: Coates and Ng, ICML 2011.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -34,26 +35,39 @@ VARIANCE = 100.0  # of all features together, so that a penalty of 1/n is about 
 MOST_FEATURES = 1 << 17
 MOST_SIDE = 1 << 12  # of an image that a plan is for
 MOST_CELLS = 64  # on a side of the grid
+MOST_HALVED = 12
+LARGE = 72  # pixels: images of longer sides are halved until they are none, before any filter sees them
+VIEWS = (1, 2, 4, 8)  # of an image: as it is; and left and right exchanged; and top and bottom; and lines and columns
 MOST_SIZE = 1e4  # of a number of a filter: whitening makes none above 4, and nothing can overflow
 MOST_SCALE = 1e12
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Filters for patches of side x side pixels, pooled over cells x cells."""
+    """Filters for patches of side x side pixels of images that are halved so often, pooled over cells x cells."""
 
     side: int
     filters: int
     cells: int
+    halved: int = 0
     threshold: float = 0.5
 
 
-LADDER: tuple[tuple[Recipe, ...], ...] = ((), (Recipe(5, 64, 4),), (Recipe(5, 64, 5), Recipe(9, 48, 4)))
+# Pixels; where strokes and parts have their place: patches of one size, of two scales, of two sizes; where things stand
+# anywhere: few cells of many filters, of three scales.
+LADDER: tuple[tuple[Recipe, ...], ...] = (
+    (),
+    (Recipe(5, 64, 4),),
+    (Recipe(5, 64, 4), Recipe(5, 64, 4, 1)),
+    (Recipe(5, 64, 5), Recipe(9, 48, 4)),
+    (Recipe(5, 64, 2), Recipe(5, 128, 2, 1), Recipe(5, 256, 2, 2)),
+)
 
 
 @dataclass(frozen=True)
 class Bank:
-    """Filters (K, c side^2) float32, their numbers by (channel, line, column), of sum 0, and offsets (K,) float32.
+    """Filters (K, c side^2) float32, their numbers by (channel, line, column), of sum 0, and offsets (K,) float32, for
+    images that are halved so often.
 
     For a patch x of pixels 0 to 255,  r = filter . (x - mean x) / sqrt(var x + noise) - offset  compares its contrast-
     normalised, whitened self with a centroid; what counts is max(+-r - threshold, 0).
@@ -65,18 +79,21 @@ class Bank:
     noise: float
     filters: Numbers
     offsets: Numbers
+    halved: int = 0
 
 
 @dataclass(frozen=True)
 class PatchPlan:
     """What is made of images of height x width x channels: for each bank and cell the root of the mean response of each
-    filter's positive side, then of its negative side, times scale. Without banks it is the pixels, times scale."""
+    filter's positive side, then of its negative side, times scale; the mean of that over so many views of an image.
+    Without banks it is the pixels, times scale."""
 
     height: int
     width: int
     channels: int
     scale: float
     banks: tuple[Bank, ...] = ()
+    views: int = 1
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -101,13 +118,25 @@ class PatchPlan:
         if not self.banks:
             return images.reshape(len(images), -1) * np.float32(self.scale)
         out = np.empty((len(images), self.columns), dtype=np.float32)
-        _core.patch_features(images, self._core_banks, out, threads)
+        sizes = halved(images, max(bank.halved for bank in self.banks), threads)
+        _core.patch_features(sizes, self._core_banks, self.views, out, threads)
         return out
+
+    def sentence(self) -> str:
+        """What it looks at, for a person."""
+        if not self.banks:
+            return f"{self.columns:,} pixels"
+        sides = sorted({bank.side << bank.halved for bank in self.banks})
+        filters = sum(len(bank.offsets) for bank in self.banks)
+        alike = {1: "", 2: ", mirror images are alike", 4: ", mirrored and upside down they are alike"}
+        turned = alike.get(self.views, ", turned and mirrored they are alike")
+        return f"{filters} filters for patches of {' and '.join(map(str, sides))} pixels{turned}"
 
     def to_json(self) -> dict[str, Any]:
         """All but the arrays."""
-        banks = [[bank.side, bank.cells, bank.threshold, bank.noise] for bank in self.banks]
-        return {"size": [self.height, self.width, self.channels], "scale": self.scale, "banks": banks}
+        banks = [[bank.side, bank.cells, bank.threshold, bank.noise, bank.halved] for bank in self.banks]
+        size = [self.height, self.width, self.channels]
+        return {"size": size, "scale": self.scale, "views": self.views, "banks": banks}
 
     def arrays(self, name: str) -> dict[str, Numbers]:
         """The filters and offsets of each bank, by names that begin with `name`."""
@@ -122,36 +151,82 @@ class PatchPlan:
             _bank(entry, arrays[f"{name}_filters{i}"], arrays[f"{name}_offsets{i}"], (height, width, channels))
             for i, entry in enumerate(facts["banks"])
         )
-        plan = PatchPlan(height, width, channels, _positive(facts["scale"]), banks)
+        views = _whole(facts["views"], VIEWS[-1])
+        if views not in VIEWS or (views == 8 and height != width):
+            raise ModelFileError("the views of an image are broken")
+        plan = PatchPlan(height, width, channels, _positive(facts["scale"]), banks, views)
         if plan.columns > MOST_FEATURES:
             raise ModelFileError("the filters of an image make too many features")
         return plan
 
 
-def fit_patches(images: Images, level: int, seed: int, threads: int) -> PatchPlan:
-    """The plan of a rung of the ladder for images (n, h, w, c) uint8: 0 pixels, 1 patches, 2 more, of two sizes.
+def recipes_for(size: tuple[int, ...], level: int) -> tuple[Recipe, ...]:
+    """Those of a rung of the ladder for images of height x width: large ones are halved before.
 
-    The same images and seed give the same plan for any number of threads. Raises InputError for images smaller than
-    the patches of the level, or where there is no image.
+    Raises InputError if there is no such rung, or the images are smaller than its patches.
     """
-    images = _checked(images)
     if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level < len(LADDER):
         raise InputError(f"level is {level!r}: give a whole number from 0 to {len(LADDER) - 1}")
+    before, (height, width) = 0, size[:2]
+    while max(height, width) >> before > LARGE and min(height, width) >> before > LARGE // 4:
+        before += 1
+    recipes = tuple(replace(recipe, halved=recipe.halved + before) for recipe in LADDER[level])
+    if any(min(height, width) >> recipe.halved < recipe.side for recipe in recipes):
+        raise InputError(f"images of {width} x {height} pixels are smaller than the patches of level {level}: use 0")
+    return recipes
+
+
+def work_of(size: tuple[int, ...], level: int) -> tuple[int, int]:
+    """Multiplications that the filters of a rung take on an image of height x width x channels, and how many features
+    they make."""
+    recipes = recipes_for(size, level)
+    if not recipes:
+        return 0, size[0] * size[1] * size[2]
+    work = features = 0
+    for recipe in recipes:
+        down, across = ((side >> recipe.halved) - recipe.side + 1 for side in size[:2])
+        work += down * across * recipe.filters * size[2] * recipe.side**2
+        features += 2 * recipe.filters * min(recipe.cells, down) * min(recipe.cells, across)
+    return work, features
+
+
+def fit_patches(images: Images, level: int, seed: int, threads: int, views: int = 1) -> PatchPlan:
+    """The plan of a rung of the ladder for images (n, h, w, c) uint8, and so many views of them.
+
+    The same images and seed give the same plan for any number of threads. Raises InputError for images smaller than
+    the patches of the level, where there is no image, or for 8 views of images that are not square.
+    """
+    images = _checked(images)
+    recipes = recipes_for(images.shape[1:], level)
     if not images.size:
         raise InputError("there is no image to learn from")
     height, width, channels = images.shape[1:]
-    recipes = LADDER[level]
-    side = max((recipe.side for recipe in recipes), default=1)
-    if min(height, width) < side:
-        raise InputError(f"images of {width} x {height} pixels are smaller than the patches of level {level}: use 0")
-    banks = tuple(_fit_bank(images, recipe, seed + i, threads) for i, recipe in enumerate(recipes))
-    plan = PatchPlan(height, width, channels, 1.0, banks)
-    keys = row_keys(len(images), seed)
+    if views not in VIEWS or (views == 8 and height != width):
+        raise InputError(f"views is {views!r}: give one of {', '.join(map(str, VIEWS))}, and 8 for squares alone")
+    sizes = halved(images, max((recipe.halved for recipe in recipes), default=0), threads)
+    banks = tuple(_fit_bank(sizes[recipe.halved], recipe, seed + i, threads) for i, recipe in enumerate(recipes))
+    return scaled(PatchPlan(height, width, channels, 1.0, banks, views if banks else 1), images, seed, threads)
+
+
+def scaled(plan: PatchPlan, images: Images, seed: int, threads: int) -> PatchPlan:
+    """The plan with the scale that some of the images ask for."""
+    plan, keys = replace(plan, scale=1.0), row_keys(len(images), seed)
     some = np.sort(np.argsort(keys)[:SPREAD_IMAGES])
     found = plan.features(images[some], threads)
     spread = float(found.var(axis=0, dtype=np.float64).sum())
     scale = (VARIANCE / spread) ** 0.5 if spread > 0 else 1.0  # of one image, or of images that are all the same
-    return PatchPlan(height, width, channels, min(scale, MOST_SCALE), banks)
+    return replace(plan, scale=min(scale, MOST_SCALE))
+
+
+def halved(images: Images, times: int, threads: int) -> list[Images]:
+    """The images as they are, halved once, twice, ...: each pixel the mean of four, rounded."""
+    out = [images]
+    for _ in range(times):
+        n, height, width, channels = out[-1].shape
+        smaller = np.empty((n, height // 2, width // 2, channels), dtype=np.uint8)
+        _core.halve(out[-1], smaller, threads)
+        out.append(smaller)
+    return out
 
 
 def _checked(images: Any) -> Images:
@@ -168,7 +243,8 @@ def _fit_bank(images: Images, recipe: Recipe, seed: int, threads: int) -> Bank:
     _core.covariance(patches, mean, covariance, threads)
     whitening = _whitening(covariance)
     filters = _spherical_k_means(patches, recipe.filters, mean, whitening, threads)
-    return Bank(recipe.side, recipe.cells, recipe.threshold, NOISE, *_folded(filters, mean, whitening))
+    folded = _folded(filters, mean, whitening)
+    return Bank(recipe.side, recipe.cells, recipe.threshold, NOISE, *folded, recipe.halved)
 
 
 def _patches(images: Images, side: int, seed: int, threads: int) -> Numbers:
@@ -222,11 +298,13 @@ def _product(a: Array, b: Array) -> Array:
 
 
 def _core_bank(bank: Bank, height: int, width: int, scale: float) -> _core.PatchBank:
+    height, width = height >> bank.halved, width >> bank.halved
     rows = _cells(height - bank.side + 1, bank.cells).astype(np.float64) * scale**2  # under a root later
     columns = _cells(width - bank.side + 1, bank.cells)
     return _core.PatchBank(
-        bank.side, bank.filters, bank.offsets, bank.threshold, bank.noise, rows.astype(np.float32), columns
-    )
+        bank.side, bank.filters, bank.offsets, bank.threshold, bank.noise, rows.astype(np.float32), columns,
+        bank.halved,
+    )  # fmt: skip
 
 
 def _cells(places: int, cells: int) -> Numbers:
@@ -242,18 +320,19 @@ def _cells(places: int, cells: int) -> Numbers:
 def _bank(entry: Any, filters: NDArray[Any], offsets: NDArray[Any], size: tuple[int, int, int]) -> Bank:
     """A bank that a model file holds, checked."""
     height, width, channels = size
-    side, cells, threshold, noise = entry
-    side, cells = _whole(side, min(height, width)), _whole(cells, MOST_CELLS)
+    side, cells, threshold, noise, times = entry
+    times = _whole(times, MOST_HALVED, 0)
+    side, cells = _whole(side, min(height, width) >> times), _whole(cells, MOST_CELLS)
     for array, ndim in ((filters, 2), (offsets, 1)):
         if array.dtype != np.float32 or array.ndim != ndim or not (np.abs(array) <= MOST_SIZE).all():
             raise ModelFileError("the filters of an image are broken")
     if filters.shape != (len(offsets), channels * side**2) or not len(offsets):
         raise ModelFileError("the filters of an image do not belong to its size")
-    return Bank(side, cells, _positive(threshold), _positive(noise), filters, offsets)
+    return Bank(side, cells, _positive(threshold), _positive(noise), filters, offsets, times)
 
 
-def _whole(value: Any, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+def _whole(value: Any, most: int, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise ModelFileError("the size of an image or of its patches is broken")
     return value
 

@@ -1,67 +1,268 @@
-"""Which features image columns become: the rung of the ladder (patches.py), and the strength, on rows held out."""
+"""Which features image columns become: the rung of the ladder (patches.py), the views of an image that count as one,
+and the strength; settled on rows held out."""
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from luce.cells import family, shown
-from luce.choice import Choice, Tried, compared, is_better, sample_of
+from luce.choice import (
+    FEW_READ,
+    MANY_READ,
+    SOME_FOLDS,
+    Choice,
+    beside_plain,
+    compared,
+    is_better,
+    sample_of,
+)  # fmt: skip
 from luce.encoder import Encoder, ImagePlan
 from luce.errors import InputError
 from luce.features import Features
 from luce.images import read_images
-from luce.patches import LADDER, fit_patches
-from luce.path import Problem, folds_of, hold_out, path_of, race_side_by_side
+from luce.patches import LADDER, VIEWS, Bank, PatchPlan, fit_patches, recipes_for, scaled, work_of
+from luce.path import FOLDS, Problem, folds_of, hold_out, path_of, race_side_by_side
 from luce.splits import holdout, strata_of_groups
 from luce.table import Table
 from luce.wording import keys_of
 
-SAMPLE = 5_000  # rows: on so many the strength is looked for; it then falls as the rows grow
-MANY_ROWS = 20_000  # with more, SOME_FOLDS are held out
-SOME_FOLDS = 2
 SMALLEST = 12  # pixels a side: smaller images are taken as they are
+MOST_ANSWERS = 200_000  # rows x classes that the ways to look are settled on,
+MOST_WORK = 2e11  # multiplications for one of them,
+LEAST_ROWS = 1_000  # or so many rows
+FEW_ANSWERS = 10_000  # with at most so many, all folds are held out for it
+HIGHER = 1.0  # standard errors by which a higher rung must lower the log loss,
+ALIKE = 2.0  # and by which it must fall if twice as many views, which take twice as long, are to count as one
+PROBE = (32, 64, 64, 1)  # images that the speed of this machine is measured on, with 64 filters
+LEARNING = 2.5e6  # multiplications for each number of a filter, and
+WHITENING = 4e5  # for each pair of numbers of a patch
+PASSES = 60  # of a fit: all features are multiplied with the weights of each class, and
+BESIDE = 8  # takes as long as so many classes more
+TRIALS = 4  # strengths, to try a way
+UNITS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class Way:
+    """To look at images: a rung of the ladder, and how many views of an image count as one."""
+
+    level: int
+    views: int = 1
+
+
+def seconds_of(budget: str | float) -> float:
+    """30s, 2min, 1.5h or a number of seconds, as a number; raises InputError for anything else."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(budget).lower())
+    unit = None if found is None else UNITS.get(found[2])
+    if found is None or unit is None or not 0 < float(found[1]) * unit < 1e9:
+        raise InputError(f"budget is {budget!r}: give seconds above 0, such as 30s, 2min or 90")
+    return float(found[1]) * unit
 
 
 def choose_images(
     encoder: Encoder, parsed: Mapping[str, Any], names: Sequence[str], codes: NDArray[np.int32], classes: int, *,
     plain: Choice | None, l2: float | str | None, threads: int, groups: NDArray[np.int64] | None = None,
+    budget: float | None = None,
 ) -> Choice:  # fmt: skip
     """The image columns `names` as responses of filters beside the other columns, and the strength.
 
-    Filters are learnt from the images alone, without labels, so that the same serve all folds. plain: the choice
-    without the images, None where there is no other column; it stays if the images do not lower the log loss.
+    A higher rung of the ladder is taken if it lowers the log loss of rows held out by a standard error; then mirror
+    images count as one if that lowers it by two. Filters are learnt from the images alone, without labels, so that the
+    same serve all folds. plain: the choice without the images, None where there is no other column; it stays if the
+    images do not lower the log loss. budget: seconds that it may take, about, by a model of time for this machine.
     """
     base = encoder if plain is None else plain.encoder
-    wider, features = _with_images(base, parsed, names, threads)
     others = base.transform(parsed, threads) if base.width else Features(len(codes))
     strata, keys = None, keys_of(others, {name: parsed[name] for name in names}, threads)
     if groups is not None:
         strata, keys = strata_of_groups(codes, groups, 0)
-    problem = Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
-    strength = float(l2) if isinstance(l2, float | int) else _strength(problem)
+    problem = Problem(others, codes, classes, None, threads=threads, keys=keys, strata=strata)
+    look = Look(base, parsed, names, problem, l2)
+    way, best, notes = _best_way(look, None if budget is None else Clock(budget, look))
+    strength = float(l2) if isinstance(l2, float | int) else best.l2 * len(look.rows) / len(codes)
+    wider, problem = (best.encoder, best.problem) if look.has_all else look.through(way, all_rows=True)
     fold = folds_of(problem, keys)
-    if len(codes) > MANY_ROWS:
+    if len(codes) > MANY_READ:
         fold[fold >= SOME_FOLDS] = -1
     path = hold_out(problem, strength, fold_of_row=fold)
-    found = Choice(wider, problem, strength, path, None)
-    if plain is None or plain.path is None or path is None:
-        loss = float(np.nanmean(found.losses)) if path is not None else np.nan
-        alone = (Tried("images", wider.width, loss, 0.0, 0.0),) if path is not None else ()
-        return replace(found, tried=alone)
-    told = compared("images", found, plain)
-    return replace(found, tried=(*plain.tried, told)) if is_better(told) else plain
+    return beside_plain("images", Choice(wider, problem, strength, path, None, notes=notes), plain)
+
+
+@dataclass
+class Look:
+    """Images and what is known of their rows; plans: known ones, by level."""
+
+    base: Encoder
+    parsed: Mapping[str, Any]
+    names: Sequence[str]
+    problem: Problem  # without the images
+    l2: float | str | None
+    plans: dict[int, list[PatchPlan]] = field(default_factory=dict)
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """Those that it is settled on how images are looked at, and how strong the penalty is; what a row says of a
+        weight counts as much with more rows."""
+        rows, outputs = len(self.problem.codes), self.problem.outputs
+        work = max(sum(work_of(size, way.level)[0] for size in self.sizes) for way in self.ways())
+        some = min(FEW_READ, max(LEAST_ROWS, min(MOST_ANSWERS // outputs, int(MOST_WORK / max(work, 1)))))
+        return np.arange(rows) if rows <= 1.5 * some else holdout(self.problem.codes, some / rows, 0)[1]
+
+    @property
+    def folds(self) -> int:
+        """How many are held out to try a way."""
+        return FOLDS if len(self.rows) * self.problem.outputs <= FEW_ANSWERS else SOME_FOLDS
+
+    @property
+    def has_all(self) -> bool:
+        return len(self.rows) == len(self.problem.codes)
+
+    @property
+    def sizes(self) -> list[tuple[int, ...]]:
+        return [self.parsed[name].shape[1:] for name in self.names]
+
+    def ways(self) -> list[Way]:
+        """The rungs whose patches fit."""
+        if min(min(size[:2]) for size in self.sizes) < SMALLEST:
+            return [Way(0)]
+        return [Way(level) for level in range(1, len(LADDER)) if all(_fits(size, level) for size in self.sizes)]
+
+    def through(self, way: Way, all_rows: bool) -> tuple[Encoder, Problem]:
+        """The encoder that looks so, and the problem with its features: of all rows, or of the rows to try it on."""
+        threads, every = self.problem.threads, all_rows or self.has_all
+        if way.level not in self.plans:
+            self.plans[way.level] = [fit_patches(self.parsed[n], way.level, 0, threads) for n in self.names]
+        plans = self.plans[way.level]
+        if way.views > 1:
+            given = zip(plans, self.names, strict=True)
+            plans = [scaled(replace(p, views=way.views), self.parsed[n], 0, threads) for p, n in given]
+        cells = self.parsed if every else {name: column[self.rows] for name, column in self.parsed.items()}
+        encoder, features = _with_images(self.base, cells, self.names, plans, threads)
+        if every:
+            return encoder, replace(self.problem, features=features)
+        return encoder, replace(sample_of(self.problem, self.rows), features=features)
+
+    def tried(self, way: Way, near: float) -> Choice:
+        """How the way does on rows held out, with the best strength near one, or the one that is wanted."""
+        encoder, part = self.through(way, all_rows=False)
+        assert part.keys is not None
+        fold = folds_of(part, part.keys)
+        if isinstance(self.l2, float | int):
+            fold[fold >= self.folds] = -1
+            path = hold_out(part, float(self.l2), fold_of_row=fold)
+            return Choice(encoder, part, float(self.l2), path, None)
+        race = race_side_by_side(part, near, self.folds, fold, lambda _: part.features)
+        path = None if race is None else path_of(race, race.best)
+        return Choice(encoder, part, near if path is None else path.l2, path, None)
+
+
+def _fits(size: tuple[int, ...], level: int) -> bool:
+    try:
+        recipes_for(size, level)
+    except InputError:
+        return False
+    return True
+
+
+def _best_way(look: Look, clock: Clock | None) -> tuple[Way, Choice, tuple[str, ...]]:
+    """The way to look of least log loss, how it did, and notes."""
+    first, *higher = look.ways()
+    if clock is not None and not clock.has_time_for(first):
+        first, higher = Way(0), []
+    way, best = first, look.tried(first, 1.0 / len(look.rows))
+
+    def climb(to: Way, by: float) -> bool:
+        nonlocal way, best
+        if best.path is None or (clock is not None and not clock.has_time_for(to)):
+            return False
+        found = look.tried(to, best.l2)
+        if found.path is None:
+            return False
+        told = compared("images", found, best)
+        if not is_better(told) or told.gain <= by * told.error:
+            return False
+        way, best = to, found
+        return True
+
+    for each in higher:
+        climb(each, HIGHER)
+    for views in VIEWS[1:] if way.level else ():
+        if (views == 8 and any(size[0] != size[1] for size in look.sizes)) or not climb(
+            replace(way, views=views), ALIKE
+        ):
+            break
+    return way, best, () if clock is None else clock.notes(way)
+
+
+class Clock:
+    """A budget of seconds, and what of it the ways that are tried take by a model of time: multiplications, at the
+    speed of this machine, rounded down to a power of two so that it is the same from run to run."""
+
+    def __init__(self, budget: float, look: Look) -> None:
+        self.budget, self.look, self.spent = budget, look, 0.0
+        self.speed = 2.0 ** np.floor(np.log2(_speed(look.problem.threads)))
+        self.learnt: set[int] = set()
+        self.left_out: list[Way] = []
+
+    def has_time_for(self, way: Way) -> bool:
+        """Whether trying it and then fitting all rows so stays within the budget; if so it counts as tried."""
+        look = self.look
+        rows, some = len(look.problem.codes), len(look.rows)
+        folds = SOME_FOLDS if rows > MANY_READ else FOLDS
+        trial = learning = rest = 0.0
+        for size in look.sizes:
+            work, features = work_of(size, way.level)
+            fit = float(PASSES * features * (look.problem.outputs + BESIDE))  # a row
+            learning += sum(
+                LEARNING * r.filters * size[2] * r.side**2 + WHITENING * (size[2] * r.side**2) ** 2
+                for r in recipes_for(size, way.level)
+            )
+            trial += some * (way.views * work + TRIALS * look.folds * fit)
+            rest += rows * ((0.0 if look.has_all else way.views * work) + (folds + 1) * fit)
+        trial += 0.0 if way.level in self.learnt else learning
+        if self.spent + (trial + rest) / self.speed > self.budget:
+            self.left_out.append(way)
+            return False
+        self.spent += trial / self.speed
+        self.learnt.add(way.level)
+        return True
+
+    def notes(self, way: Way) -> tuple[str, ...]:
+        """What the budget left no time for."""
+        if not way.level and self.left_out:
+            return (f"the budget of {self.budget:g} s has no time for patches of the images: they enter as pixels",)
+        if self.left_out:
+            return (
+                f"the budget of {self.budget:g} s left {len(self.left_out)} richer way(s) to look at images untried",
+            )
+        return ()
+
+
+def _speed(threads: int) -> float:
+    """Multiplications a second when filters are laid over images, the best of some."""
+    images = np.arange(np.prod(PROBE), dtype=np.uint64).astype(np.uint8).reshape(PROBE)
+    filters = np.tile(np.array([1, -1] * 12 + [0], dtype=np.float32), (64, 1))
+    plan = PatchPlan(*PROBE[1:], 1.0, (Bank(5, 4, 0.5, 10.0, filters, np.zeros(64, dtype=np.float32)),))
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        plan.features(images, threads)
+        took.append(time.perf_counter() - began)
+    return PROBE[0] * 60 * 60 * 25 * 64 / min(took)
 
 
 def _with_images(
-    encoder: Encoder, parsed: Mapping[str, Any], names: Sequence[str], threads: int
+    encoder: Encoder, parsed: Mapping[str, Any], names: Sequence[str], plans: Sequence[PatchPlan], threads: int
 ) -> tuple[Encoder, Features]:
     """The encoder with a plan for each column of images, and its features."""
-    plans = [fit_patches(parsed[name], level_for(parsed[name]), 0, threads) for name in names]
     bare = replace(
         encoder,
         images=tuple(ImagePlan(n, p, np.zeros(p.columns, np.float32)) for n, p in zip(names, plans, strict=True)),
@@ -75,23 +276,6 @@ def _with_images(
         features.dense[:, its[0] : its[-1] + 1] -= means[its]
         images.append(replace(image, means=means[its]))
     return replace(encoder, images=tuple(images)), features
-
-
-def level_for(images: NDArray[np.uint8]) -> int:
-    """The highest rung whose patches fit."""
-    return len(LADDER) - 1 if min(images.shape[1:3]) >= SMALLEST else 0
-
-
-def _strength(problem: Problem) -> float:
-    """The best strength on a sample, in proportion: what a row says of a weight counts as much with more rows."""
-    rows = np.arange(len(problem.codes))
-    if len(rows) > 1.5 * SAMPLE:
-        rows = holdout(problem.codes, SAMPLE / len(rows), 0)[1]
-    part = sample_of(problem, rows)
-    assert part.keys is not None
-    race = race_side_by_side(part, 1.0 / len(rows), SOME_FOLDS, folds_of(part, part.keys), lambda _: part.features)
-    near = 1.0 / len(rows) if race is None else path_of(race, race.best).l2
-    return near * len(rows) / len(problem.codes)
 
 
 def with_pixels(

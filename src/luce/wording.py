@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce import _core
-from luce.choice import Choice, Tried, compared, is_better, sample_of
+from luce.choice import FEW_READ, MANY_READ, SOME_FOLDS, Choice, beside_plain, sample_of
 from luce.compact import DEFAULT, room_for
 from luce.encoder import MOST_BESIDE, Encoder, beside
 from luce.features import Features
@@ -18,12 +18,9 @@ from luce.path import FOLDS, Problem, folds_of, hold_out, path_of, race_side_by_
 from luce.splits import holdout, strata_of_groups
 from luce.text import MOST_GRAMS, Grams, Recipe, SparseRows, Texts, recipes_for
 
-SAMPLE = 5_000  # rows: on so many it is settled which n-grams, if there are half as many again
 RICHER = 0.01  # of the log loss: by less, more n-grams are not worth their time
 GROWTH = 0.5  # the best strength falls with some such power of the rows
 NEAR = 1e-5  # where the strength is looked for
-MANY_ROWS = 20_000  # with more, SOME_FOLDS are held out
-SOME_FOLDS = 2
 
 
 @dataclass(frozen=True)
@@ -76,8 +73,8 @@ def choose_texts(
     if groups is not None:
         strata, keys = strata_of_groups(codes, groups, 0)
     problem = Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
-    many = len(codes) > 1.5 * SAMPLE
-    rows = holdout(codes, SAMPLE / len(codes), 0)[1] if many else np.arange(len(codes))
+    many = len(codes) > 1.5 * FEW_READ
+    rows = holdout(codes, FEW_READ / len(codes), 0)[1] if many else np.arange(len(codes))
     near = float(l2) if isinstance(l2, float | int) else NEAR
     most = room_for(size, encoder.width, np.bincount(codes, minlength=classes), units) // len(names)
     recipes = recipes_for(next(iter(texts.values())))
@@ -88,22 +85,17 @@ def choose_texts(
         near = tried[-1].l2
     losses = [float(np.nanmean(found.losses)) if found.path is not None else np.inf for found in tried]
     place = int(len(losses) > 1 and losses[1] < (1 - RICHER) * losses[0])
-    folds = SOME_FOLDS if len(codes) > MANY_ROWS else FOLDS
+    folds = SOME_FOLDS if len(codes) > MANY_READ else FOLDS
     if many:
         near = tried[place].l2 * (len(rows) / len(codes)) ** GROWTH
         best = _tried(encoder, problem, texts, recipes[place], l2, near, folds, most)
     else:
         best = tried[place]
-    best = replace(best, race=None) if len(codes) > MANY_ROWS else best.finished()
+    best = replace(best, race=None) if len(codes) > MANY_READ else best.finished()
     if size < DEFAULT and best.path is not None:
         whole = _tried(encoder, problem, texts, recipes[place], best.l2, near, folds, MOST_GRAMS)
         best = replace(best, notes=_what_it_costs(best, whole))
-    if plain is None or plain.path is None or best.path is None:
-        loss = float(np.nanmean(best.losses)) if best.path is not None else np.nan
-        alone = (Tried("texts", best.encoder.width, loss, 0.0, 0.0),) if best.path is not None else ()
-        return replace(best, tried=alone)
-    told = compared("texts", best, plain)
-    return replace(best, tried=(*plain.tried, told)) if is_better(told) else plain
+    return beside_plain("texts", best, plain)
 
 
 def _what_it_costs(small: Choice, whole: Choice) -> tuple[str, ...]:
