@@ -385,8 +385,8 @@ class FarNewton(QuasiNewton):
         self.passes += 1
 
     def prove(self, others: Callable[[Array | None], Others] = none_beside) -> Gap:
-        """As Objective.certify, after steps of Newton's method for the intercepts alone, where their gradient would leave
-        a gap that is no fault of the weights: of many classes the metric brings them in late."""
+        """As Objective.certify, after steps of Newton's method for the intercepts alone, where their gradient would
+        leave a gap that is no fault of the weights: of many classes the metric brings them in late."""
         o = self.objective
         self.settle(single=False)
         if not o.intercept or o.prior is not None:
