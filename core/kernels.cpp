@@ -614,6 +614,8 @@ const Kernels table = {
     dual_row,
     widen16,
     panel,
+    scaled_row<std::uint8_t>,
+    scaled_row<float>,
     activate,
     output_row,
     adam,

@@ -131,6 +131,11 @@ struct Kernels {
     // UNITS numbers, or nullptr for 0
     void (*panel)(const float* a, Index row_step, Index depth_step, Index rows, Index depth, const float* w,
                   Index w_step, const float* start, float* c, Index ldc);
+    // to[j] = (from[j] - shift[j]) scale[j], held within +-most
+    void (*scaled8)(const std::uint8_t* from, const double* shift, const double* scale, Index columns, double most,
+                    float* to);
+    void (*scaled32)(const float* from, const double* shift, const double* scale, Index columns, double most,
+                     float* to);
     // z becomes its activation, ReLU or GELU (by tanh), and slope (or nullptr) what that rises by; units a multiple of
     // UNITS. A unit is dropped with that probability, by bits of the key and its number, the others scaled up.
     void (*activate)(float* z, float* slope, int units, bool gelu, float dropout, std::uint32_t key);

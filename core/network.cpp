@@ -14,7 +14,8 @@ namespace luce {
 
 namespace {
 
-constexpr Index ROWS = 24;      // of a batch that a thread takes at a time
+constexpr Index ROWS = 24;      // of a batch that a thread takes at a time, at most
+constexpr Index EVEN = 6;       // rows are taken in multiples of it, as products are made for so many at once
 constexpr Index FEATURES = 96;  // whose weights to a panel a thread takes at a time
 constexpr double FIRST = 0.9, SECOND = 0.999, LEAST = 1e-8;
 constexpr Index GRADIENT_BATCH = 240;
@@ -195,20 +196,27 @@ void Network::set(int layer, Kept kept, const float* weights, const float* bias)
 
 void Network::load(Batch& b, Index first, Index end) const {
     const double *shift = b.scaling.shift, *scale = b.scaling.scale;
-    const auto rows_of = [&](const auto& view) {
+    const auto rows_of = [&](const auto& view, const auto* scaled_row) {
         if (view.columns == 0) return;
         for (Index i = first; i < end; ++i) {
             const auto* from = view.data + b.row(i) * view.row_stride;
             float* to = b.a[0].at(i * b.wide[0]);
+            if constexpr (!std::is_same_v<decltype(scaled_row), const std::nullptr_t*>) {
+                if (view.column_stride == 1) {
+                    (*scaled_row)(from, shift, scale, view.columns, FARTHEST, to);
+                    continue;
+                }
+            }
             for (Index j = 0; j < view.columns; ++j)
                 to[j] = static_cast<float>(std::clamp(
                     (static_cast<double>(from[j * view.column_stride]) - shift[j]) * scale[j], -FARTHEST, FARTHEST));
         }
     };
-    rows_of(b.x.dense8);
-    rows_of(b.x.dense16);
-    rows_of(b.x.dense32);
-    rows_of(b.x.dense64);
+    const std::nullptr_t* none = nullptr;
+    rows_of(b.x.dense8, &kernels().scaled8);
+    rows_of(b.x.dense16, none);
+    rows_of(b.x.dense32, &kernels().scaled32);
+    rows_of(b.x.dense64, none);
     if (shape_.sparse == 0) return;
     const Csr& s = b.x.sparse;
     for (Index i = first; i < end; ++i) {
@@ -280,9 +288,11 @@ double Network::run(Batch& b, const Training& how, std::uint64_t step, int threa
         b.entries.resize(static_cast<std::size_t>(b.starts.back()));
         b.values.resize(b.entries.size());
     }
-    parallel_for((b.count + ROWS - 1) / ROWS, threads, [&](Index block) {
+    const Index blocks = (b.count + ROWS * threads - 1) / (ROWS * threads) * threads;  // as many for each thread
+    const Index rows = ((b.count + blocks - 1) / blocks + EVEN - 1) / EVEN * EVEN;
+    parallel_for((b.count + rows - 1) / rows, threads, [&](Index block) {
         if (watch.over()) return;
-        const Index first = block * ROWS, end = std::min(b.count, first + ROWS);
+        const Index first = block * rows, end = std::min(b.count, first + rows);
         load(b, first, end);
         forward(b, first, end, &how, step);
         backward(b, first, end);
@@ -295,13 +305,15 @@ double Network::run(Batch& b, const Training& how, std::uint64_t step, int threa
         Index panel, first, end;  // first -1: the bias, -2: the sparse columns
     };
     std::vector<Task> tasks;
-    for (int n = 0; n < layers(); ++n)
-        for (Index p = 0; p < layers_[n]->panels(); ++p) {
-            for (Index j = 0; j < layers_[n]->in; j += FEATURES)
-                tasks.push_back({n, p, j, std::min(layers_[n]->in, j + FEATURES)});
+    for (int n = 0; n < layers(); ++n) {
+        const Index panels = layers_[n]->panels();
+        for (Index j = 0; j < layers_[n]->in; j += FEATURES)  // for all panels while they are near
+            for (Index p = 0; p < panels; ++p) tasks.push_back({n, p, j, std::min(layers_[n]->in, j + FEATURES)});
+        for (Index p = 0; p < panels; ++p) {
             tasks.push_back({n, p, -1, 0});
             if (layers_[n]->sparse > 0) tasks.push_back({n, p, -2, 0});
         }
+    }
     Numbers sums;
     if (shape_.sparse > 0) {
         b.columns.clear();

@@ -5,18 +5,19 @@
 #include "lanes.h"
 
 constexpr int UNIT_PARTS = UNITS / Register<Floats>::LANES;
+constexpr Index PANEL_DEPTH = 96;
 constexpr int UNIT_ROWS = WIDTH == 8 ? 12 : WIDTH == 4 ? 6 : 2;  // accumulators: UNIT_ROWS x UNIT_PARTS
 
-// c[r] = start + sum_k a[r * row_step + k * depth_step] w[k * w_step ..], for R rows
+// c[r] = start[r * start_step ..] + sum_k a[r * row_step + k * depth_step] w[k * w_step ..], for R rows
 template <int R>
 LUCE_INLINE void panel_block(const float* a, Index row_step, Index depth_step, Index depth, const float* w,
-                             Index w_step, const float* start, float* c, Index ldc) {
+                             Index w_step, const float* start, Index start_step, float* c, Index ldc) {
     Floats acc[R][UNIT_PARTS];
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
         for (int p = 0; p < UNIT_PARTS; ++p)
-            acc[r][p] = start == nullptr ? Floats{} : load(start + p * Register<Floats>::LANES);
+            acc[r][p] = start == nullptr ? Floats{} : load(start + r * start_step + p * Register<Floats>::LANES);
     for (Index k = 0; k < depth; ++k) {
         Floats b[UNIT_PARTS];
 #pragma GCC unroll 4
@@ -34,14 +35,30 @@ LUCE_INLINE void panel_block(const float* a, Index row_step, Index depth_step, I
         for (int p = 0; p < UNIT_PARTS; ++p) store(c + r * ldc + p * Register<Floats>::LANES, acc[r][p]);
 }
 
+template <int R>
+LUCE_INLINE void panel_rows(Index& r, const float* a, Index row_step, Index depth_step, Index rows, Index depth,
+                            const float* w, Index w_step, const float* start, Index start_step, float* c, Index ldc) {
+    for (; r + R <= rows; r += R)
+        panel_block<R>(a + r * row_step, row_step, depth_step, depth, w, w_step,
+                       start == nullptr ? nullptr : start + r * start_step, start_step, c + r * ldc, ldc);
+}
+
+// Where the depth is not side by side, in chunks of it that stay in the nearest cache; the sums go on in c.
 static void panel(const float* a, Index row_step, Index depth_step, Index rows, Index depth, const float* w,
                   Index w_step, const float* start, float* c, Index ldc) {
-    Index r = 0;
-    for (; r + UNIT_ROWS <= rows; r += UNIT_ROWS)
-        panel_block<UNIT_ROWS>(a + r * row_step, row_step, depth_step, depth, w, w_step, start, c + r * ldc, ldc);
-    for (; r + 2 <= rows; r += 2)
-        panel_block<2>(a + r * row_step, row_step, depth_step, depth, w, w_step, start, c + r * ldc, ldc);
-    if (r < rows) panel_block<1>(a + r * row_step, row_step, depth_step, depth, w, w_step, start, c + r * ldc, ldc);
+    const Index chunk = depth_step == 1 ? depth : PANEL_DEPTH;
+    Index start_step = 0, k = 0;
+    do {
+        const Index deep = depth - k < chunk ? depth - k : chunk;
+        const float *x = a + k * depth_step, *y = w + k * w_step;
+        Index r = 0;
+        panel_rows<UNIT_ROWS>(r, x, row_step, depth_step, rows, deep, y, w_step, start, start_step, c, ldc);
+        if constexpr (UNIT_ROWS > 4)
+            panel_rows<4>(r, x, row_step, depth_step, rows, deep, y, w_step, start, start_step, c, ldc);
+        panel_rows<2>(r, x, row_step, depth_step, rows, deep, y, w_step, start, start_step, c, ldc);
+        panel_rows<1>(r, x, row_step, depth_step, rows, deep, y, w_step, start, start_step, c, ldc);
+        start = c, start_step = ldc, k += chunk;
+    } while (k < depth);
 }
 
 // 32 random bits for each unit of a row: a key of the row and the unit's number, mixed (the finaliser of MurmurHash3).
@@ -56,6 +73,15 @@ LUCE_INLINE FloatPlaces mixed_lanes(std::uint32_t key, int first) {
     h *= 0xc2b2ae35u;
     h ^= h >> 16;
     return (FloatPlaces)(h >> 8);  // 24 bits
+}
+
+// to[j] = (from[j] - shift[j]) scale[j], held within +-most
+template <class T>
+static void scaled_row(const T* from, const double* shift, const double* scale, Index columns, double most, float* to) {
+    for (Index j = 0; j < columns; ++j) {
+        const double x = (static_cast<double>(from[j]) - shift[j]) * scale[j];
+        to[j] = static_cast<float>(x < -most ? -most : x > most ? most : x);
+    }
 }
 
 static void activate(float* a, float* slope, int units, bool gelu, float dropout, std::uint32_t key) {
