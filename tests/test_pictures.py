@@ -237,16 +237,16 @@ def test_a_budget_that_is_none_is_refused(said: object) -> None:
 
 
 def test_a_budget_chooses_how_images_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a set speed: no time for patches, time for the first rung alone, time for all."""
+    """With a set speed: no time for patches, time for few filters, time for the first rung alone, time for all."""
     monkeypatch.setattr("luce.pictures._speed", lambda threads: 2.0**33)
     pixels, names = drawn(90)
-    sides: list[list[int]] = []
-    for budget in (1e-4, 1.1, 1e6):
+    filters: list[list[int]] = []
+    for budget in (1e-4, 0.4, 1.1, 1e6):
         model = luce.Classifier(budget=budget).fit(pixels, names)
-        sides.append([bank.side for bank in model.fitted.encoder.images[0].plan.banks])
+        filters.append([len(bank.filters) for bank in model.fitted.encoder.images[0].plan.banks])
         notes = " ".join(model.fitted.facts["notes"])
         assert ("as pixels" in notes, "untried" in notes) == (budget < 0.1, 0.1 < budget < 10)
-    assert sides[:2] == [[], [5]]
+    assert filters[:3] == [[], [24], [64]]
     whole = luce.Classifier().fit(pixels, names)
     assert same_bits(model.predict_proba(pixels), whole.predict_proba(pixels))
 

@@ -54,14 +54,16 @@ class Recipe:
 
 
 # Pixels; where strokes and parts have their place: patches of one size, of two scales, of two sizes; where things stand
-# anywhere: few cells of many filters, of three scales.
+# anywhere: few cells of many filters, of three scales; and where there is no time: few filters.
 LADDER: tuple[tuple[Recipe, ...], ...] = (
     (),
     (Recipe(5, 64, 4),),
     (Recipe(5, 64, 4), Recipe(5, 64, 4, 1)),
     (Recipe(5, 64, 5), Recipe(9, 48, 4)),
     (Recipe(5, 64, 2), Recipe(5, 128, 2, 1), Recipe(5, 256, 2, 2)),
+    (Recipe(5, 24, 4),),
 )
+IN_HASTE = 5
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from luce.encoder import Encoder, ImagePlan
 from luce.errors import InputError
 from luce.features import Features
 from luce.images import read_images
-from luce.patches import LADDER, VIEWS, Bank, PatchPlan, fit_patches, recipes_for, scaled, work_of
+from luce.patches import IN_HASTE, LADDER, VIEWS, Bank, PatchPlan, fit_patches, recipes_for, scaled, work_of
 from luce.path import FOLDS, Problem, folds_of, hold_out, path_of, race_side_by_side
 from luce.splits import holdout, strata_of_groups
 from luce.table import Table
@@ -130,10 +130,11 @@ class Look:
         return [self.parsed[name].shape[1:] for name in self.names]
 
     def ways(self) -> list[Way]:
-        """The rungs whose patches fit."""
+        """The rungs whose patches fit, but the one for those in haste."""
         if min(min(size[:2]) for size in self.sizes) < SMALLEST:
             return [Way(0)]
-        return [Way(level) for level in range(1, len(LADDER)) if all(_fits(size, level) for size in self.sizes)]
+        rungs = [level for level in range(1, len(LADDER)) if level != IN_HASTE]
+        return [Way(level) for level in rungs if all(_fits(size, level) for size in self.sizes)]
 
     def through(self, way: Way, all_rows: bool) -> tuple[Encoder, Problem]:
         """The encoder that looks so, and the problem with its features: of all rows, or of the rows to try it on."""
@@ -176,7 +177,8 @@ def _best_way(look: Look, clock: Clock | None) -> tuple[Way, Choice, tuple[str, 
     """The way to look of least log loss, how it did, and notes."""
     first, *higher = look.ways()
     if clock is not None and not clock.has_time_for(first):
-        first, higher = Way(0), []
+        higher = []
+        first = Way(IN_HASTE) if first.level and clock.has_time_for(Way(IN_HASTE)) else Way(0)
     way, best = first, look.tried(first, 1.0 / len(look.rows))
 
     def climb(to: Way, by: float) -> bool:
@@ -204,11 +206,11 @@ def _best_way(look: Look, clock: Clock | None) -> tuple[Way, Choice, tuple[str, 
 
 class Clock:
     """A budget of seconds, and what of it the ways that are tried take by a model of time: multiplications, at the
-    speed of this machine, rounded down to a power of two so that it is the same from run to run."""
+    speed of this machine, rounded down to a power of the root of two so that it is mostly the same from run to run."""
 
     def __init__(self, budget: float, look: Look) -> None:
         self.budget, self.look, self.spent = budget, look, 0.0
-        self.speed = 2.0 ** np.floor(np.log2(_speed(look.problem.threads)))
+        self.speed = 2.0 ** (np.floor(2.0 * np.log2(_speed(look.problem.threads))) / 2.0)
         self.learnt: set[int] = set()
         self.left_out: list[Way] = []
 
