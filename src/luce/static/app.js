@@ -28,7 +28,8 @@ function place() {
 const address = (view, model) => `#/${view}${model && OF_A_MODEL.includes(view) ? `/${encodeURIComponent(model)}` : ""}`;
 
 function frame({ view, model }) {
-  const links = Object.keys(VIEWS).map((each) =>
+  const open = Object.keys(VIEWS).filter((each) => each !== "train" || known.writable || view === "train");
+  const links = open.map((each) =>
     el("li", {}, el("a", { href: address(each, model), "aria-current": each === view ? "page" : null }, t(`view.${each}`))));
   const other = LANGUAGES.find((each) => each !== language());
   const change = el("button", { type: "button", class: "quiet-button", lang: other, onclick: () => { choose(other); show(true); } },
@@ -115,7 +116,7 @@ async function begin() {
 }
 
 addEventListener("hashchange", () => { takeToken(); show(); });
-addEventListener("luce-models", begin);
+addEventListener("luce-trained", async () => { Object.assign(known, await ask("v1")); known.described.clear(); frame(place()); });
 // A file that is dropped beside its place is not opened in place of the page.
 for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
 takeToken();

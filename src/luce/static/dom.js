@@ -70,11 +70,19 @@ export function fixed(value, decimals = 3) {
   return minus(Number(text) === 0 ? text.replace("-", "") : text);
 }
 
+const RAISED = { "-": "⁻", "+": "" };
+
+/** As 1.4 × 10⁻⁸. */
+function powerOfTen(value, figures) {
+  const [mantissa, power] = value.toExponential(Math.min(figures, 3) - 1).split("e");
+  return minus(`${Number(mantissa)} × 10${[...power].map((c) => RAISED[c] ?? "⁰¹²³⁴⁵⁶⁷⁸⁹"[c]).join("")}`);
+}
+
 /** A number in a few figures. */
 export function few(value, figures = 4) {
   if (!Number.isFinite(value)) return value > 0 ? "∞" : value < 0 ? "−∞" : "–";
   const size = Math.abs(value);
-  if (value !== 0 && (size >= 1e6 || size < 1e-4)) return minus(value.toExponential(2));
+  if (value !== 0 && (size >= 1e6 || size < 1e-4)) return powerOfTen(value, figures);
   return minus(String(Number(value.toPrecision(figures))));
 }
 

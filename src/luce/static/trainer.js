@@ -155,7 +155,8 @@ function lossChart() {
   const frame = new Frame({ left: 40, top: 8, right: 350, bottom: 110, x: [0, Math.max(10, state.steps)], y: [0, high] });
   const places = points.map(([x, y]) => frame.point(x, Math.min(y, high)));
   return picture(360, 152, t("train2d.curve"), t("train2d.curve.desc"), frame.grid(ticks(...frame.x, 4), ticks(0, high, 3)),
-    line("axis", frame.left, frame.bottom, frame.right, frame.bottom), svg("path", { class: "line s0", d: curvePath(places) }), frame.axisName(t("train2d.steps")));
+    line("axis", frame.left, frame.bottom, frame.right, frame.bottom), svg("path", { class: "line s0", d: curvePath(places) }),
+    places.slice(-1).map(([x, y]) => svg("circle", { class: "dot", cx: x, cy: y, r: 3.5 })), frame.axisName(t("train2d.steps")));
 }
 
 // --- the canvas --------------------------------------------------------------

@@ -1,0 +1,87 @@
+// A form of a model's columns, and its answer while one types or draws.
+
+import { el, fill, later, name } from "./dom.js";
+import { ask, of } from "./service.js";
+import { t } from "./texts.js";
+import { field } from "./fields.js";
+import { answerPanel } from "./answer.js";
+
+const SOON = 60; // milliseconds after the last change until the probabilities are asked for
+const THEN = 350; // and until the reasons are
+const COVERAGE = 0.95;
+const kept = new Map(); // the cells of each model's form, as long as the page lives
+
+export function draw(main, { model, picker }) {
+  const cells = kept.get(model.name) ?? Object.fromEntries(model.columns.map((column) => [column.name, column.typical]));
+  kept.set(model.name, cells);
+  const state = { against: null, answer: null };
+  let turn = 0, asking = null;
+
+  const changed = () => {
+    for (const column of model.columns) cells[column.name] = fields.get(column.name).cell();
+    answer();
+  };
+  const fields = new Map(model.columns.map((column) => [column.name, field(column, cells[column.name] ?? null, changed)]));
+  const panel = answerPanel(model, (against) => { state.against = against; reasons(); });
+
+  /** The row, or null while a field holds nothing that can be sent. */
+  const row = () => {
+    const empty = model.columns.filter((column) => fields.get(column.name).cell() === undefined);
+    for (const column of model.columns) {
+      const waits = column.kind === "image" || !empty.includes(column);
+      fields.get(column.name).fault(waits ? null : t("field.empty"));
+    }
+    if (empty.length) return null;
+    return Object.fromEntries(model.columns.map((column) => [column.name, fields.get(column.name).cell()]));
+  };
+  const answer = () => {
+    const given = row();
+    turn += 1;
+    asking?.abort();
+    later_reasons.stop();
+    if (!given) { panel.wait(); return; }
+    soon(given, turn);
+  };
+  const send = async (question, mine, take) => {
+    asking = new AbortController();
+    try {
+      const found = await ask(of(model.name, "predict"), { json: question, signal: asking.signal });
+      if (mine === turn) take(found);
+    } catch (error) {
+      if (mine === turn && error.name !== "AbortError") wrong(error);
+    }
+  };
+  const soon = later((given, mine) => send({ rows: [given], ...(model.sets ? { coverage: COVERAGE } : {}) }, mine, (found) => {
+    state.answer = found.answers[0];
+    panel.show(found);
+    later_reasons();
+  }), SOON);
+  const reasons = () => {
+    const given = row();
+    if (!given) return;
+    const against = state.against === null || state.against === state.answer ? {} : { against: state.against };
+    send({ rows: [given], explain: true, flip: true, ...against }, turn, (found) => panel.explain(found.explanations?.[0] ?? null));
+  };
+  const later_reasons = later(reasons, THEN);
+
+  /** Beside the field that the service names, else beside the answer. */
+  const wrong = (error) => {
+    const [, column] = /^rows\[\d+\]\.?(.*)$/s.exec(error.where ?? "") ?? [];
+    const what = error.status === 0 ? t("error.away") : error.message;
+    const at = fields.get(column);
+    at?.fault(what);
+    panel.wait(at ? null : what);
+  };
+
+  const form = el("form", { class: "form", "aria-label": t("try.form"), onsubmit: (event) => event.preventDefault() },
+    model.columns.map((column) => fields.get(column.name).node));
+  const begin = el("button", { type: "button", class: "quiet-button", onclick: () => { kept.delete(model.name); main.replaceChildren(); leave(); leave = draw(main, { model, picker }); } },
+    t("try.typical"));
+  main.append(...[picker].filter(Boolean),
+    el("h1", {}, model.label ? t("try.title", { label: model.label }) : t("try.title.plain")),
+    el("p", { class: "lead" }, t(model.columns.length === 1 ? `try.lead.${model.columns[0].kind}` : "try.lead")),
+    el("div", { class: "try" }, el("div", {}, form, model.columns.length > 1 ? el("p", {}, begin) : null), panel.node), panel.strip);
+  answer();
+  let leave = () => { turn += 1; asking?.abort(); soon.stop(); later_reasons.stop(); };
+  return () => leave();
+}
