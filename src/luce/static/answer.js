@@ -25,7 +25,7 @@ export function answerPanel(model, against) {
   let now = null;
 
   const wait = (what = null) => {
-    node.classList.add("stale");
+    node.classList.toggle("stale", now !== null);
     error.hidden = !what;
     fill(error, what ? name(what, 400) : "");
     if (!now) fill(head, el("span", { class: "quiet" }, t(model.columns.some((column) => column.kind === "image") ? "answer.image" : "answer.wait")));
@@ -90,7 +90,7 @@ function reasons(model, found, against) {
     many ? contributions(found) : null,
     ...(found.texts ?? []).filter((text) => text.pieces.length).map((text) => marked(text, found, many)),
     costs(model, found),
-    flip(found),
+    flip(model, found),
   ].filter(Boolean);
 }
 
@@ -125,8 +125,9 @@ function marked(text, found, many) {
     el("small", {}, say("why.words", { for: el("mark", { class: "m2" }, nameOf(found.answer, 20)), against: el("mark", { class: "n2" }, nameOf(found.other, 20)) })));
 }
 
-function flip({ flip: found }) {
-  if (found === undefined) return null;
+/** What would change the answer; of texts and images alone nothing is tried. */
+function flip(model, { flip: found }) {
+  if (found === undefined || model.columns.every((column) => ["text", "image"].includes(column.kind))) return null;
   if (found === null) return el("p", { class: "flip quiet" }, t("flip.none"));
   const moves = found.moves.map((move) => el("li", {}, say("flip.move", { column: name(move.column, 40), before: cell(move.before), after: el("strong", {}, cell(move.after)) })));
   return el("div", { class: "flip" }, el("p", {}, say("flip", { answer: el("strong", {}, nameOf(found.answer)) })), el("ul", {}, moves));

@@ -88,7 +88,8 @@ export function drawing(column, changed) {
   const board = el("canvas", { class: "board", width: SIDE, height: SIDE, role: "img", "aria-label": t("draw.board") });
   board.classList.toggle("dark", want.lightOnDark);
   const c = board.getContext("2d", { willReadFrequently: true });
-  Object.assign(c, { lineWidth: PEN, lineCap: "round", lineJoin: "round", strokeStyle: want.lightOnDark ? "#fff" : "#000" });
+  const ink = want.lightOnDark ? "#fff" : "#000";
+  Object.assign(c, { lineWidth: PEN, lineCap: "round", lineJoin: "round", strokeStyle: ink, fillStyle: ink });
   const undo = [];
   let last = null;
 
@@ -98,6 +99,9 @@ export function drawing(column, changed) {
   };
   const tell = () => changed(centred(board, want));
   const stroke = (to) => {
+    c.beginPath();
+    c.arc(...to, PEN / 2, 0, 2 * Math.PI);
+    c.fill();
     c.beginPath();
     c.moveTo(...last);
     c.lineTo(...to);
@@ -114,8 +118,9 @@ export function drawing(column, changed) {
   });
   board.addEventListener("pointermove", (event) => {
     if (!last) return;
-    for (const each of event.getCoalescedEvents?.() ?? [event]) stroke(at(each));
-    if (last) tell();
+    const passed = event.getCoalescedEvents?.() ?? [];
+    for (const each of passed.length ? passed : [event]) stroke(at(each));
+    tell();
   });
   for (const kind of ["pointerup", "pointercancel"]) board.addEventListener(kind, () => { if (last) { last = null; tell(); } });
   const clear = () => { undo.length = 0; c.clearRect(0, 0, SIDE, SIDE); };

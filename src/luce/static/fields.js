@@ -1,6 +1,6 @@
 // The fields of a form, one a column of the model: each knows its cell, and shows what was wrong with it.
 
-import { dropZone, el, few, fill, id, name, percent } from "./dom.js";
+import { dropZone, el, few, id, name, percent } from "./dom.js";
 import { histogram } from "./charts.js";
 import { drawing } from "./drawing.js";
 import { t } from "./texts.js";

@@ -1,8 +1,8 @@
 // Softmax by hand: logits, temperature, shares, the sigmoid, the loss and its gradient; the training is in trainer.js.
 
-import { bar, el, few, fill, fixed, id, name, percent, signed, signedBar, svg } from "./dom.js";
+import { bar, el, few, fill, fixed, id, name, signed, signedBar, svg } from "./dom.js";
 import { crossEntropy, sigmoid, softmax } from "./softmax.js";
-import { say, t } from "./texts.js";
+import { t } from "./texts.js";
 import { curvePath, Frame, picture } from "./charts.js";
 import { trainer } from "./trainer.js";
 
@@ -142,7 +142,7 @@ function lossPart(moved) {
       fill(choices, names.map((said, k) => pill("truth", said, k === state.truth, () => { state.truth = k; refresh(); })));
     }
     choices.querySelectorAll("input").forEach((input, k) => { input.checked = k === state.truth; });
-    value.textContent = few(crossEntropy(z, state.truth, state.temperature));
+    value.textContent = fixed(crossEntropy(z, state.truth, state.temperature), 3);
     sum.textContent = `−log ${fixed(p[state.truth], 3)}`;
     fill(body, p.map((share, k) => {
       const wanted = k === state.truth ? 1 : 0;
@@ -164,7 +164,7 @@ function lossPart(moved) {
     el("div", { class: "panel" },
       el("div", { class: "field-line" }, el("span", { class: "field-name" }, t("loss.truth")), choices),
       el("p", { class: "loss-line", "aria-live": "polite" }, t("loss.is"), " ", sum, " = ", value, " ", t("nats")),
-      el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": t("loss") }, el("table", { class: "gradients" },
+      el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": `${t("loss")}: ${t("scroll")}` }, el("table", { class: "gradients" },
         el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("class")), el("th", { scope: "col" }, "y"),
           el("th", { scope: "col" }, "p"), el("th", { scope: "col" }, "p − y"))), body)),
       el("p", { class: "buttons" }, el("button", { type: "button", class: "main-button", id: "downhill", onclick: step }, t("loss.step")),

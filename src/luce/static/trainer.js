@@ -40,7 +40,7 @@ function restart() {
 
 export function trainer() {
   if (!state.weights) restart();
-  const canvas = el("canvas", { class: "plane", tabindex: "0", role: "img", "aria-label": t("train2d.plane"), "aria-describedby": "plane-help" });
+  const canvas = el("canvas", { class: "plane", tabindex: "0", role: "application", "aria-label": t("train2d.plane"), "aria-describedby": "plane-help" });
   const chart = el("figure", { class: "loss-chart" });
   const [steps, loss, right] = ["steps", "loss", "right"].map((key) => el("output", { class: "number", id: `plane-${key}` }));
   const live = el("p", { class: "hidden-text", "aria-live": "polite" });

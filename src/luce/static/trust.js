@@ -105,9 +105,9 @@ function classes(facts) {
   const score = (each) => (each.value === null ? el("td", {}, "–") : el("td", {}, percent(each.value), el("small", {}, between(each)), span(each.low ?? 0, each.value, each.high ?? 1)));
   const body = facts.class_intervals.map((each) => el("tr", {},
     el("th", { scope: "row" }, nameOf(each.class, 28), each.few ? [" ", el("span", { class: "flag" }, t("few"))] : null),
-    el("td", {}, count(each.support)), ["precision", "recall", "f1"].map((key) => score(each[key]))));
+    el("td", {}, count(each.support)), ["precision", "recall"].map((key) => score(each[key]))));
   return section("classes", el("p", {}, t("classes.about")), scrolled(t("classes"),
-    el("table", { class: "scores" }, head(["class", "rows", "precision", "recall", "f1"]), el("tbody", {}, body))),
+    el("table", { class: "scores" }, head(["class", "rows", "precision", "recall"]), el("tbody", {}, body))),
     facts.class_intervals.some((each) => each.few) ? el("p", { class: "quiet" }, t("few.note")) : null);
 }
 

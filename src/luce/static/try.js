@@ -1,6 +1,6 @@
 // A form of a model's columns, and its answer while one types or draws.
 
-import { el, fill, later, name } from "./dom.js";
+import { el, later } from "./dom.js";
 import { ask, of } from "./service.js";
 import { t } from "./texts.js";
 import { field } from "./fields.js";
