@@ -85,13 +85,13 @@ function reasons(model, found, against) {
     model.classes.map((label, k) => (label === found.answer ? null : el("option", { value: k, selected: label === found.other }, plain(label)))));
   const other = model.classes.length > 2 ? select : nameOf(found.other);
   const many = found.contributions.length > 1;
-  return [
-    el("h2", {}, say("why", { answer: nameOf(found.answer), other })),
+  const told = [
     many ? contributions(found) : null,
     ...(found.texts ?? []).filter((text) => text.pieces.length).map((text) => marked(text, found, many)),
     costs(model, found),
     flip(model, found),
   ].filter(Boolean);
+  return told.length ? [el("h2", {}, say("why", { answer: nameOf(found.answer), other })), ...told] : [];
 }
 
 const costs = (model, found) => (model.costs && found.probabilities[0] < found.probabilities[1] ? el("p", { class: "note" }, t("why.costs")) : null);
@@ -118,8 +118,9 @@ function cell(value) {
 
 function marked(text, found, many) {
   const marks = text.pieces.map(({ text: piece, strength }) => {
-    if (!strength) return piece;
-    return el("mark", { class: `${strength > 0 ? "m" : "n"}${Math.abs(strength)}` }, piece);
+    if (!strength || !piece.trim()) return piece;
+    const [, before, word, after] = /^(\s*)(.*?)(\s*)$/s.exec(piece);
+    return [before, el("mark", { class: `${strength > 0 ? "m" : "n"}${Math.abs(strength)}` }, word), after];
   });
   return el("div", { class: "text" }, many ? el("small", {}, name(text.column)) : null, el("p", { class: "marked" }, marks),
     el("small", {}, say("why.words", { for: el("mark", { class: "m2" }, nameOf(found.answer, 20)), against: el("mark", { class: "n2" }, nameOf(found.other, 20)) })));

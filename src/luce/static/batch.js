@@ -2,7 +2,7 @@
 
 import { bar, count, download, dropZone, el, fill, name, percent } from "./dom.js";
 import { cells, decoded, parts, records, separatorOf } from "./csv.js";
-import { askText, of } from "./service.js";
+import { ask, askText, of } from "./service.js";
 import { say, t } from "./texts.js";
 
 const SHOWN = 5; // first rows
@@ -13,14 +13,20 @@ const CLASSES = 30; // that are counted one by one
 
 export function draw(main, { model, picker }) {
   const work = el("div", { class: "batch" });
+  const [only] = model.columns;
+  const images = model.columns.length === 1 && only.kind === "image";
+  const lines = model.columns.length === 1 && only.kind === "text";
   let stop = new AbortController();
-  const take = (file) => {
+  const take = (file, all) => {
     stop.abort();
     stop = new AbortController();
-    read(file, work, model, stop.signal, () => stop.abort());
+    const cancel = () => stop.abort();
+    if (images) run(all.length, work, model, (tell) => predictedImages(all, model, stop.signal, tell), t("batch.images"), cancel);
+    else read(file, work, model, stop.signal, cancel);
   };
-  main.append(...[picker].filter(Boolean), el("h1", {}, t("batch.title")), el("p", { class: "lead" }, t("batch.lead")),
-    dropZone(t("batch.drop"), take, ".csv,.tsv,.txt,text/csv"), el("p", { class: "quiet" }, say("batch.columns", { columns: columns(model) })), work);
+  const about = images ? [] : [el("p", { class: "quiet" }, say("batch.columns", { columns: columns(model) }), lines ? ` ${t("batch.lines")}` : "")];
+  main.append(...[picker].filter(Boolean), el("h1", {}, t("batch.title")), el("p", { class: "lead" }, t(images ? "batch.lead.images" : "batch.lead")),
+    images ? dropZone(t("batch.drop.images"), take, "image/*", true) : dropZone(t("batch.drop"), take, ".csv,.tsv,.txt,text/csv"), ...about, work);
   return () => stop.abort();
 }
 
@@ -36,13 +42,11 @@ async function read(file, work, model, signal, cancel) {
     return;
   }
   if (signal.aborted) return;
-  const [header, ...rows] = records(found.text);
+  const [header, ...rows] = tabled(found.text, file, model);
   if (!rows.length) { fill(work, el("p", { class: "warn", role: "alert" }, t("batch.empty", { file: file.name }))); return; }
   const separator = separatorOf(header);
   const names = cells(header.replace(/^\uFEFF/, ""), separator);
   const known = names.filter((each) => model.columns.some((column) => column.name === each));
-  const progress = el("progress", { max: rows.length, value: 0, "aria-label": t("batch.progress") });
-  const said = el("span", { role: "status" });
   const button = el("button", { type: "button", class: "main-button" }, t("batch.start", { rows: count(rows.length) }));
   const result = el("div");
   fill(work, el("section", {}, el("h2", {}, name(file.name, 60)),
@@ -51,16 +55,32 @@ async function read(file, work, model, signal, cancel) {
     preview(names, rows.slice(0, SHOWN).map((row) => cells(row, separator))), el("p", { class: "buttons" }, button), result));
   button.addEventListener("click", async () => {
     button.disabled = true;
-    fill(result, el("p", { class: "running" }, progress, said, el("button", { type: "button", onclick: cancel }, t("cancel"))));
-    try {
-      const out = await predicted(header, rows, model, signal, (done) => { progress.value = done; said.textContent = t("batch.done so far", { done: count(done), rows: count(rows.length) }); });
-      fill(result, summary(out, file, model));
-    } catch (error) {
-      if (error.name !== "AbortError") fill(result, el("p", { class: "warn", role: "alert" }, error.status === 0 ? t("error.away") : name(error.message, 400)));
-      else fill(result, el("p", { class: "quiet" }, t("batch.stopped")));
-      button.disabled = signal.aborted;
-    }
+    await run(rows.length, result, model, (tell) => predicted(header, rows, model, signal, tell), file.name, cancel);
+    button.disabled = signal.aborted;
   });
+}
+
+/** The records of a file; of a file of texts, for a model that reads nothing else, a line is a row. */
+function tabled(text, file, { columns: [only, ...others] }) {
+  const lines = records(text);
+  if (others.length || only.kind !== "text" || !file.name.toLowerCase().endsWith(".txt")) return lines;
+  return [`${quoted(only.name)}\n`, ...text.split(/\r?\n/).filter((line) => line.trim()).map((line) => `${quoted(line)}\n`)];
+}
+
+const quoted = (cell) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
+
+/** Shows how far the work is, then what came of it. work(tell): the predictions as CSV records. */
+async function run(rows, place, model, work, file, cancel) {
+  const progress = el("progress", { max: rows, value: 0, "aria-label": t("batch.progress") });
+  const said = el("span", { role: "status" });
+  const tell = (done) => { progress.value = done; said.textContent = t("batch.done so far", { done: count(done), rows: count(rows) }); };
+  fill(place, el("p", { class: "running" }, progress, said, el("button", { type: "button", onclick: cancel }, t("cancel"))));
+  try {
+    fill(place, summary(await work(tell), file, model));
+  } catch (error) {
+    if (error.name !== "AbortError") fill(place, el("p", { class: "warn", role: "alert" }, error.status === 0 ? t("error.away") : name(error.message, 400)));
+    else fill(place, el("p", { class: "quiet" }, t("batch.stopped")));
+  }
 }
 
 function preview(names, rows) {
@@ -94,6 +114,22 @@ async function predicted(header, rows, model, signal, tell) {
   return out;
 }
 
+/** The predictions of image files, one after the other, with their names in the first column. */
+async function predictedImages(images, model, signal, tell) {
+  const out = [`${["image", "prediction", ...model.classes.map((label) => `p:${label}`)].map(quoted).join(",")}\n`];
+  for (const file of images) {
+    try {
+      const { answers: [answer], probabilities: [p] } = await ask(of(model.name, "predict"), { method: "POST", body: file, type: file.type, signal });
+      out.push(`${[file.name, String(answer), ...p].map((cell) => quoted(String(cell))).join(",")}\n`);
+    } catch (error) {
+      if (error.status) error.message = `${file.name}: ${error.message}`;
+      throw error;
+    }
+    tell(out.length - 1);
+  }
+  return out;
+}
+
 function summary([head, ...lines], file, model) {
   const names = cells(head);
   const at = names.indexOf("prediction");
@@ -107,7 +143,7 @@ function summary([head, ...lines], file, model) {
     found.set(row[at], each);
   }
   const order = [...found].sort((a, b) => b[1].rows - a[1].rows);
-  const stem = file.name.replace(/\.[^.]*$/, "");
+  const stem = file.replace(/\.[^.]*$/, "");
   const save = () => download(new Blob([head.endsWith("\n") ? head : `${head}\n`, ...lines], { type: "text/csv;charset=utf-8" }), `${stem}.${model.name}.csv`);
   return [
     el("h3", {}, t("batch.answers", { rows: count(lines.length) })),

@@ -109,9 +109,10 @@ export function later(call, milliseconds) {
   return wait;
 }
 
-/** A place that takes a file by drop or by choice. take(file); accept: as of an input. */
-export function dropZone(said, take, accept) {
-  const input = el("input", { type: "file", accept, class: "file-input", onchange: () => { if (input.files[0]) take(input.files[0]); input.value = ""; } });
+/** A place that takes files by drop or by choice. take(file, all files); accept: as of an input. */
+export function dropZone(said, take, accept, multiple = false) {
+  const given = (files) => { if (files.length) take(files[0], [...files]); };
+  const input = el("input", { type: "file", accept, multiple, class: "file-input", onchange: () => { given(input.files); input.value = ""; } });
   const zone = el("label", { class: "drop" }, el("span", {}, said), input);
   for (const kind of ["dragenter", "dragover"]) {
     zone.addEventListener(kind, (event) => { event.preventDefault(); zone.classList.add("over"); });
@@ -119,7 +120,7 @@ export function dropZone(said, take, accept) {
   for (const kind of ["dragleave", "drop"]) zone.addEventListener(kind, () => zone.classList.remove("over"));
   zone.addEventListener("drop", (event) => {
     event.preventDefault();
-    if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0]);
+    given(event.dataTransfer.files);
   });
   return zone;
 }

@@ -137,7 +137,7 @@ function radios(choices, cell, changed) {
   const group = id("group");
   const inputs = choices.map(({ level }) => el("input", { type: "radio", name: group, checked: level === cell, onchange: changed }));
   const node = el("div", { class: "pills" }, choices.map(({ level, said, share }, k) =>
-    el("label", { class: level === null ? "pill missing" : "pill" }, inputs[k], level === null ? said : name(said, 32), share === undefined ? null : el("small", {}, percent(share, 0)))));
+    el("label", { class: level === null ? "pill missing" : "pill" }, inputs[k], level === null ? said : name(said, 32), share == null ? null : el("small", {}, percent(share, 0)))));
   return { node, group: true, cell: () => choices[inputs.findIndex((input) => input.checked)]?.level };
 }
 
@@ -145,7 +145,7 @@ function list(choices, cell, changed) {
   const own = id("field");
   const at = choices.findIndex(({ level }) => level === cell);
   const node = el("select", { id: own, onchange: changed }, choices.map(({ said, share }, k) =>
-    el("option", { value: k, selected: k === at }, share === undefined ? said : `${said} · ${percent(share, 0)}`)));
+    el("option", { value: k, selected: k === at }, share == null ? said : `${said} · ${percent(share, 0)}`)));
   if (at < 0) node.selectedIndex = -1;
   return { node, id: own, cell: () => choices[node.selectedIndex]?.level };
 }

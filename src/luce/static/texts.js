@@ -241,7 +241,12 @@ export const TEXTS = {
   "train.curve.y": ["log10 of the gap", "차이의 log10"],
   "train.done": ["{model} is ready.", "{model} 모델이 준비되었습니다."],
   "train.held": ["{share} of {rows} rows held out were right.", "따로 떼어 둔 사례 {rows}건 중 {share}가 맞았습니다."],
-  "train.save": ["Save the model", "모델 저장"]
+  "train.save": ["Save the model", "모델 저장"],
+  "try.more": ["{n} more columns", "열 {n}개 더 보기"],
+  "batch.lead.images": ["Give several images, get a table with a prediction and the probabilities of all classes for each.", "이미지를 여러 장 주면 각각의 예측과 모든 클래스의 확률을 표로 돌려줍니다."],
+  "batch.drop.images": ["Drop images here, or choose some", "이미지를 여기에 놓거나 여러 장을 선택하십시오"],
+  "batch.images": ["images", "이미지"],
+  "batch.lines": ["In a .txt file each line is a text.", ".txt 파일에서는 한 줄이 글 하나입니다."]
 };
 
 export const LANGUAGES = ["en", "ko"];

@@ -9,6 +9,7 @@ import { answerPanel } from "./answer.js";
 const SOON = 60; // milliseconds after the last change until the probabilities are asked for
 const THEN = 350; // and until the reasons are
 const COVERAGE = 0.95;
+const SHOWN = 24; // fields; more are folded away
 const kept = new Map(); // the cells of each model's form, as long as the page lives
 
 export function draw(main, { model, picker }) {
@@ -70,11 +71,14 @@ export function draw(main, { model, picker }) {
     const what = error.status === 0 ? t("error.away") : error.message;
     const at = fields.get(column);
     at?.fault(what);
+    if (at?.node.closest("details")) at.node.closest("details").open = true;
     panel.wait(at ? null : what);
   };
 
+  const nodes = model.columns.map((column) => fields.get(column.name).node);
+  const more = nodes.length > SHOWN ? el("details", { class: "more" }, el("summary", {}, t("try.more", { n: nodes.length - SHOWN })), el("div", { class: "form" }, nodes.slice(SHOWN))) : null;
   const form = el("form", { class: "form", "aria-label": t("try.form"), onsubmit: (event) => event.preventDefault() },
-    model.columns.map((column) => fields.get(column.name).node));
+    nodes.slice(0, SHOWN), more);
   const begin = el("button", { type: "button", class: "quiet-button", onclick: () => { kept.delete(model.name); main.replaceChildren(); leave(); leave = draw(main, { model, picker }); } },
     t("try.typical"));
   main.append(...[picker].filter(Boolean),
