@@ -82,5 +82,31 @@ function parsed(block) {
   return fields.data.length ? { event: fields.event, data: JSON.parse(fields.data.join("\n")) } : null;
 }
 
+/**
+ * Asks the newest question at most every so many milliseconds, a few at once at most: send(question) -> answer.
+ * Where answers overtake each other the newest counts. Gives {ask(question), drop()}; drop forgets what is on its way.
+ */
+export function newest(send, take, wrong, every = 50, atOnce = 3) {
+  let turn = 0, shown = 0, flying = 0, held = null, last = -every, timer = 0;
+  const go = async () => {
+    clearTimeout(timer);
+    if (held === null || flying >= atOnce) return;
+    const rest = last + every - performance.now();
+    if (rest > 0) { timer = setTimeout(go, rest); return; }
+    const [question] = held, mine = (turn += 1);
+    [held, last] = [null, performance.now()];
+    flying += 1;
+    try {
+      const answer = await send(question);
+      if (mine > shown) { shown = mine; take(answer); }
+    } catch (error) {
+      if (mine > shown && mine === turn && held === null) wrong(error);
+    }
+    flying -= 1;
+    go();
+  };
+  return { ask: (question) => { held = [question]; go(); }, drop: () => { held = null; shown = turn; } };
+}
+
 /** The address of a model's part. */
 export const of = (model, part = "") => `v1/models/${encodeURIComponent(model)}${part && `/${part}`}`;

@@ -25,7 +25,7 @@ const load = (model) => Promise.all([
 ]);
 
 const sections = (model, facts, measured) => [
-  headline(facts, model),
+  headline(facts, model, measured),
   facts.rows ? [calibrated(facts), classes(facts), confusions(facts)] : null,
   threshold(measured),
   proof(facts),
@@ -42,11 +42,11 @@ const between = (each, show = percent) => t("between", { low: show(each.low ?? 0
 
 // --- in short ----------------------------------------------------------------
 
-function headline(facts, model) {
+function headline(facts, model, measured) {
   if (!facts.rows) {
     const held = model.held_out;
     return section("trust.short", held ? [el("p", { class: "big" }, say("short.right", { right: el("strong", {}, of100(held.accuracy)) })),
-      el("p", {}, t("short.held", { rows: count(held.rows), loss: held.log_loss === null ? "∞" : fixed(held.log_loss, 3) })), el("p", { class: "quiet" }, t("short.no more"))]
+      el("p", {}, t("short.held", { rows: count(held.rows), loss: held.log_loss === null ? "∞" : fixed(held.log_loss, 3) })), measured ? null : el("p", { class: "quiet" }, t("short.no more"))]
       : [el("p", { class: "big" }, t("nothing")), el("p", {}, say("nothing.more", { holdout: el("code", {}, "--holdout 0.2"), evaluate: el("code", {}, "luce evaluate") }))]);
   }
   const reach = facts.intervals.accuracy;

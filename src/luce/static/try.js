@@ -1,13 +1,12 @@
 // A form of a model's columns, and its answer while one types or draws.
 
 import { el, later } from "./dom.js";
-import { ask, of } from "./service.js";
+import { ask, newest, of } from "./service.js";
 import { t } from "./texts.js";
 import { field } from "./fields.js";
 import { answerPanel } from "./answer.js";
 
-const SOON = 60; // milliseconds after the last change until the probabilities are asked for
-const THEN = 350; // and until the reasons are
+const THEN = 300; // milliseconds from an answer until its reasons are asked for
 const COVERAGE = 0.95;
 const SHOWN = 24; // fields; more are folded away
 const kept = new Map(); // the cells of each model's form, as long as the page lives
@@ -16,7 +15,7 @@ export function draw(main, { model, picker }) {
   const cells = kept.get(model.name) ?? Object.fromEntries(model.columns.map((column) => [column.name, column.typical]));
   kept.set(model.name, cells);
   const state = { against: null, answer: null };
-  let turn = 0, asking = null;
+  let asking = new AbortController();
 
   const changed = () => {
     for (const column of model.columns) cells[column.name] = fields.get(column.name).cell();
@@ -35,37 +34,30 @@ export function draw(main, { model, picker }) {
     if (empty.length) return null;
     return Object.fromEntries(model.columns.map((column) => [column.name, fields.get(column.name).cell()]));
   };
+  const predict = (question, signal) => ask(of(model.name, "predict"), { json: question, signal });
   const answer = () => {
     const given = row();
-    turn += 1;
-    asking?.abort();
-    later_reasons.stop();
-    if (!given) { panel.wait(); return; }
-    soon(given, turn);
+    asking.abort();
+    reasonsSoon.stop();
+    if (given) answers.ask({ rows: [given], ...(model.sets ? { coverage: COVERAGE } : {}) });
+    else { answers.drop(); panel.wait(); }
   };
-  const send = async (question, mine, take) => {
-    asking = new AbortController();
-    try {
-      const found = await ask(of(model.name, "predict"), { json: question, signal: asking.signal });
-      if (mine === turn) take(found);
-    } catch (error) {
-      if (mine === turn && error.name !== "AbortError") wrong(error);
-    }
-  };
-  const soon = later((given, mine) => send({ rows: [given], ...(model.sets ? { coverage: COVERAGE } : {}) }, mine, (found) => {
-    state.answer = found.answers[0];
-    panel.show(found);
-    later_reasons();
-  }), SOON);
-  const reasons = () => {
+  const reasons = async () => {
     const given = row();
     if (!given) return;
+    asking.abort();
+    asking = new AbortController();
     const against = state.against === null || state.against === state.answer ? {} : { against: state.against };
-    send({ rows: [given], explain: true, flip: true, ...against }, turn, (found) => panel.explain(found.explanations?.[0] ?? null));
+    try {
+      const found = await predict({ rows: [given], explain: true, flip: true, ...against }, asking.signal);
+      panel.explain(found.explanations?.[0] ?? null);
+    } catch (error) {
+      if (error.name !== "AbortError") wrong(error);
+    }
   };
-  const later_reasons = later(reasons, THEN);
+  const reasonsSoon = later(reasons, THEN);
 
-  /** Beside the field that the service names, else beside the answer. */
+  /** Shows what went wrong beside the field that the service names, else beside the answer. */
   const wrong = (error) => {
     const [, column] = /^rows\[\d+\]\.?(.*)$/s.exec(error.where ?? "") ?? [];
     const what = error.status === 0 ? t("error.away") : error.message;
@@ -77,6 +69,12 @@ export function draw(main, { model, picker }) {
 
   const nodes = model.columns.map((column) => fields.get(column.name).node);
   const more = nodes.length > SHOWN ? el("details", { class: "more" }, el("summary", {}, t("try.more", { n: nodes.length - SHOWN })), el("div", { class: "form" }, nodes.slice(SHOWN))) : null;
+  const answers = newest(predict, (found) => {
+    state.answer = found.answers[0];
+    panel.show(found);
+    reasonsSoon();
+  }, wrong);
+
   const form = el("form", { class: "form", "aria-label": t("try.form"), onsubmit: (event) => event.preventDefault() },
     nodes.slice(0, SHOWN), more);
   const begin = el("button", { type: "button", class: "quiet-button", onclick: () => { kept.delete(model.name); main.replaceChildren(); leave(); leave = draw(main, { model, picker }); } },
@@ -86,6 +84,6 @@ export function draw(main, { model, picker }) {
     el("p", { class: "lead" }, t(model.columns.length === 1 ? `try.lead.${model.columns[0].kind}` : "try.lead")),
     el("div", { class: "try" }, el("div", {}, form, model.columns.length > 1 ? el("p", {}, begin) : null), panel.node), panel.strip);
   answer();
-  let leave = () => { turn += 1; asking?.abort(); soon.stop(); later_reasons.stop(); };
+  let leave = () => { answers.drop(); asking.abort(); reasonsSoon.stop(); };
   return () => leave();
 }
