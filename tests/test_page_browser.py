@@ -46,6 +46,7 @@ class Opened:
         self.page.on("dialog", lambda dialog: (self.said.append(dialog.message), dialog.dismiss()))
 
     def at(self, view: str) -> Any:
+        self.page.goto("about:blank")  # so that no view before this one is taken for it
         self.page.goto(f"{self.address}/#/{view}" if view else self.address)
         self.page.wait_for_selector("main h1")
         return self.page

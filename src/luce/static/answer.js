@@ -26,6 +26,7 @@ export function answerPanel(model, against) {
 
   const wait = (what = null) => {
     node.classList.toggle("stale", now !== null);
+    strip.hidden = true;
     error.hidden = !what;
     fill(error, what ? name(what, 400) : "");
     if (!now) fill(head, el("span", { class: "quiet" }, t(model.columns.some((column) => column.kind === "image") ? "answer.image" : "answer.wait")));

@@ -188,7 +188,7 @@ function calls(measured, code) {
   };
   const curves = ["precision", "recall"].map((key) => Array.from({ length: 101 }, (_, k) => [k / 100, at(k / 100)[key]]).filter(([, [, all]]) => all).map(([x, [hits, all]]) => [x, hits / all]));
   const chart = (least) => {
-    const frame = new Frame({ left: 42, top: 10, right: 350, bottom: 190 });
+    const frame = new Frame({ left: 42, top: 10, right: 342, bottom: 190 });
     const [x] = frame.point(least, 0);
     return [picture(360, 236, t("threshold.title"), t("threshold.desc"), frame.grid([0, 0.25, 0.5, 0.75, 1], [0, 0.5, 1], (v) => few(100 * v)),
       curves.map((points, k) => svg("path", { class: `line s${k}`, d: curvePath(points.map((point) => frame.point(...point))) })),
