@@ -395,6 +395,8 @@ def test_records_are_cut_as_python_s_csv_reader_cuts_them(opened: Opened) -> Non
     script = """async (text) => { const m = await import('/static/csv.js');
         return m.records(text).map(record => m.cells(record)); }"""
     assert page.evaluate(script, written.getvalue()) == table
+    loose = '5" pipe,x\n"a""b"",\n",7" bolt\n,""\n'
+    assert page.evaluate(script, loose) == list(csv.reader(io.StringIO(loose)))
     told = "async (bytes) => (await (await import('/static/csv.js')).decoded(new Blob([new Uint8Array(bytes)]))).text"
     for encoding in ("utf-8", "cp949", "utf-16"):
         assert page.evaluate(told, list("이름,값\n똠방각하,1\n".encode(encoding))) == "이름,값\n똠방각하,1\n"

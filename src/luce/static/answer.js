@@ -44,7 +44,11 @@ export function answerPanel(model, against) {
     fill(strip, nameOf(answer, 24), el("span", {}, percent(share)), bar(share));
     tell(t("answer.live", { answer: plain(answer), share: percent(share) }));
   };
-  const explain = (found) => fill(why, ...(found ? reasons(model, found, against) : []));
+  const explain = (found) => {
+    const held = why.contains(document.activeElement);
+    fill(why, ...(found ? reasons(model, found, against) : []));
+    if (held) why.querySelector("select")?.focus();
+  };
   wait();
   return { node, strip, wait, show, explain };
 }

@@ -1,7 +1,7 @@
 // The frame of the page: its views by the part of the address after #, its language, its models.
 
 import { el, fill, name } from "./dom.js";
-import { ask, keepToken, of, takeToken } from "./service.js";
+import { ask, keepToken, of, takeToken, unescaped } from "./service.js";
 import { choose, language, LANGUAGES, say, t } from "./texts.js";
 
 const VIEWS = {
@@ -21,8 +21,8 @@ const main = () => document.getElementById("main");
 
 function place() {
   const [, view = "", model = ""] = /^#\/([a-z]*)\/?(.*)$/.exec(location.hash) ?? [];
-  const wanted = view in VIEWS ? view : known.models.length ? "try" : "softmax";
-  return { view: wanted, model: model ? decodeURIComponent(model) : known.models[0] };
+  const wanted = Object.hasOwn(VIEWS, view) ? view : known.models.length ? "try" : "softmax";
+  return { view: wanted, model: model ? unescaped(model) : known.models[0] };
 }
 
 const address = (view, model) => `#/${view}${model && OF_A_MODEL.includes(view) ? `/${encodeURIComponent(model)}` : ""}`;

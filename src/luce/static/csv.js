@@ -2,13 +2,20 @@
 
 const SEPARATORS = [",", "\t", ";", "|"];
 
-/** The places after each record's end in a text whose last record may be unfinished. */
-export function* ends(text, from = 0) {
-  let quoted = false;
-  for (let k = from; k < text.length; k += 1) {
+/** The places after each record's end; a quote counts where a cell begins, and doubled within quotes. */
+function* ends(text) {
+  let quoted = false, fresh = true, closed = false;
+  for (let k = 0; k < text.length; k += 1) {
     const c = text[k];
-    if (c === '"') quoted = !quoted;
-    else if (c === "\n" && !quoted) yield k + 1;
+    if (c === '"' && (quoted || fresh || closed)) {
+      closed = quoted;
+      quoted = !quoted;
+      fresh = false;
+      continue;
+    }
+    closed = false;
+    fresh = c === "\n" || SEPARATORS.includes(c);
+    if (c === "\n" && !quoted) yield k + 1;
   }
 }
 

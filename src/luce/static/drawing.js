@@ -5,6 +5,7 @@ import { t } from "./texts.js";
 
 const SIDE = 280; // of the canvas, in its own units
 const PEN = 20;
+const KEPT = 40; // strokes that can be undone
 const BOX = 20 / 28; // of the side, that the strokes fill: as in MNIST
 
 /**
@@ -109,9 +110,11 @@ export function drawing(column, changed) {
     last = to;
   };
   board.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
     event.preventDefault();
     board.setPointerCapture(event.pointerId);
     undo.push(c.getImageData(0, 0, SIDE, SIDE));
+    if (undo.length > KEPT) undo.shift();
     last = at(event);
     stroke(last);
     tell();

@@ -8,6 +8,7 @@ import { t } from "./texts.js";
 const RADIOS = 5; // choices that are shown side by side
 const LISTED = 80; // levels of a list to choose from; of more one is typed
 const STEPS = 200; // of a slider
+const LARGE = 1600; // pixels a side, to which a larger photograph is made smaller
 
 /**
  * A field. column: of the description; cell: its value to begin with; changed(): called when it has another.
@@ -95,7 +96,7 @@ function number(column, cell, changed) {
   const ends = ranged ? el("div", { class: "ends", "aria-hidden": "true" }, el("span", {}, few(column.low)), el("span", {}, few(column.high))) : null;
   const node = el("div", { class: "number-field" }, el("div", { class: "ranged" }, shape, slide, ends),
     el("div", { class: "figure-line" }, input, missing?.box), outside);
-  return { node, id: own, cell: () => (missing?.checked ? null : input.value === "" || !input.validity.valid && !column.whole ? undefined : Number(input.value)) };
+  return { node, id: own, cell: () => (missing?.checked ? null : input.value === "" ? undefined : Number(input.value)) };
 }
 
 /** The shares of a histogram on bins of equal width between low and high. */
@@ -208,8 +209,10 @@ function image(column, cell, changed) {
 
 async function decoded(file) {
   const bitmap = await createImageBitmap(file);
-  const canvas = el("canvas", { width: bitmap.width, height: bitmap.height });
-  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  const scale = Math.min(1, LARGE / Math.max(bitmap.width, bitmap.height));
+  const size = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(scale * side)));
+  const canvas = el("canvas", { width: size[0], height: size[1] });
+  canvas.getContext("2d").drawImage(bitmap, 0, 0, ...size);
   return canvas;
 }
 

@@ -134,6 +134,7 @@ function lossPart(moved) {
   const body = el("tbody");
   const value = el("strong", { class: "loss-value" });
   const sum = el("span");
+  const live = el("p", { class: "hidden-text", "aria-live": "polite" });
   const refresh = () => {
     const z = state.classes.map((each) => each.z);
     const p = softmax(z, state.temperature);
@@ -159,16 +160,17 @@ function lossPart(moved) {
     });
     moved();
     refresh();
+    live.textContent = `${t("loss.is")} ${value.textContent}`;
   };
   const node = section("loss",
     el("div", { class: "panel" },
       el("div", { class: "field-line" }, el("span", { class: "field-name" }, t("loss.truth")), choices),
-      el("p", { class: "loss-line", "aria-live": "polite" }, t("loss.is"), " ", sum, " = ", value, " ", t("nats")),
+      el("p", { class: "loss-line" }, t("loss.is"), " ", sum, " = ", value, " ", t("nats")),
       el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": `${t("loss")}: ${t("scroll")}` }, el("table", { class: "gradients" },
         el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("class")), el("th", { scope: "col" }, "y"),
           el("th", { scope: "col" }, "p"), el("th", { scope: "col" }, "p − y"))), body)),
       el("p", { class: "buttons" }, el("button", { type: "button", class: "main-button", id: "downhill", onclick: step }, t("loss.step")),
-        el("span", { class: "quiet" }, t("loss.step.about", { rate: RATE })))));
+        el("span", { class: "quiet" }, t("loss.step.about", { rate: RATE }))), live));
   return { node, refresh };
 }
 
@@ -190,7 +192,7 @@ function sigmoidPart() {
     svg("path", { d: curvePath(xs.map((x) => frame.point(x, sigmoid(x)))), class: "line s0" }), point,
     frame.axisName(t("sigmoid.x")));
   const lines = [0, 1].map(() => ({ bar: bar(0), number: el("output", { class: "number" }) }));
-  const said = el("p", { class: "formula", "aria-live": "polite" });
+  const said = el("p", { class: "formula" });
   const refresh = () => {
     const d = state.pair[0] - state.pair[1];
     const p = sigmoid(d);

@@ -22,7 +22,16 @@ export function takeToken() {
   const found = /^#token=(.+)$/.exec(location.hash);
   if (!found) return;
   history.replaceState(null, "", location.pathname + location.search);
-  keepToken(decodeURIComponent(found[1]));
+  keepToken(unescaped(found[1]));
+}
+
+/** A part of an address as text; as it stands where its escapes are broken. */
+export function unescaped(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 async function asked(path, { method = "GET", body, type, accept = "application/json", signal } = {}) {

@@ -12,16 +12,16 @@ const SHOWN = 24; // fields; more are folded away
 const kept = new Map(); // the cells of each model's form, as long as the page lives
 
 export function draw(main, { model, picker }) {
-  const cells = kept.get(model.name) ?? Object.fromEntries(model.columns.map((column) => [column.name, column.typical]));
+  const cells = kept.get(model.name) ?? new Map(model.columns.map((column) => [column.name, column.typical]));
   kept.set(model.name, cells);
   const state = { against: null, answer: null };
   let asking = new AbortController();
 
   const changed = () => {
-    for (const column of model.columns) cells[column.name] = fields.get(column.name).cell();
+    for (const column of model.columns) cells.set(column.name, fields.get(column.name).cell());
     answer();
   };
-  const fields = new Map(model.columns.map((column) => [column.name, field(column, cells[column.name] ?? null, changed)]));
+  const fields = new Map(model.columns.map((column) => [column.name, field(column, cells.get(column.name) ?? null, changed)]));
   const panel = answerPanel(model, (against) => { state.against = against; reasons(); });
 
   /** The row, or null while a field holds nothing that can be sent. */
