@@ -65,7 +65,7 @@ function headline(facts, model, measured) {
     gain ? el("p", {}, say(`gain.${facts.headline.verdict}`, { ...texts, gain: of100(gain.value), low: of100(gain.low), high: of100(gain.high) })) : null,
     facts.log_loss === null ? el("p", { class: "warn" }, t("loss.infinite")) : el("p", {}, t("loss.against", { loss: fixed(facts.log_loss, 3), base: baseline.log_loss === null ? "∞" : fixed(baseline.log_loss, 3) })),
     facts.by_costs ? el("p", { class: "note" }, t("answer.costs")) : null,
-    el("p", { class: "quiet" }, t(facts.measured.on === "held out" ? "short.on held out" : "short.on given", { rows: count(facts.rows) })));
+    el("p", { class: "quiet" }, t(measured || facts.measured.on === "held out" ? "short.on held out" : "short.on given", { rows: count(facts.rows) })));
 }
 
 // --- reliability -------------------------------------------------------------
