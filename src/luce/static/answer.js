@@ -19,8 +19,19 @@ export function answerPanel(model, against) {
   const live = el("p", { class: "hidden-text", "aria-live": "polite" });
   const error = el("p", { class: "warn", role: "alert", hidden: true });
   const strip = el("div", { class: "strip", "aria-hidden": "true", hidden: true });
-  const node = el("div", { class: "panel answer", role: "region", "aria-label": t("answer") }, error, head, list, set, why, live);
-  const tell = later((said) => { live.textContent = said; }, QUIET);
+  const node = el(
+    "div",
+    { class: "panel answer", role: "region", "aria-label": t("answer") },
+    error,
+    head,
+    list,
+    set,
+    why,
+    live,
+  );
+  const tell = later((said) => {
+    live.textContent = said;
+  }, QUIET);
   const bars = new Map();
   let now = null;
 
@@ -29,7 +40,15 @@ export function answerPanel(model, against) {
     strip.hidden = true;
     error.hidden = !what;
     fill(error, what ? name(what, 400) : "");
-    if (!now) fill(head, el("span", { class: "quiet" }, t(model.columns.some((column) => column.kind === "image") ? "answer.image" : "answer.wait")));
+    if (!now)
+      fill(
+        head,
+        el(
+          "span",
+          { class: "quiet" },
+          t(model.columns.some((column) => column.kind === "image") ? "answer.image" : "answer.wait"),
+        ),
+      );
   };
   const show = ({ answers: [answer], probabilities: [p], sets }) => {
     node.classList.remove("stale");
@@ -73,21 +92,39 @@ function rows(model, bars, answer, p) {
     return line.node;
   });
   const rest = order.slice(SHOWN).reduce((sum, k) => sum + p[k], 0);
-  return many ? [...lines, el("li", { class: "rest" }, t("answer.others", { n: order.length - SHOWN }), bar(rest, "pale"), el("data", {}, percent(rest)))] : lines;
+  return many
+    ? [
+        ...lines,
+        el(
+          "li",
+          { class: "rest" },
+          t("answer.others", { n: order.length - SHOWN }),
+          bar(rest, "pale"),
+          el("data", {}, percent(rest)),
+        ),
+      ]
+    : lines;
 }
 
 function setSentence(labels) {
   if (!labels.length) return el("span", {}, t("set.none"));
   const names = labels.flatMap((label, k) => [k ? ", " : "", el("strong", {}, nameOf(label))]);
-  return [...say(labels.length === 1 ? "set.one" : "set.many", { set: el("span", {}, names) }),
-    labels.length === 1 ? null : el("small", {}, t("set.means"))];
+  return [
+    ...say(labels.length === 1 ? "set.one" : "set.many", { set: el("span", {}, names) }),
+    labels.length === 1 ? null : el("small", {}, t("set.means")),
+  ];
 }
 
 // --- reasons -----------------------------------------------------------------
 
 function reasons(model, found, against) {
-  const select = el("select", { "aria-label": t("why.other"), onchange: () => against(model.classes[Number(select.value)]) },
-    model.classes.map((label, k) => (label === found.answer ? null : el("option", { value: k, selected: label === found.other }, plain(label)))));
+  const select = el(
+    "select",
+    { "aria-label": t("why.other"), onchange: () => against(model.classes[Number(select.value)]) },
+    model.classes.map((label, k) =>
+      label === found.answer ? null : el("option", { value: k, selected: label === found.other }, plain(label)),
+    ),
+  );
   const other = model.classes.length > 2 ? select : nameOf(found.other);
   const many = found.contributions.length > 1;
   const told = [
@@ -99,21 +136,34 @@ function reasons(model, found, against) {
   return told.length ? [el("h2", {}, say("why", { answer: nameOf(found.answer), other })), ...told] : [];
 }
 
-const costs = (model, found) => (model.costs && found.probabilities[0] < found.probabilities[1] ? el("p", { class: "note" }, t("why.costs")) : null);
+const costs = (model, found) =>
+  model.costs && found.probabilities[0] < found.probabilities[1] ? el("p", { class: "note" }, t("why.costs")) : null;
 
 function contributions(found) {
   const shown = found.contributions.filter((each) => each.amount).slice(0, REASONS);
   const rest = found.contributions.slice(shown.length).reduce((sum, each) => sum + each.amount, 0);
   const lines = [
-    ...shown.map((each) => [[name(each.column, 40), " ", el("span", { class: "quiet" }, cell(each.value))], each.amount]),
+    ...shown.map((each) => [
+      [name(each.column, 40), " ", el("span", { class: "quiet" }, cell(each.value))],
+      each.amount,
+    ]),
     ...(Math.abs(rest) >= 0.005 ? [[t("why.rest", { n: found.contributions.length - shown.length }), rest]] : []),
     [t("why.base"), found.base],
   ];
   const most = Math.max(...lines.map(([, amount]) => Math.abs(amount)), 1e-9);
-  return el("div", {}, el("ol", { class: "reasons" }, lines.map(([said, amount]) => {
-    const pull = signedBar(amount / most);
-    return el("li", {}, el("span", {}, said), pull, el("data", { value: amount }, signed(amount)));
-  })), el("p", { class: "quiet sum" }, say("why.sum", { difference: signed(found.difference) })));
+  return el(
+    "div",
+    {},
+    el(
+      "ol",
+      { class: "reasons" },
+      lines.map(([said, amount]) => {
+        const pull = signedBar(amount / most);
+        return el("li", {}, el("span", {}, said), pull, el("data", { value: amount }, signed(amount)));
+      }),
+    ),
+    el("p", { class: "quiet sum" }, say("why.sum", { difference: signed(found.difference) })),
+  );
 }
 
 function cell(value) {
@@ -127,14 +177,41 @@ function marked(text, found, many) {
     const [, before, word, after] = /^(\s*)(.*?)(\s*)$/s.exec(piece);
     return [before, el("mark", { class: `${strength > 0 ? "m" : "n"}${Math.abs(strength)}` }, word), after];
   });
-  return el("div", { class: "text" }, many ? el("small", {}, name(text.column)) : null, el("p", { class: "marked" }, marks),
-    el("small", {}, say("why.words", { for: el("mark", { class: "m2" }, nameOf(found.answer, 20)), against: el("mark", { class: "n2" }, nameOf(found.other, 20)) })));
+  return el(
+    "div",
+    { class: "text" },
+    many ? el("small", {}, name(text.column)) : null,
+    el("p", { class: "marked" }, marks),
+    el(
+      "small",
+      {},
+      say("why.words", {
+        for: el("mark", { class: "m2" }, nameOf(found.answer, 20)),
+        against: el("mark", { class: "n2" }, nameOf(found.other, 20)),
+      }),
+    ),
+  );
 }
 
 /** What would change the answer; of texts and images alone nothing is tried. */
 function flip(model, { flip: found }) {
   if (found === undefined || model.columns.every((column) => ["text", "image"].includes(column.kind))) return null;
   if (found === null) return el("p", { class: "flip quiet" }, t("flip.none"));
-  const moves = found.moves.map((move) => el("li", {}, say("flip.move", { column: name(move.column, 40), before: cell(move.before), after: el("strong", {}, cell(move.after)) })));
-  return el("div", { class: "flip" }, el("p", {}, say("flip", { answer: el("strong", {}, nameOf(found.answer)) })), el("ul", {}, moves));
+  const moves = found.moves.map((move) =>
+    el(
+      "li",
+      {},
+      say("flip.move", {
+        column: name(move.column, 40),
+        before: cell(move.before),
+        after: el("strong", {}, cell(move.after)),
+      }),
+    ),
+  );
+  return el(
+    "div",
+    { class: "flip" },
+    el("p", {}, say("flip", { answer: el("strong", {}, nameOf(found.answer)) })),
+    el("ul", {}, moves),
+  );
 }

@@ -21,16 +21,40 @@ export function draw(main, { model, picker }) {
     stop.abort();
     stop = new AbortController();
     const cancel = () => stop.abort();
-    if (images) run(all.length, work, model, (tell) => predictedImages(all, model, stop.signal, tell), t("batch.images"), cancel);
+    if (images)
+      run(all.length, work, model, (tell) => predictedImages(all, model, stop.signal, tell), t("batch.images"), cancel);
     else read(file, work, model, stop.signal, cancel);
   };
-  const about = images ? [] : [el("p", { class: "quiet" }, say("batch.columns", { columns: columns(model) }), lines ? ` ${t("batch.lines")}` : "")];
-  main.append(...[picker].filter(Boolean), el("h1", {}, t("batch.title")), el("p", { class: "lead" }, t(images ? "batch.lead.images" : "batch.lead")),
-    images ? dropZone(t("batch.drop.images"), take, "image/*", true) : dropZone(t("batch.drop"), take, ".csv,.tsv,.txt,text/csv"), ...about, work);
+  const about = images
+    ? []
+    : [
+        el(
+          "p",
+          { class: "quiet" },
+          say("batch.columns", { columns: columns(model) }),
+          lines ? ` ${t("batch.lines")}` : "",
+        ),
+      ];
+  main.append(
+    ...[picker].filter(Boolean),
+    el("h1", {}, t("batch.title")),
+    el("p", { class: "lead" }, t(images ? "batch.lead.images" : "batch.lead")),
+    images
+      ? dropZone(t("batch.drop.images"), take, "image/*", true)
+      : dropZone(t("batch.drop"), take, ".csv,.tsv,.txt,text/csv"),
+    ...about,
+    work,
+  );
   return () => stop.abort();
 }
 
-const columns = (model) => el("span", {}, model.columns.slice(0, 40).flatMap((column, k) => [k ? ", " : "", name(column.name, 40)]), model.columns.length > 40 ? " …" : "");
+const columns = (model) =>
+  el(
+    "span",
+    {},
+    model.columns.slice(0, 40).flatMap((column, k) => [k ? ", " : "", name(column.name, 40)]),
+    model.columns.length > 40 ? " …" : "",
+  );
 
 async function read(file, work, model, signal, cancel) {
   fill(work, el("p", { class: "quiet", role: "status" }, t("batch.reading", { file: file.name })));
@@ -43,16 +67,40 @@ async function read(file, work, model, signal, cancel) {
   }
   if (signal.aborted) return;
   const [header, ...rows] = tabled(found.text, file, model);
-  if (!rows.length) { fill(work, el("p", { class: "warn", role: "alert" }, t("batch.empty", { file: file.name }))); return; }
+  if (!rows.length) {
+    fill(work, el("p", { class: "warn", role: "alert" }, t("batch.empty", { file: file.name })));
+    return;
+  }
   const separator = separatorOf(header);
   const names = cells(header.replace(/^\uFEFF/, ""), separator);
   const known = names.filter((each) => model.columns.some((column) => column.name === each));
   const button = el("button", { type: "button", class: "main-button" }, t("batch.start", { rows: count(rows.length) }));
   const result = el("div");
-  fill(work, el("section", {}, el("h2", {}, name(file.name, 60)),
-    el("p", {}, t("batch.found", { rows: count(rows.length), columns: names.length, known: known.length, all: model.columns.length }),
-      found.encoding === "utf-8" ? null : ` ${t("batch.read as", { encoding: found.encoding })}`),
-    preview(names, rows.slice(0, SHOWN).map((row) => cells(row, separator))), el("p", { class: "buttons" }, button), result));
+  fill(
+    work,
+    el(
+      "section",
+      {},
+      el("h2", {}, name(file.name, 60)),
+      el(
+        "p",
+        {},
+        t("batch.found", {
+          rows: count(rows.length),
+          columns: names.length,
+          known: known.length,
+          all: model.columns.length,
+        }),
+        found.encoding === "utf-8" ? null : ` ${t("batch.read as", { encoding: found.encoding })}`,
+      ),
+      preview(
+        names,
+        rows.slice(0, SHOWN).map((row) => cells(row, separator)),
+      ),
+      el("p", { class: "buttons" }, button),
+      result,
+    ),
+  );
   button.addEventListener("click", async () => {
     button.disabled = true;
     await run(rows.length, result, model, (tell) => predicted(header, rows, model, signal, tell), file.name, cancel);
@@ -64,7 +112,13 @@ async function read(file, work, model, signal, cancel) {
 function tabled(text, file, { columns: [only, ...others] }) {
   const lines = records(text);
   if (others.length || only.kind !== "text" || !file.name.toLowerCase().endsWith(".txt")) return lines;
-  return [`${quoted(only.name)}\n`, ...text.split(/\r?\n/).filter((line) => line.trim()).map((line) => `${quoted(line)}\n`)];
+  return [
+    `${quoted(only.name)}\n`,
+    ...text
+      .split(/\r?\n/)
+      .filter((line) => line.trim())
+      .map((line) => `${quoted(line)}\n`),
+  ];
 }
 
 const quoted = (cell) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
@@ -73,12 +127,22 @@ const quoted = (cell) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')
 async function run(rows, place, model, work, file, cancel) {
   const progress = el("progress", { max: rows, value: 0, "aria-label": t("batch.progress") });
   const said = el("span", { role: "status" });
-  const tell = (done) => { progress.value = done; said.textContent = t("batch.done so far", { done: count(done), rows: count(rows) }); };
-  fill(place, el("p", { class: "running" }, progress, said, el("button", { type: "button", onclick: cancel }, t("cancel"))));
+  const tell = (done) => {
+    progress.value = done;
+    said.textContent = t("batch.done so far", { done: count(done), rows: count(rows) });
+  };
+  fill(
+    place,
+    el("p", { class: "running" }, progress, said, el("button", { type: "button", onclick: cancel }, t("cancel"))),
+  );
   try {
     fill(place, summary(await work(tell), file, model));
   } catch (error) {
-    if (error.name !== "AbortError") fill(place, el("p", { class: "warn", role: "alert" }, error.status === 0 ? t("error.away") : name(error.message, 400)));
+    if (error.name !== "AbortError")
+      fill(
+        place,
+        el("p", { class: "warn", role: "alert" }, error.status === 0 ? t("error.away") : name(error.message, 400)),
+      );
     else fill(place, el("p", { class: "quiet" }, t("batch.stopped")));
   }
 }
@@ -86,9 +150,37 @@ async function run(rows, place, model, work, file, cancel) {
 function preview(names, rows) {
   const shown = names.slice(0, WIDE);
   const more = names.length > WIDE ? el("th", { scope: "col" }, `+${names.length - WIDE}`) : null;
-  return el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": `${t("batch.first")}: ${t("scroll")}` }, el("table", { class: "preview-table" }, el("caption", {}, t("batch.first")),
-    el("thead", {}, el("tr", {}, shown.map((each) => el("th", { scope: "col" }, name(each, 24))), more)),
-    el("tbody", {}, rows.map((row) => el("tr", {}, shown.map((_, k) => el("td", {}, row[k] ? name(row[k], 40) : "")), more ? el("td", {}, "…") : null)))));
+  return el(
+    "div",
+    { class: "wide", tabindex: "0", role: "region", "aria-label": `${t("batch.first")}: ${t("scroll")}` },
+    el(
+      "table",
+      { class: "preview-table" },
+      el("caption", {}, t("batch.first")),
+      el(
+        "thead",
+        {},
+        el(
+          "tr",
+          {},
+          shown.map((each) => el("th", { scope: "col" }, name(each, 24))),
+          more,
+        ),
+      ),
+      el(
+        "tbody",
+        {},
+        rows.map((row) =>
+          el(
+            "tr",
+            {},
+            shown.map((_, k) => el("td", {}, row[k] ? name(row[k], 40) : "")),
+            more ? el("td", {}, "…") : null,
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 /** The predictions of all rows as CSV records, a header first; tell(n) after each part. */
@@ -100,9 +192,20 @@ async function predicted(header, rows, model, signal, tell) {
   for (const part of parts(rows, ROWS, SIZE)) {
     let answer;
     try {
-      answer = await askText(of(model.name, "predict"), { method: "POST", body: top + part.join(""), type: "text/csv", accept: "text/csv", signal });
+      answer = await askText(of(model.name, "predict"), {
+        method: "POST",
+        body: top + part.join(""),
+        type: "text/csv",
+        accept: "text/csv",
+        signal,
+      });
     } catch (error) {
-      if (error.status && done) error.message = t("batch.in part", { from: count(done + 1), to: count(done + part.length), what: error.message });
+      if (error.status && done)
+        error.message = t("batch.in part", {
+          from: count(done + 1),
+          to: count(done + part.length),
+          what: error.message,
+        });
       throw error;
     }
     const [head, ...lines] = records(answer);
@@ -119,7 +222,10 @@ async function predictedImages(images, model, signal, tell) {
   const out = [`${["image", "prediction", ...model.classes.map((label) => `p:${label}`)].map(quoted).join(",")}\n`];
   for (const file of images) {
     try {
-      const { answers: [answer], probabilities: [p] } = await ask(of(model.name, "predict"), { method: "POST", body: file, type: file.type, signal });
+      const {
+        answers: [answer],
+        probabilities: [p],
+      } = await ask(of(model.name, "predict"), { method: "POST", body: file, type: file.type, signal });
       out.push(`${[file.name, String(answer), ...p].map((cell) => quoted(String(cell))).join(",")}\n`);
     } catch (error) {
       if (error.status) error.message = `${file.name}: ${error.message}`;
@@ -144,13 +250,55 @@ function summary([head, ...lines], file, model) {
   }
   const order = [...found].sort((a, b) => b[1].rows - a[1].rows);
   const stem = file.replace(/\.[^.]*$/, "");
-  const save = () => download(new Blob([head.endsWith("\n") ? head : `${head}\n`, ...lines], { type: "text/csv;charset=utf-8" }), `${stem}.${model.name}.csv`);
+  const save = () =>
+    download(
+      new Blob([head.endsWith("\n") ? head : `${head}\n`, ...lines], { type: "text/csv;charset=utf-8" }),
+      `${stem}.${model.name}.csv`,
+    );
   return [
     el("h3", {}, t("batch.answers", { rows: count(lines.length) })),
-    el("div", { class: "wide" }, el("table", { class: "counts" }, el("thead", {}, el("tr", {}, ["class", "rows", "batch.share", "batch.mean"].map((key) => el("th", { scope: "col" }, t(key))))),
-      el("tbody", {}, order.slice(0, CLASSES).map(([label, { rows, sum }]) => el("tr", {}, el("th", { scope: "row" }, name(label, 40)), el("td", {}, count(rows)),
-        el("td", {}, el("span", { class: "with-number" }, bar(rows / lines.length), percent(rows / lines.length))), el("td", {}, Number.isFinite(sum) ? percent(sum / rows) : "–")))))),
+    el(
+      "div",
+      { class: "wide" },
+      el(
+        "table",
+        { class: "counts" },
+        el(
+          "thead",
+          {},
+          el(
+            "tr",
+            {},
+            ["class", "rows", "batch.share", "batch.mean"].map((key) => el("th", { scope: "col" }, t(key))),
+          ),
+        ),
+        el(
+          "tbody",
+          {},
+          order
+            .slice(0, CLASSES)
+            .map(([label, { rows, sum }]) =>
+              el(
+                "tr",
+                {},
+                el("th", { scope: "row" }, name(label, 40)),
+                el("td", {}, count(rows)),
+                el(
+                  "td",
+                  {},
+                  el("span", { class: "with-number" }, bar(rows / lines.length), percent(rows / lines.length)),
+                ),
+                el("td", {}, Number.isFinite(sum) ? percent(sum / rows) : "–"),
+              ),
+            ),
+        ),
+      ),
+    ),
     order.length > CLASSES ? el("p", { class: "quiet" }, t("batch.more", { n: order.length - CLASSES })) : null,
-    el("p", { class: "buttons" }, el("button", { type: "button", class: "main-button", onclick: save }, t("batch.save"))),
+    el(
+      "p",
+      { class: "buttons" },
+      el("button", { type: "button", class: "main-button", onclick: save }, t("batch.save")),
+    ),
   ];
 }

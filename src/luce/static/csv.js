@@ -4,7 +4,9 @@ const SEPARATORS = [",", "\t", ";", "|"];
 
 /** The places after each record's end; a quote counts where a cell begins, and doubled within quotes. */
 function* ends(text) {
-  let quoted = false, fresh = true, closed = false;
+  let quoted = false,
+    fresh = true,
+    closed = false;
   for (let k = 0; k < text.length; k += 1) {
     const c = text[k];
     if (c === '"' && (quoted || fresh || closed)) {
@@ -36,8 +38,13 @@ export function cells(record, separator = ",") {
     if (line[k] === '"') {
       for (k += 1; k < line.length; k += 1) {
         if (line[k] !== '"') cell += line[k];
-        else if (line[k + 1] === '"') { cell += '"'; k += 1; }
-        else { k += 1; break; }
+        else if (line[k + 1] === '"') {
+          cell += '"';
+          k += 1;
+        } else {
+          k += 1;
+          break;
+        }
       }
     }
     const end = line.indexOf(separator, k);
@@ -63,7 +70,8 @@ export function records(text) {
 /** The text of a file: UTF-16 by its mark, else strict UTF-8, else Korean (cp949), else nothing is right: throws. */
 export async function decoded(file) {
   const head = new Uint8Array(await file.slice(0, 3).arrayBuffer());
-  const marked = head[0] === 0xff && head[1] === 0xfe ? "utf-16le" : head[0] === 0xfe && head[1] === 0xff ? "utf-16be" : null;
+  const marked =
+    head[0] === 0xff && head[1] === 0xfe ? "utf-16le" : head[0] === 0xfe && head[1] === 0xff ? "utf-16be" : null;
   const bytes = await file.arrayBuffer();
   if (marked) return { text: new TextDecoder(marked, { fatal: true }).decode(bytes), encoding: marked };
   try {
@@ -76,9 +84,14 @@ export async function decoded(file) {
 /** Parts of records, each of at most so many records and characters (one record at least). */
 export function parts(lines, most, size) {
   const out = [];
-  let part = [], length = 0;
+  let part = [],
+    length = 0;
   for (const line of lines) {
-    if (part.length && (part.length >= most || length + line.length > size)) { out.push(part); part = []; length = 0; }
+    if (part.length && (part.length >= most || length + line.length > size)) {
+      out.push(part);
+      part = [];
+      length = 0;
+    }
     part.push(line);
     length += line.length;
   }

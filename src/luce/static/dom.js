@@ -41,7 +41,9 @@ export function fill(node, ...children) {
 export function bar(share = 0, kind = "") {
   const inner = el("span", { class: `fill ${kind}` });
   const node = el("span", { class: "track", "aria-hidden": "true" }, inner);
-  node.to = (value) => { inner.style.width = `${100 * Math.min(Math.max(value, 0), 1)}%`; };
+  node.to = (value) => {
+    inner.style.width = `${100 * Math.min(Math.max(value, 0), 1)}%`;
+  };
   node.to(share);
   return node;
 }
@@ -86,7 +88,8 @@ export function few(value, figures = 4) {
   return minus(String(Number(value.toPrecision(figures))));
 }
 
-export const signed = (value, decimals = 2) => (value > 0 && Number(value.toFixed(decimals)) > 0 ? "+" : "") + fixed(value, decimals);
+export const signed = (value, decimals = 2) =>
+  (value > 0 && Number(value.toFixed(decimals)) > 0 ? "+" : "") + fixed(value, decimals);
 
 /** A share in hundredths, never 100.0 % or 0.0 % where it is not. */
 export function percent(value, decimals = 1) {
@@ -111,11 +114,25 @@ export function later(call, milliseconds) {
 
 /** A place that takes files by drop or by choice. take(file, all files); accept: as of an input. */
 export function dropZone(said, take, accept, multiple = false) {
-  const given = (files) => { if (files.length) take(files[0], [...files]); };
-  const input = el("input", { type: "file", accept, multiple, class: "file-input", onchange: () => { given(input.files); input.value = ""; } });
+  const given = (files) => {
+    if (files.length) take(files[0], [...files]);
+  };
+  const input = el("input", {
+    type: "file",
+    accept,
+    multiple,
+    class: "file-input",
+    onchange: () => {
+      given(input.files);
+      input.value = "";
+    },
+  });
   const zone = el("label", { class: "drop" }, el("span", {}, said), input);
   for (const kind of ["dragenter", "dragover"]) {
-    zone.addEventListener(kind, (event) => { event.preventDefault(); zone.classList.add("over"); });
+    zone.addEventListener(kind, (event) => {
+      event.preventDefault();
+      zone.classList.add("over");
+    });
   }
   for (const kind of ["dragleave", "drop"]) zone.addEventListener(kind, () => zone.classList.remove("over"));
   zone.addEventListener("drop", (event) => {

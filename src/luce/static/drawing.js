@@ -9,15 +9,20 @@ const KEPT = 40; // strokes that can be undone
 const BOX = 20 / 28; // of the side, that the strokes fill: as in MNIST
 
 /**
- * The drawing as a model wants it: the box round the strokes is scaled so that its longer side fills 20 of 28 parts, and
- * is put so that the centre of mass lies in the middle, as in MNIST.
+ * The drawing as a model wants it: the box round the strokes is scaled so that its longer side fills 20 of 28 parts,
+ * and is put so that the centre of mass lies in the middle, as in MNIST.
  * ink: canvas whose alpha is the ink. Returns a canvas of width x height with paper and ink, or null without a stroke.
  */
 export function centred(ink, { width, height, lightOnDark }) {
   const box = strokes(ink);
   if (!box) return null;
-  const scale = Math.min(BOX * width / box.width, BOX * height / box.height);
-  const shrunk = reduced(ink, box, Math.max(1, Math.round(box.width * scale)), Math.max(1, Math.round(box.height * scale)));
+  const scale = Math.min((BOX * width) / box.width, (BOX * height) / box.height);
+  const shrunk = reduced(
+    ink,
+    box,
+    Math.max(1, Math.round(box.width * scale)),
+    Math.max(1, Math.round(box.height * scale)),
+  );
   const [x, y] = centreOfMass(shrunk);
   const out = el("canvas", { width, height });
   const c = out.getContext("2d");
@@ -34,16 +39,20 @@ function strokes(canvas) {
   let [left, top, right, bottom] = [width, height, -1, -1];
   for (let k = 3, at = 0; k < data.length; k += 4, at += 1) {
     if (data[k] < 8) continue;
-    const x = at % width, y = (at - x) / width;
-    left = Math.min(left, x); right = Math.max(right, x);
-    top = Math.min(top, y); bottom = Math.max(bottom, y);
+    const x = at % width,
+      y = (at - x) / width;
+    left = Math.min(left, x);
+    right = Math.max(right, x);
+    top = Math.min(top, y);
+    bottom = Math.max(bottom, y);
   }
   return right < 0 ? null : { left, top, width: right - left + 1, height: bottom - top + 1 };
 }
 
 /** The box of the canvas, smaller: halved as long as that is possible, so that no stroke is skipped over. */
 function reduced(canvas, { left, top, width, height }, wide, tall) {
-  let now = canvas, at = [left, top, width, height];
+  let now = canvas,
+    at = [left, top, width, height];
   while (at[2] > 2 * wide || at[3] > 2 * tall) {
     const next = [Math.max(wide, Math.ceil(at[2] / 2)), Math.max(tall, Math.ceil(at[3] / 2))];
     now = scaled(now, at, ...next);
@@ -63,7 +72,9 @@ function scaled(canvas, from, width, height) {
 
 function centreOfMass(canvas) {
   const { data, width } = pixels(canvas);
-  let mass = 0, x = 0, y = 0;
+  let mass = 0,
+    x = 0,
+    y = 0;
   for (let k = 3, at = 0; k < data.length; k += 4, at += 1) {
     mass += data[k];
     x += data[k] * ((at % width) + 0.5);
@@ -125,11 +136,43 @@ export function drawing(column, changed) {
     for (const each of passed.length ? passed : [event]) stroke(at(each));
     tell();
   });
-  for (const kind of ["pointerup", "pointercancel"]) board.addEventListener(kind, () => { if (last) { last = null; tell(); } });
-  const clear = () => { undo.length = 0; c.clearRect(0, 0, SIDE, SIDE); };
-  const back = () => { if (undo.length) { c.putImageData(undo.pop(), 0, 0); tell(); } };
-  const node = el("div", { class: "drawing" }, board, el("p", { class: "buttons" },
-    el("button", { type: "button", onclick: back }, t("draw.undo")),
-    el("button", { type: "button", onclick: () => { clear(); tell(); } }, t("draw.clear"))));
+  for (const kind of ["pointerup", "pointercancel"])
+    board.addEventListener(kind, () => {
+      if (last) {
+        last = null;
+        tell();
+      }
+    });
+  const clear = () => {
+    undo.length = 0;
+    c.clearRect(0, 0, SIDE, SIDE);
+  };
+  const back = () => {
+    if (undo.length) {
+      c.putImageData(undo.pop(), 0, 0);
+      tell();
+    }
+  };
+  const node = el(
+    "div",
+    { class: "drawing" },
+    board,
+    el(
+      "p",
+      { class: "buttons" },
+      el("button", { type: "button", onclick: back }, t("draw.undo")),
+      el(
+        "button",
+        {
+          type: "button",
+          onclick: () => {
+            clear();
+            tell();
+          },
+        },
+        t("draw.clear"),
+      ),
+    ),
+  );
   return { node, clear };
 }

@@ -22,18 +22,37 @@ export function field(column, cell, changed) {
     error.hidden = !text;
     error.textContent = text ?? "";
     for (const input of inputs()) {
-      if (text) { input.setAttribute("aria-invalid", "true"); input.setAttribute("aria-describedby", error.id); }
-      else { input.removeAttribute("aria-invalid"); input.removeAttribute("aria-describedby"); }
+      if (text) {
+        input.setAttribute("aria-invalid", "true");
+        input.setAttribute("aria-describedby", error.id);
+      } else {
+        input.removeAttribute("aria-invalid");
+        input.removeAttribute("aria-describedby");
+      }
     }
   };
-  const node = el(made.group ? "fieldset" : "div", { class: `field of-${column.kind}`, "data-column": column.name },
-    el(made.group ? "legend" : "label", { class: "field-head", for: made.group ? null : made.id }, name(column.name, 80)),
-    made.node, error);
+  const node = el(
+    made.group ? "fieldset" : "div",
+    { class: `field of-${column.kind}`, "data-column": column.name },
+    el(
+      made.group ? "legend" : "label",
+      { class: "field-head", for: made.group ? null : made.id },
+      name(column.name, 80),
+    ),
+    made.node,
+    error,
+  );
   return { node, fault, cell: made.cell };
 }
 
-const KINDS = { number, boolean: (column, ...rest) => choice({ ...column, levels: [true, false].map((level) => ({ level })) }, ...rest),
-  category: choice, date, text, image };
+const KINDS = {
+  number,
+  boolean: (column, ...rest) => choice({ ...column, levels: [true, false].map((level) => ({ level })) }, ...rest),
+  category: choice,
+  date,
+  text,
+  image,
+};
 
 /** The box that says that a cell is missing; null for a column that always had one. */
 function missingBox(column, checked, changed) {
@@ -56,14 +75,34 @@ function stepOf({ low, high, whole }) {
 function number(column, cell, changed) {
   const own = id("field");
   const ranged = Number.isFinite(column.low) && Number.isFinite(column.high) && column.high > column.low;
-  const input = el("input", { type: "number", id: own, step: column.whole ? 1 : "any", class: "figure", inputmode: "decimal" });
-  const slide = ranged ? el("input", { type: "range", min: column.low, max: column.high, step: stepOf(column), "aria-label": t("slider.of", { name: column.name }) }) : null;
+  const input = el("input", {
+    type: "number",
+    id: own,
+    step: column.whole ? 1 : "any",
+    class: "figure",
+    inputmode: "decimal",
+  });
+  const slide = ranged
+    ? el("input", {
+        type: "range",
+        min: column.low,
+        max: column.high,
+        step: stepOf(column),
+        "aria-label": t("slider.of", { name: column.name }),
+      })
+    : null;
   const mark = el("span", { class: "mark-at" });
   const outside = el("p", { class: "quiet outside", hidden: true });
-  const missing = missingBox(column, cell === null, (on) => { if (!on) put(kept); show(); changed(); });
+  const missing = missingBox(column, cell === null, (on) => {
+    if (!on) put(kept);
+    show();
+    changed();
+  });
   let kept = cell ?? column.typical ?? column.low ?? 0;
 
-  const put = (value) => { input.value = column.whole ? Math.round(value) : Number(Number(value).toPrecision(7)); };
+  const put = (value) => {
+    input.value = column.whole ? Math.round(value) : Number(Number(value).toPrecision(7));
+  };
   const show = () => {
     const gone = Boolean(missing?.checked);
     const value = Number(input.value);
@@ -93,10 +132,26 @@ function number(column, cell, changed) {
   if (cell !== null) put(kept);
   show();
   const shape = ranged && column.histogram ? el("div", { class: "shape" }, histogram(even(column)), mark) : null;
-  const ends = ranged ? el("div", { class: "ends", "aria-hidden": "true" }, el("span", {}, few(column.low)), el("span", {}, few(column.high))) : null;
-  const node = el("div", { class: "number-field" }, el("div", { class: "ranged" }, shape, slide, ends),
-    el("div", { class: "figure-line" }, input, missing?.box), outside);
-  return { node, id: own, cell: () => (missing?.checked ? null : input.value === "" ? undefined : Number(input.value)) };
+  const ends = ranged
+    ? el(
+        "div",
+        { class: "ends", "aria-hidden": "true" },
+        el("span", {}, few(column.low)),
+        el("span", {}, few(column.high)),
+      )
+    : null;
+  const node = el(
+    "div",
+    { class: "number-field" },
+    el("div", { class: "ranged" }, shape, slide, ends),
+    el("div", { class: "figure-line" }, input, missing?.box),
+    outside,
+  );
+  return {
+    node,
+    id: own,
+    cell: () => (missing?.checked ? null : input.value === "" ? undefined : Number(input.value)),
+  };
 }
 
 /** The shares of a histogram on bins of equal width between low and high. */
@@ -115,10 +170,23 @@ function even({ low, high, histogram: { edges, shares } }) {
 
 function date(column, cell, changed) {
   const own = id("field");
-  const input = el("input", { type: "date", id: own, onchange: () => { if (missing) missing.checked = input.value === ""; changed(); } });
-  const missing = missingBox(column, cell === null, (on) => { input.value = on ? "" : column.typical ?? column.low ?? ""; changed(); });
+  const input = el("input", {
+    type: "date",
+    id: own,
+    onchange: () => {
+      if (missing) missing.checked = input.value === "";
+      changed();
+    },
+  });
+  const missing = missingBox(column, cell === null, (on) => {
+    input.value = on ? "" : (column.typical ?? column.low ?? "");
+    changed();
+  });
   input.value = cell ?? "";
-  const span = column.low && column.high ? el("p", { class: "quiet outside" }, t("dates.seen", { low: column.low, high: column.high })) : null;
+  const span =
+    column.low && column.high
+      ? el("p", { class: "quiet outside" }, t("dates.seen", { low: column.low, high: column.high }))
+      : null;
   const node = el("div", {}, el("div", { class: "figure-line" }, input, missing?.box), span);
   return { node, id: own, cell: () => (missing?.checked ? null : input.value || undefined) };
 }
@@ -128,25 +196,45 @@ function date(column, cell, changed) {
 const shown = (level) => (level === true ? t("yes") : level === false ? t("no") : level);
 
 function choice(column, cell, changed) {
-  const choices = [...column.levels.map((each) => ({ ...each, said: shown(each.level) })),
-    ...(column.missing ? [{ level: null, said: t("missing") }] : [])];
+  const choices = [
+    ...column.levels.map((each) => ({ ...each, said: shown(each.level) })),
+    ...(column.missing ? [{ level: null, said: t("missing") }] : []),
+  ];
   if (choices.length <= RADIOS) return radios(choices, cell, changed);
   return column.levels.length <= LISTED ? list(choices, cell, changed) : typed(column, cell, changed);
 }
 
 function radios(choices, cell, changed) {
   const group = id("group");
-  const inputs = choices.map(({ level }) => el("input", { type: "radio", name: group, checked: level === cell, onchange: changed }));
-  const node = el("div", { class: "pills" }, choices.map(({ level, said, share }, k) =>
-    el("label", { class: level === null ? "pill missing" : "pill" }, inputs[k], level === null ? said : name(said, 32), share == null ? null : el("small", {}, percent(share, 0)))));
+  const inputs = choices.map(({ level }) =>
+    el("input", { type: "radio", name: group, checked: level === cell, onchange: changed }),
+  );
+  const node = el(
+    "div",
+    { class: "pills" },
+    choices.map(({ level, said, share }, k) =>
+      el(
+        "label",
+        { class: level === null ? "pill missing" : "pill" },
+        inputs[k],
+        level === null ? said : name(said, 32),
+        share == null ? null : el("small", {}, percent(share, 0)),
+      ),
+    ),
+  );
   return { node, group: true, cell: () => choices[inputs.findIndex((input) => input.checked)]?.level };
 }
 
 function list(choices, cell, changed) {
   const own = id("field");
   const at = choices.findIndex(({ level }) => level === cell);
-  const node = el("select", { id: own, onchange: changed }, choices.map(({ said, share }, k) =>
-    el("option", { value: k, selected: k === at }, share == null ? said : `${said} · ${percent(share, 0)}`)));
+  const node = el(
+    "select",
+    { id: own, onchange: changed },
+    choices.map(({ said, share }, k) =>
+      el("option", { value: k, selected: k === at }, share == null ? said : `${said} · ${percent(share, 0)}`),
+    ),
+  );
   if (at < 0) node.selectedIndex = -1;
   return { node, id: own, cell: () => choices[node.selectedIndex]?.level };
 }
@@ -154,11 +242,31 @@ function list(choices, cell, changed) {
 function typed(column, cell, changed) {
   const own = id("field");
   const options = id("levels");
-  const input = el("input", { type: "text", id: own, list: options, value: cell ?? "", autocomplete: "off",
-    oninput: () => { if (missing) missing.checked = input.value === ""; changed(); } });
-  const missing = missingBox(column, cell === null, (on) => { input.value = on ? "" : column.typical ?? ""; changed(); });
-  const node = el("div", {}, el("div", { class: "figure-line" }, input, missing?.box),
-    el("datalist", { id: options }, column.levels.map(({ level }) => el("option", { value: level }))));
+  const input = el("input", {
+    type: "text",
+    id: own,
+    list: options,
+    value: cell ?? "",
+    autocomplete: "off",
+    oninput: () => {
+      if (missing) missing.checked = input.value === "";
+      changed();
+    },
+  });
+  const missing = missingBox(column, cell === null, (on) => {
+    input.value = on ? "" : (column.typical ?? "");
+    changed();
+  });
+  const node = el(
+    "div",
+    {},
+    el("div", { class: "figure-line" }, input, missing?.box),
+    el(
+      "datalist",
+      { id: options },
+      column.levels.map(({ level }) => el("option", { value: level })),
+    ),
+  );
   return { node, id: own, cell: () => (missing?.checked ? null : input.value || undefined) };
 }
 
@@ -193,17 +301,37 @@ function image(column, cell, changed) {
     try {
       const canvas = await decoded(file);
       board?.clear();
-      put(canvas, t("image.file", { file: file.name, width: canvas.width, height: canvas.height }), await dataOf(file, canvas));
+      put(
+        canvas,
+        t("image.file", { file: file.name, width: canvas.width, height: canvas.height }),
+        await dataOf(file, canvas),
+      );
     } catch {
       told.textContent = "";
       fault(t("image.bad", { file: file.name }));
     }
   };
   const error = el("p", { class: "field-error", role: "alert", hidden: true });
-  const fault = (said) => { error.hidden = !said; error.textContent = said; };
-  const zone = dropZone(t(column.ink ? "image.drop.or" : "image.drop"), (file) => { fault(""); take(file); }, "image/*");
-  const node = el("div", { class: "image-field" }, board ? el("p", { class: "quiet" }, t("draw.how")) : null,
-    el("div", { class: "drawn" }, board?.node, preview), zone, error);
+  const fault = (said) => {
+    error.hidden = !said;
+    error.textContent = said;
+  };
+  const zone = dropZone(
+    t(column.ink ? "image.drop.or" : "image.drop"),
+    (file) => {
+      fault("");
+      take(file);
+    },
+    "image/*",
+  );
+  const node = el(
+    "div",
+    { class: "image-field" },
+    board ? el("p", { class: "quiet" }, t("draw.how")) : null,
+    el("div", { class: "drawn" }, board?.node, preview),
+    zone,
+    error,
+  );
   return { node, group: true, cell: () => now };
 }
 

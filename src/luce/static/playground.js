@@ -26,16 +26,26 @@ export function draw(main) {
   const shares = sharesPart(() => loss.refresh());
   const training = trainer();
   main.append(
-    el("h1", {}, t("softmax.title")), el("p", { class: "lead" }, t("softmax.lead")),
-    shares.node, loss.node, sigmoidPart(), training.node);
+    el("h1", {}, t("softmax.title")),
+    el("p", { class: "lead" }, t("softmax.lead")),
+    shares.node,
+    loss.node,
+    sigmoidPart(),
+    training.node,
+  );
   loss.refresh();
   return training.leave;
 }
 
 const section = (key, ...children) => {
   const heading = id("part");
-  return el("section", { "aria-labelledby": heading }, el("h2", { id: heading }, t(key)),
-    el("p", {}, t(`${key}.about`)), children);
+  return el(
+    "section",
+    { "aria-labelledby": heading },
+    el("h2", { id: heading }, t(key)),
+    el("p", {}, t(`${key}.about`)),
+    children,
+  );
 };
 
 /** A slider with its number; `show(value)` is the text of the number. */
@@ -43,11 +53,20 @@ function slider(said, { value, min, max, step, show, change, ...more }) {
   const input = el("input", { type: "range", min, max, step, ...more });
   input.value = value;
   const number = el("output", { class: "number" });
-  const told = () => { number.textContent = show(Number(input.value)); input.setAttribute("aria-valuetext", number.textContent); };
-  input.addEventListener("input", () => { told(); change(Number(input.value)); });
+  const told = () => {
+    number.textContent = show(Number(input.value));
+    input.setAttribute("aria-valuetext", number.textContent);
+  };
+  input.addEventListener("input", () => {
+    told();
+    change(Number(input.value));
+  });
   told();
   const node = el("label", { class: "slider" }, el("span", {}, said), input, number);
-  node.to = (next) => { input.value = next; told(); };
+  node.to = (next) => {
+    input.value = next;
+    told();
+  };
   return node;
 }
 
@@ -61,60 +80,153 @@ function sharesPart(changed) {
 
   const refresh = () => {
     if (lines.length !== state.classes.length) return rebuild();
-    const p = softmax(state.classes.map((each) => each.z), state.temperature);
+    const p = softmax(
+      state.classes.map((each) => each.z),
+      state.temperature,
+    );
     const powers = state.classes.map((each) => Math.exp(each.z / state.temperature));
     lines.forEach((line, k) => line.to(state.classes[k].z, powers[k], p[k]));
     total.textContent = few(powers.reduce((sum, power) => sum + power, 0));
   };
-  const moved = () => { refresh(); changed(); };
+  const moved = () => {
+    refresh();
+    changed();
+  };
   const rebuild = () => {
-    lines = state.classes.map((each, k) => logitLine(each, k, moved, () => {
-      state.classes.splice(k, 1);
-      state.truth = Math.min(state.truth, state.classes.length - 1);
-      moved();
-      add.focus();
-      live.textContent = t("softmax.removed");
-    }));
-    fill(rows, lines.map((line) => line.node));
+    lines = state.classes.map((each, k) =>
+      logitLine(each, k, moved, () => {
+        state.classes.splice(k, 1);
+        state.truth = Math.min(state.truth, state.classes.length - 1);
+        moved();
+        add.focus();
+        live.textContent = t("softmax.removed");
+      }),
+    );
+    fill(
+      rows,
+      lines.map((line) => line.node),
+    );
     add.disabled = state.classes.length >= MOST;
     refresh();
   };
-  const add = el("button", { type: "button", onclick: () => { state.classes.push({ name: null, start: null, z: 0 }); moved(); } },
-    t("softmax.add"));
-  const reset = el("button", { type: "button", onclick: () => {
-    begin(); lines = []; heat.to(1); moved();
-  } }, t("reset"));
+  const add = el(
+    "button",
+    {
+      type: "button",
+      onclick: () => {
+        state.classes.push({ name: null, start: null, z: 0 });
+        moved();
+      },
+    },
+    t("softmax.add"),
+  );
+  const reset = el(
+    "button",
+    {
+      type: "button",
+      onclick: () => {
+        begin();
+        lines = [];
+        heat.to(1);
+        moved();
+      },
+    },
+    t("reset"),
+  );
   const heat = slider(t("temperature"), {
-    value: state.temperature, min: 0.1, max: 5, step: 0.05, show: (value) => fixed(value, 2), id: "temperature",
-    change: (value) => { state.temperature = value; moved(); },
+    value: state.temperature,
+    min: 0.1,
+    max: 5,
+    step: 0.05,
+    show: (value) => fixed(value, 2),
+    id: "temperature",
+    change: (value) => {
+      state.temperature = value;
+      moved();
+    },
   });
   rebuild();
-  const node = section("softmax.shares",
-    el("div", { class: "panel" }, heat,
-      el("div", { class: "logits-head", "aria-hidden": "true" },
-        ["class", "logit", "power", "share"].map((key) => el("span", {}, t(key)))),
-      rows, el("p", { class: "total" }, t("sum"), " ", total), live,
-      el("p", { class: "buttons" }, add, reset)),
-    el("p", { class: "formula" }, formula()));
+  const node = section(
+    "softmax.shares",
+    el(
+      "div",
+      { class: "panel" },
+      heat,
+      el(
+        "div",
+        { class: "logits-head", "aria-hidden": "true" },
+        ["class", "logit", "power", "share"].map((key) => el("span", {}, t(key))),
+      ),
+      rows,
+      el("p", { class: "total" }, t("sum"), " ", total),
+      live,
+      el("p", { class: "buttons" }, add, reset),
+    ),
+    el("p", { class: "formula" }, formula()),
+  );
   return { node, refresh };
 }
 
-const formula = () => ["p", el("sub", {}, "i"), " = exp(z", el("sub", {}, "i"), " / T) ÷ Σ", el("sub", {}, "j"), " exp(z", el("sub", {}, "j"), " / T)"];
+const formula = () => [
+  "p",
+  el("sub", {}, "i"),
+  " = exp(z",
+  el("sub", {}, "i"),
+  " / T) ÷ Σ",
+  el("sub", {}, "j"),
+  " exp(z",
+  el("sub", {}, "j"),
+  " / T)",
+];
 
 function logitLine(each, k, moved, remove) {
-  const title = el("input", { type: "text", class: "class-name", value: nameOf(each, k), maxlength: 40, "aria-label": t("class.name", { n: k + 1 }) });
-  title.addEventListener("input", () => { each.name = title.value || null; moved(); });
-  const z = el("input", { type: "range", min: -REACH, max: REACH, step: 0.01, class: "logit", "aria-label": t("logit.of", { name: nameOf(each, k) }) });
+  const title = el("input", {
+    type: "text",
+    class: "class-name",
+    value: nameOf(each, k),
+    maxlength: 40,
+    "aria-label": t("class.name", { n: k + 1 }),
+  });
+  title.addEventListener("input", () => {
+    each.name = title.value || null;
+    moved();
+  });
+  const z = el("input", {
+    type: "range",
+    min: -REACH,
+    max: REACH,
+    step: 0.01,
+    class: "logit",
+    "aria-label": t("logit.of", { name: nameOf(each, k) }),
+  });
   z.value = each.z;
-  z.addEventListener("input", () => { each.z = Number(z.value); moved(); });
-  const [number, power, share] = ["logit-number", "power", "share"].map((kind) => el("output", { class: `number ${kind}` }));
+  z.addEventListener("input", () => {
+    each.z = Number(z.value);
+    moved();
+  });
+  const [number, power, share] = ["logit-number", "power", "share"].map((kind) =>
+    el("output", { class: `number ${kind}` }),
+  );
   const grown = bar(0);
-  const node = el("li", {}, title,
+  const node = el(
+    "li",
+    {},
+    title,
     el("span", { class: "with-number" }, z, number),
     el("span", { class: "power-cell" }, el("span", { class: "small-head" }, t("power")), power),
     el("span", { class: "with-number" }, grown, share),
-    el("button", { type: "button", class: "quiet-button remove", disabled: state.classes.length < 3, onclick: remove,
-      "aria-label": t("remove.named", { name: nameOf(each, k) }) }, "×"));
+    el(
+      "button",
+      {
+        type: "button",
+        class: "quiet-button remove",
+        disabled: state.classes.length < 3,
+        onclick: remove,
+        "aria-label": t("remove.named", { name: nameOf(each, k) }),
+      },
+      "×",
+    ),
+  );
   const to = (value, exp, p) => {
     if (Number(z.value) !== value) z.value = value;
     number.textContent = fixed(value, 2);
@@ -139,21 +251,55 @@ function lossPart(moved) {
     const z = state.classes.map((each) => each.z);
     const p = softmax(z, state.temperature);
     const names = state.classes.map(nameOf);
-    if (choices.children.length !== z.length || [...choices.children].some((node, k) => node.textContent !== names[k])) {
-      fill(choices, names.map((said, k) => pill("truth", said, k === state.truth, () => { state.truth = k; refresh(); })));
+    if (
+      choices.children.length !== z.length ||
+      [...choices.children].some((node, k) => node.textContent !== names[k])
+    ) {
+      fill(
+        choices,
+        names.map((said, k) =>
+          pill("truth", said, k === state.truth, () => {
+            state.truth = k;
+            refresh();
+          }),
+        ),
+      );
     }
-    choices.querySelectorAll("input").forEach((input, k) => { input.checked = k === state.truth; });
+    choices.querySelectorAll("input").forEach((input, k) => {
+      input.checked = k === state.truth;
+    });
     value.textContent = fixed(crossEntropy(z, state.truth, state.temperature), 3);
     sum.textContent = `−log ${fixed(p[state.truth], 3)}`;
-    fill(body, p.map((share, k) => {
-      const wanted = k === state.truth ? 1 : 0;
-      const pull = signedBar(share - wanted);
-      return el("tr", {}, el("th", { scope: "row" }, name(names[k], 24)), el("td", {}, String(wanted)),
-        el("td", {}, fixed(share, 3)), el("td", {}, el("span", { class: "with-number" }, pull, el("output", { class: "number gradient" }, signed(share - wanted, 3)))));
-    }));
+    fill(
+      body,
+      p.map((share, k) => {
+        const wanted = k === state.truth ? 1 : 0;
+        const pull = signedBar(share - wanted);
+        return el(
+          "tr",
+          {},
+          el("th", { scope: "row" }, name(names[k], 24)),
+          el("td", {}, String(wanted)),
+          el("td", {}, fixed(share, 3)),
+          el(
+            "td",
+            {},
+            el(
+              "span",
+              { class: "with-number" },
+              pull,
+              el("output", { class: "number gradient" }, signed(share - wanted, 3)),
+            ),
+          ),
+        );
+      }),
+    );
   };
   const step = () => {
-    const p = softmax(state.classes.map((each) => each.z), state.temperature);
+    const p = softmax(
+      state.classes.map((each) => each.z),
+      state.temperature,
+    );
     state.classes.forEach((each, k) => {
       const pull = (p[k] - (k === state.truth ? 1 : 0)) / state.temperature;
       each.z = Math.min(Math.max(each.z - RATE * pull, -REACH), REACH);
@@ -162,15 +308,43 @@ function lossPart(moved) {
     refresh();
     live.textContent = `${t("loss.is")} ${value.textContent}`;
   };
-  const node = section("loss",
-    el("div", { class: "panel" },
+  const node = section(
+    "loss",
+    el(
+      "div",
+      { class: "panel" },
       el("div", { class: "field-line" }, el("span", { class: "field-name" }, t("loss.truth")), choices),
       el("p", { class: "loss-line" }, t("loss.is"), " ", sum, " = ", value, " ", t("nats")),
-      el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": `${t("loss")}: ${t("scroll")}` }, el("table", { class: "gradients" },
-        el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("class")), el("th", { scope: "col" }, "y"),
-          el("th", { scope: "col" }, "p"), el("th", { scope: "col" }, "p − y"))), body)),
-      el("p", { class: "buttons" }, el("button", { type: "button", class: "main-button", id: "downhill", onclick: step }, t("loss.step")),
-        el("span", { class: "quiet" }, t("loss.step.about", { rate: RATE }))), live));
+      el(
+        "div",
+        { class: "wide", tabindex: "0", role: "region", "aria-label": `${t("loss")}: ${t("scroll")}` },
+        el(
+          "table",
+          { class: "gradients" },
+          el(
+            "thead",
+            {},
+            el(
+              "tr",
+              {},
+              el("th", { scope: "col" }, t("class")),
+              el("th", { scope: "col" }, "y"),
+              el("th", { scope: "col" }, "p"),
+              el("th", { scope: "col" }, "p − y"),
+            ),
+          ),
+          body,
+        ),
+      ),
+      el(
+        "p",
+        { class: "buttons" },
+        el("button", { type: "button", class: "main-button", id: "downhill", onclick: step }, t("loss.step")),
+        el("span", { class: "quiet" }, t("loss.step.about", { rate: RATE })),
+      ),
+      live,
+    ),
+  );
   return { node, refresh };
 }
 
@@ -187,10 +361,17 @@ function sigmoidPart() {
   const xs = Array.from({ length: 81 }, (_, k) => -8 + k / 5);
   const point = svg("circle", { r: 6, class: "dot ring" });
   const guides = [svg("line", { class: "ideal" }), svg("line", { class: "ideal" })];
-  const chart = picture(360, 236, t("sigmoid.title"), t("sigmoid.desc"),
-    frame.grid([-8, -4, 0, 4, 8], [0, 0.5, 1], (value) => few(value)), guides,
-    svg("path", { d: curvePath(xs.map((x) => frame.point(x, sigmoid(x)))), class: "line s0" }), point,
-    frame.axisName(t("sigmoid.x")));
+  const chart = picture(
+    360,
+    236,
+    t("sigmoid.title"),
+    t("sigmoid.desc"),
+    frame.grid([-8, -4, 0, 4, 8], [0, 0.5, 1], (value) => few(value)),
+    guides,
+    svg("path", { d: curvePath(xs.map((x) => frame.point(x, sigmoid(x)))), class: "line s0" }),
+    point,
+    frame.axisName(t("sigmoid.x")),
+  );
   const lines = [0, 1].map(() => ({ bar: bar(0), number: el("output", { class: "number" }) }));
   const said = el("p", { class: "formula" });
   const refresh = () => {
@@ -198,18 +379,42 @@ function sigmoidPart() {
     const p = sigmoid(d);
     const [x, y] = frame.point(Math.min(Math.max(d, -8), 8), p);
     Object.entries({ cx: x, cy: y }).forEach(([key, place]) => point.setAttribute(key, place));
-    const ends = [[x, frame.bottom, x, y], [frame.left, y, x, y]];
+    const ends = [
+      [x, frame.bottom, x, y],
+      [frame.left, y, x, y],
+    ];
     guides.forEach((line, k) => ["x1", "y1", "x2", "y2"].forEach((key, j) => line.setAttribute(key, ends[k][j])));
-    [p, 1 - p].forEach((share, k) => { lines[k].bar.to(share); lines[k].number.textContent = fixed(share, 3); });
-    said.textContent = `σ(${fixed(state.pair[0], 2)} − ${state.pair[1] < 0 ? `(${fixed(state.pair[1], 2)})` : fixed(state.pair[1], 2)}) = σ(${fixed(d, 2)}) = ${fixed(p, 3)}`;
+    [p, 1 - p].forEach((share, k) => {
+      lines[k].bar.to(share);
+      lines[k].number.textContent = fixed(share, 3);
+    });
+    const [a, b, difference] = [...state.pair, d].map((value) => fixed(value, 2));
+    said.textContent = `σ(${a} − ${d > state.pair[0] ? `(${b})` : b}) = σ(${difference}) = ${fixed(p, 3)}`;
   };
   const controls = ["A", "B"].map((letter, k) => [
     slider(t("logit.of", { name: letter }), {
-      value: state.pair[k], min: -4, max: 4, step: 0.05, show: (value) => fixed(value, 2), id: `pair-${k}`,
-      change: (value) => { state.pair[k] = value; refresh(); },
+      value: state.pair[k],
+      min: -4,
+      max: 4,
+      step: 0.05,
+      show: (value) => fixed(value, 2),
+      id: `pair-${k}`,
+      change: (value) => {
+        state.pair[k] = value;
+        refresh();
+      },
     }),
-    el("p", { class: "with-number pair-share" }, el("span", { class: "quiet" }, t("share.of", { name: letter })), lines[k].bar, lines[k].number),
+    el(
+      "p",
+      { class: "with-number pair-share" },
+      el("span", { class: "quiet" }, t("share.of", { name: letter })),
+      lines[k].bar,
+      lines[k].number,
+    ),
   ]);
   refresh();
-  return section("sigmoid", el("div", { class: "panel beside-chart" }, el("div", {}, controls, said), el("figure", {}, chart)));
+  return section(
+    "sigmoid",
+    el("div", { class: "panel beside-chart" }, el("div", {}, controls, said), el("figure", {}, chart)),
+  );
 }

@@ -46,7 +46,10 @@ async function asked(path, { method = "GET", body, type, accept = "application/j
     throw new ServiceError(0, "", null);
   }
   if (!answer.ok) {
-    const said = await answer.json().then((found) => found.error, () => null);
+    const said = await answer.json().then(
+      (found) => found.error,
+      () => null,
+    );
     throw new ServiceError(answer.status, said?.what ?? answer.statusText, said?.where ?? null);
   }
   return answer;
@@ -96,25 +99,46 @@ function parsed(block) {
  * Where answers overtake each other the newest counts. Gives {ask(question), drop()}; drop forgets what is on its way.
  */
 export function newest(send, take, wrong, every = 50, atOnce = 3) {
-  let turn = 0, shown = 0, flying = 0, held = null, last = -every, timer = 0;
+  let turn = 0,
+    shown = 0,
+    flying = 0,
+    held = null,
+    last = -every,
+    timer = 0;
   const go = async () => {
     clearTimeout(timer);
     if (held === null || flying >= atOnce) return;
     const rest = last + every - performance.now();
-    if (rest > 0) { timer = setTimeout(go, rest); return; }
-    const [question] = held, mine = (turn += 1);
+    if (rest > 0) {
+      timer = setTimeout(go, rest);
+      return;
+    }
+    const [question] = held,
+      mine = (turn += 1);
     [held, last] = [null, performance.now()];
     flying += 1;
     try {
       const answer = await send(question);
-      if (mine > shown) { shown = mine; take(answer); }
+      if (mine > shown) {
+        shown = mine;
+        take(answer);
+      }
     } catch (error) {
       if (mine > shown && mine === turn && held === null) wrong(error);
     }
     flying -= 1;
     go();
   };
-  return { ask: (question) => { held = [question]; go(); }, drop: () => { held = null; shown = turn; } };
+  return {
+    ask: (question) => {
+      held = [question];
+      go();
+    },
+    drop: () => {
+      held = null;
+      shown = turn;
+    },
+  };
 }
 
 /** The address of a model's part. */

@@ -44,14 +44,17 @@ export function measure(weights, points, squares) {
     right += p.every((share, k) => k === code || share < p[code]) ? 1 / points.length : 0;
     p.forEach((share, k) => {
       const pull = (share - (k === code ? 1 : 0)) / points.length;
-      features.forEach((value, j) => { gradient[k][j] += pull * value; });
+      features.forEach((value, j) => {
+        gradient[k][j] += pull * value;
+      });
     });
   }
   return { loss, right, gradient };
 }
 
 /** One step of gradient descent: W - rate * gradient. */
-export const stepped = (weights, gradient, rate) => weights.map((row, k) => row.map((w, j) => w - rate * gradient[k][j]));
+export const stepped = (weights, gradient, rate) =>
+  weights.map((row, k) => row.map((w, j) => w - rate * gradient[k][j]));
 
 /** Numbers in [0, 1) from a seed. */
 export function random(seed) {

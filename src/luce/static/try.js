@@ -21,8 +21,13 @@ export function draw(main, { model, picker }) {
     for (const column of model.columns) cells.set(column.name, fields.get(column.name).cell());
     answer();
   };
-  const fields = new Map(model.columns.map((column) => [column.name, field(column, cells.get(column.name) ?? null, changed)]));
-  const panel = answerPanel(model, (against) => { state.against = against; reasons(); });
+  const fields = new Map(
+    model.columns.map((column) => [column.name, field(column, cells.get(column.name) ?? null, changed)]),
+  );
+  const panel = answerPanel(model, (against) => {
+    state.against = against;
+    reasons();
+  });
 
   /** The row, or null while a field holds nothing that can be sent. */
   const row = () => {
@@ -40,7 +45,10 @@ export function draw(main, { model, picker }) {
     asking.abort();
     reasonsSoon.stop();
     if (given) answers.ask({ rows: [given], ...(model.sets ? { coverage: COVERAGE } : {}) });
-    else { answers.drop(); panel.wait(); }
+    else {
+      answers.drop();
+      panel.wait();
+    }
   };
   const reasons = async () => {
     const given = row();
@@ -68,22 +76,57 @@ export function draw(main, { model, picker }) {
   };
 
   const nodes = model.columns.map((column) => fields.get(column.name).node);
-  const more = nodes.length > SHOWN ? el("details", { class: "more" }, el("summary", {}, t("try.more", { n: nodes.length - SHOWN })), el("div", { class: "form" }, nodes.slice(SHOWN))) : null;
-  const answers = newest(predict, (found) => {
-    state.answer = found.answers[0];
-    panel.show(found);
-    reasonsSoon();
-  }, wrong);
+  const more =
+    nodes.length > SHOWN
+      ? el(
+          "details",
+          { class: "more" },
+          el("summary", {}, t("try.more", { n: nodes.length - SHOWN })),
+          el("div", { class: "form" }, nodes.slice(SHOWN)),
+        )
+      : null;
+  const answers = newest(
+    predict,
+    (found) => {
+      state.answer = found.answers[0];
+      panel.show(found);
+      reasonsSoon();
+    },
+    wrong,
+  );
 
-  const form = el("form", { class: "form", "aria-label": t("try.form"), onsubmit: (event) => event.preventDefault() },
-    nodes.slice(0, SHOWN), more);
-  const begin = el("button", { type: "button", class: "quiet-button", onclick: () => { kept.delete(model.name); main.replaceChildren(); leave(); leave = draw(main, { model, picker }); } },
-    t("try.typical"));
-  main.append(...[picker].filter(Boolean),
+  const form = el(
+    "form",
+    { class: "form", "aria-label": t("try.form"), onsubmit: (event) => event.preventDefault() },
+    nodes.slice(0, SHOWN),
+    more,
+  );
+  const begin = el(
+    "button",
+    {
+      type: "button",
+      class: "quiet-button",
+      onclick: () => {
+        kept.delete(model.name);
+        main.replaceChildren();
+        leave();
+        leave = draw(main, { model, picker });
+      },
+    },
+    t("try.typical"),
+  );
+  main.append(
+    ...[picker].filter(Boolean),
     el("h1", {}, model.label ? t("try.title", { label: model.label }) : t("try.title.plain")),
     el("p", { class: "lead" }, t(model.columns.length === 1 ? `try.lead.${model.columns[0].kind}` : "try.lead")),
-    el("div", { class: "try" }, el("div", {}, form, model.columns.length > 1 ? el("p", {}, begin) : null), panel.node), panel.strip);
+    el("div", { class: "try" }, el("div", {}, form, model.columns.length > 1 ? el("p", {}, begin) : null), panel.node),
+    panel.strip,
+  );
   answer();
-  let leave = () => { answers.drop(); asking.abort(); reasonsSoon.stop(); };
+  let leave = () => {
+    answers.drop();
+    asking.abort();
+    reasonsSoon.stop();
+  };
   return () => leave();
 }
