@@ -13,6 +13,29 @@ VOID = {"meta", "link", "br", "col", "img"}
 TITLES = {"answer", "looks", "findings", "proof", "calibration", "sets", "schema", "how", "card"}
 MEASURED = {"trust", "classes", "confusion", "curves", "metrics"}
 
+# In a page: the elements whose text stands out less than 4.5 to 1 against what is behind it.
+CONTRAST = """() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = c => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = c; canvas.fillRect(0, 0, 1, 1);
+                      const d = canvas.getImageData(0, 0, 1, 1).data; return [d[0], d[1], d[2], d[3] / 255]; };
+  const over = (top, below) => [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3]));
+  const part = v => v / 255 <= .03928 ? v / 255 / 12.92 : ((v / 255 + .055) / 1.055) ** 2.4;
+  const light = c => .2126 * part(c[0]) + .7152 * part(c[1]) + .0722 * part(c[2]);
+  const bad = [];
+  for (const e of document.querySelectorAll('body *')) {
+    const text = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    const shut = e.closest('details:not([open])') && !e.closest('summary');
+    if (!text || shut || e.closest('[hidden], script') || (e.closest('svg') && e.closest('title, desc'))) continue;
+    const style = getComputedStyle(e), layers = [];
+    for (let up = e; up; up = up.parentElement) layers.push(rgba(getComputedStyle(up).backgroundColor));
+    const behind = layers.reverse().reduce((below, top) => over(top, below), [255, 255, 255]);
+    const ink = rgba(e.closest('svg') ? style.fill : style.color);
+    const a = light(over(ink, behind)), b = light(behind);
+    const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+    if (ratio < 4.5) bad.push([e.tagName, e.className.baseVal ?? e.className, e.textContent.slice(0, 30), ratio]);
+  }
+  return bad; }"""
+
 
 @dataclass
 class Node:

@@ -122,7 +122,7 @@ def _label(v: View) -> Markup | None:
 
 
 def _head(v: View) -> Markup:
-    style, script = _text("page.css"), _text("page.js")
+    style, script = _text("static/base.css") + _text("page.css"), _text("page.js")
     policy = (
         f"default-src 'none'; style-src 'sha256-{_digest(style)}'; script-src 'sha256-{_digest(script)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
