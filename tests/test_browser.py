@@ -114,9 +114,15 @@ def test_images_are_drawn_fit_a_phone_and_load_nothing(browser: Any, tmp_path: P
     for width, scheme in ((1280, "light"), (375, "dark")):
         opened = Opened(browser, tmp_path / "i.html", width, scheme, script=True)
         assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
-        sizes = opened.page.eval_on_selector_all("img", "all => all.map(i => [i.naturalWidth, i.width, i.complete])")
+        measure = "all => all.map(i => [i.naturalWidth, i.width, i.complete])"
+        sizes = opened.page.eval_on_selector_all("img:not(.sheet)", measure)
         assert len(sizes) > 5
         assert all(natural == 30 and 48 <= shown <= 152 and done for natural, shown, done in sizes)
+        sheets = opened.page.eval_on_selector_all("img.sheet", measure)
+        assert sheets
+        assert all(width / 2 <= shown <= width and shown <= natural and done for natural, shown, done in sheets) or (
+            width > 1000 and all(shown == natural and done for natural, shown, done in sheets)
+        )
         assert opened.page.evaluate(CONTRAST) == [], scheme
         assert opened.said == []
         assert [url for url in opened.asked if not url.startswith(("file:", "data:"))] == []

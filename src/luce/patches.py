@@ -59,7 +59,7 @@ LADDER: tuple[tuple[Recipe, ...], ...] = (
     (),
     (Recipe(5, 64, 4),),
     (Recipe(5, 64, 4), Recipe(5, 64, 4, 1)),
-    (Recipe(5, 64, 5), Recipe(9, 48, 4)),
+    (Recipe(5, 64, 5), Recipe(9, 48, 4), Recipe(5, 64, 4, 1)),
     (Recipe(5, 64, 2), Recipe(5, 128, 2, 1), Recipe(5, 256, 2, 2)),
     (Recipe(5, 24, 4),),
 )

@@ -21,7 +21,6 @@ from luce.choice import (
     Choice,
     beside_plain,
     compared,
-    is_better,
     sample_of,
 )  # fmt: skip
 from luce.encoder import Encoder, ImagePlan
@@ -29,7 +28,7 @@ from luce.errors import InputError
 from luce.features import Features
 from luce.images import read_images
 from luce.patches import IN_HASTE, LADDER, VIEWS, Bank, PatchPlan, fit_patches, recipes_for, scaled, work_of
-from luce.path import FOLDS, Problem, folds_of, hold_out, path_of, race_side_by_side
+from luce.path import FOLDS, LITTLE, Problem, folds_of, hold_out, path_of, race_side_by_side
 from luce.splits import holdout, strata_of_groups
 from luce.table import Table
 from luce.wording import keys_of
@@ -39,7 +38,8 @@ MOST_ANSWERS = 200_000  # rows x classes that the ways to look are settled on,
 MOST_WORK = 2e11  # multiplications for one of them,
 LEAST_ROWS = 1_000  # or so many rows
 FEW_ANSWERS = 10_000  # with at most so many, all folds are held out for it
-HIGHER = 1.0  # standard errors by which a higher rung must lower the log loss,
+HIGHER = 1.0  # standard errors by which a higher rung must lower the log loss, if all rows are tried: more rows have
+MANY_MORE = 4  # more to gain by it, and where there are so many times as many it must but lower it,
 ALIKE = 2.0  # and by which it must fall if twice as many views, which take twice as long, are to count as one
 PROBE = (32, 64, 64, 1)  # images that the speed of this machine is measured on, with 64 filters
 LEARNING = 2.5e6  # multiplications for each number of a filter, and
@@ -74,10 +74,11 @@ def choose_images(
 ) -> Choice:  # fmt: skip
     """The image columns `names` as responses of filters beside the other columns, and the strength.
 
-    A higher rung of the ladder is taken if it lowers the log loss of rows held out by a standard error; then mirror
-    images count as one if that lowers it by two. Filters are learnt from the images alone, without labels, so that the
-    same serve all folds. plain: the choice without the images, None where there is no other column; it stays if the
-    images do not lower the log loss. budget: seconds that it may take, about, by a model of time for this machine.
+    A higher rung of the ladder is taken if it lowers the log loss of rows held out by a standard error (at all, where
+    these are a quarter of the rows or fewer); then mirror images count as one if that lowers it by two. Filters are
+    learnt from the images alone, without labels, so that the same serve all folds. plain: the choice without the
+    images, None where there is no other column; it stays if the images do not lower the log loss. budget: seconds that
+    it may take, about, by a model of time for this machine.
     """
     base = encoder if plain is None else plain.encoder
     others = base.transform(parsed, threads) if base.width else Features(len(codes))
@@ -189,13 +190,14 @@ def _best_way(look: Look, clock: Clock | None) -> tuple[Way, Choice, tuple[str, 
         if found.path is None:
             return False
         told = compared("images", found, best)
-        if not is_better(told) or told.gain <= by * told.error:
+        if told.gain <= max(by * told.error, LITTLE * told.log_loss):
             return False
         way, best = to, found
         return True
 
+    more = len(look.problem.codes) / len(look.rows)
     for each in higher:
-        climb(each, HIGHER)
+        climb(each, HIGHER if more < MANY_MORE else 0.0)
     for views in VIEWS[1:] if way.level else ():
         if (views == 8 and any(size[0] != size[1] for size in look.sizes)) or not climb(
             replace(way, views=views), ALIKE
