@@ -23,11 +23,13 @@ LINE = [
     "interactions", "choice", "heads", "fitted", "compact", "wording", "pictures", "hidden", "effects", "marks",
     "explain", "counterfactual", "model_file", "report", "classifier", "suspects", "alone", "twins", "hints",
     "findings", "doctor", "gallery", "facts", "markup", "phrases", "words", "svg", "sections", "portrait",
-    "thumbnails", "page", "__init__", "terminal", "cli", "__main__",
+    "thumbnails", "page", "plain", "hosting", "form", "journal", "answers", "batching", "guard", "door", "server",
+    "__init__", "terminal", "cli", "__main__",
 ]  # fmt: skip
 
 # Installed for files, frames, the terminal and the tests; a plain `import luce` must not wait for any of them.
-HEAVY = ["polars", "pandas", "scipy", "sklearn", "click", "rich", "narwhals", "pyarrow", "torch", "PIL"]
+HEAVY = ["polars", "pandas", "scipy", "sklearn", "click", "rich", "narwhals", "pyarrow", "torch", "PIL",
+         "starlette", "uvicorn", "msgspec", "httptools", "uvloop"]  # fmt: skip
 
 SOURCE = Path(luce.__file__).parent
 MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))

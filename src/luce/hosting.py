@@ -1,0 +1,141 @@
+"""Hosting: models held for service by their names; a file that changes is loaded and checked before the old one goes."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luce.classifier import Classifier, load
+from luce.decision import best_of
+from luce.errors import InputError, LuceError, inert
+from luce.features import Features
+from luce.fitted import Fitted, Label
+from luce.functional import available_threads
+from luce.plain import Plain
+
+NAME = re.compile("[a-z0-9][a-z0-9._-]{0,63}")
+FEW_ROWS = 256  # are not worth a second thread
+
+Stamp = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """A model in service; nothing of it changes."""
+
+    name: str
+    path: str
+    stamp: Stamp
+    classifier: Classifier
+    note: str = ""
+    cache: dict[str, bytes] = field(default_factory=dict, repr=False)
+
+    @property
+    def fitted(self) -> Fitted:
+        return self.classifier.fitted
+
+    @cached_property
+    def plain(self) -> Plain:
+        return Plain(self.fitted)
+
+    @property
+    def classes(self) -> tuple[Label, ...]:
+        return self.fitted.classes
+
+    def of_features(self, features: Features) -> NDArray[np.float64]:
+        """Probabilities (n, K)."""
+        threads = 1 if features.rows <= FEW_ROWS else available_threads(self.classifier.threads)
+        return self.classifier._probabilities(features, threads)
+
+    def answers(self, probabilities: NDArray[np.float64]) -> list[Label]:
+        classes = self.classes
+        return [classes[k] for k in best_of(probabilities, self.fitted.costs).tolist()]
+
+
+def name_of(path: str) -> str:
+    """The name that a file is served by: its own, in lower case, without the suffix."""
+    stem = os.path.basename(path)
+    stem = stem[: -len(".luce")] if stem.lower().endswith(".luce") else stem
+    name = unicodedata.normalize("NFC", stem).lower().replace(" ", "-")
+    if not NAME.fullmatch(name):
+        raise InputError(
+            f"{inert(path)}: a model is served by the name of its file, which must be of a to z, 0 to 9, . _ - "
+            f"(at most 64, the first a letter or a digit): rename it"
+        )
+    return name
+
+
+def stamp_of(path: str) -> Stamp:
+    """What tells a changed file."""
+    status = os.stat(path)
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def hosted(path: str, threads: int | None = None) -> Hosted:
+    """Loads a model and checks that it gives the probabilities that it had at its fit.
+
+    Raises LuceError if it cannot be read, or gives others.
+    """
+    name = name_of(path)
+    try:
+        stamp = stamp_of(path)
+    except OSError as error:
+        raise InputError(f"{inert(path)}: there is no such model ({error.strerror})") from None
+    classifier = load(path)
+    classifier.threads = threads
+    return Hosted(name, path, stamp, classifier, "")
+
+
+class Models:
+    """The models in service, by name, in the order given."""
+
+    def __init__(self, paths: Iterable[str], threads: int | None = None) -> None:
+        self.threads = threads
+        self._by_name: dict[str, Hosted] = {}
+        self._refused: dict[str, Stamp] = {}
+        for path in paths:
+            found = hosted(path, threads)
+            if found.name in self._by_name:
+                other = self._by_name[found.name].path
+                raise InputError(
+                    f"{inert(other)} and {inert(path)} are both named {found.name}: rename one of the files"
+                )
+            self._by_name[found.name] = found
+
+    def get(self, name: str) -> Hosted | None:
+        return self._by_name.get(name)
+
+    def all(self) -> list[Hosted]:
+        return list(self._by_name.values())
+
+    def refresh(self) -> list[dict[str, Any]]:
+        """Loads the files that changed since; what happened to each, for the log. A file that is gone, half written or
+        broken leaves the model in service as it is, and is looked at again once it changes."""
+        told: list[dict[str, Any]] = []
+        for old in self.all():
+            try:
+                stamp = stamp_of(old.path)
+            except OSError:
+                continue
+            if stamp in (old.stamp, self._refused.get(old.name)):
+                continue
+            try:
+                new = hosted(old.path, self.threads)
+                if stamp_of(old.path) != new.stamp:
+                    continue  # it is being written: next time
+            except (LuceError, OSError) as error:
+                self._refused[old.name] = stamp
+                told.append({"event": "reload refused", "model": old.name, "why": str(error)})
+                continue
+            self._by_name[old.name] = new
+            self._refused.pop(old.name, None)
+            told.append({"event": "reloaded", "model": old.name, "note": new.note})
+        return told

@@ -1,0 +1,326 @@
+"""Server: the HTTP service and the page; `serve` runs until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from functools import cached_property, partial
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+import uvicorn
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+
+from luce import answers
+from luce.answers import Asked, Limits, Reader, RefusedError
+from luce.batching import Batcher, Job
+from luce.door import make_door, watch
+from luce.errors import InputError, inert
+from luce.facts import facts
+from luce.form import describe
+from luce.guard import LOOPBACK, Guard
+from luce.hosting import Hosted, Models
+from luce.journal import Journal
+
+LOOK_S = 1.0  # seconds between two looks at the files of the models
+STILL_S = 0.5  # of answering as not ready, before connections are refused
+TYPES = {
+    ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml", ".png": "image/png", ".ico": "image/x-icon", ".json": "application/json",
+}  # fmt: skip
+
+_encode = msgspec.json.Encoder().encode
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def reply(value: Any, status: int = 200) -> Response:
+    return Response(value if isinstance(value, bytes) else _encode(value), status, None, "application/json")
+
+
+class Endpoint:
+    """A handler and the methods that it answers."""
+
+    def __init__(self, route: str, handler: Handler, methods: tuple[str, ...]) -> None:
+        self.route, self.handler, self.methods = route, handler, methods
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        scope["luce_route"] = self.route
+        if scope["method"] not in self.methods:
+            raise RefusedError(405, f"here {' and '.join(self.methods)} are answered")
+        response = await self.handler(Request(scope, receive))
+        await response(scope, receive, send)
+
+
+async def nowhere(scope: Any, receive: Any, send: Any) -> None:
+    raise RefusedError(404, "there is nothing here")
+
+
+class Service:
+    """The routes over some models."""
+
+    def __init__(self, models: Models, limits: Limits, journal: Journal) -> None:
+        self.models, self.limits, self.journal = models, limits, journal
+        self.batcher = Batcher(limits)
+        self.ready = False
+        self.version = version("luce")
+
+    @cached_property
+    def router(self) -> Router:
+        get, post = ("GET", "HEAD"), ("POST",)
+        table: list[tuple[str, Handler, tuple[str, ...]]] = [
+            ("/v1/models/{name}/predict", self.predict, post),
+            ("/v2/health/live", self.live, get),
+            ("/v2/health/ready", self.is_ready, get),
+            ("/v1", self.about, get),
+            ("/v1/models", self.all, get),
+            ("/v1/models/{name}", self.one, get),
+            ("/v1/models/{name}/facts", self.facts, get),
+            ("/", self.page, get),
+            ("/static/{name}", self.static, get),
+            ("/metrics", self.metrics, get),
+        ]
+        routes = [Route(path, Endpoint(path, handler, methods)) for path, handler, methods in table]
+        return Router(routes, redirect_slashes=False, default=nowhere)
+
+    def model(self, request: Request) -> Hosted:
+        found = self.models.get(request.path_params["name"])
+        if found is None:
+            raise RefusedError(404, "there is no such model")
+        return found
+
+    # --- the page ---
+
+    @cached_property
+    def pages(self) -> dict[str, tuple[bytes, str]]:
+        """The files of the page: read once, so that no name in a request ever leads to the disk."""
+        found = {}
+        for each in (files("luce") / "static").iterdir():
+            suffix = os.path.splitext(each.name)[1]
+            if each.is_file() and suffix in TYPES:
+                found[each.name] = each.read_bytes(), TYPES[suffix]
+        return found
+
+    async def page(self, request: Request) -> Response:
+        return self._file("index.html")
+
+    async def static(self, request: Request) -> Response:
+        return self._file(request.path_params["name"])
+
+    def _file(self, name: str) -> Response:
+        if name not in self.pages:
+            raise RefusedError(404, "there is nothing here")
+        data, kind = self.pages[name]
+        return Response(data, 200, None, kind)
+
+    # --- what there is ---
+
+    async def live(self, request: Request) -> Response:
+        return reply({"live": True})
+
+    async def is_ready(self, request: Request) -> Response:
+        return reply({"ready": self.ready}, 200 if self.ready else 503)
+
+    async def about(self, request: Request) -> Response:
+        names = [hosted.name for hosted in self.models.all()]
+        return reply({"luce": self.version, "models": names, "writable": False, "languages": ["en", "ko"]})
+
+    async def all(self, request: Request) -> Response:
+        return reply({"models": [describe(hosted) for hosted in self.models.all()]})
+
+    async def one(self, request: Request) -> Response:
+        return reply(await self._kept(self.model(request), "description", describe))
+
+    async def facts(self, request: Request) -> Response:
+        return reply(await self._kept(self.model(request), "facts", _facts))
+
+    async def _kept(self, hosted: Hosted, key: str, make: Callable[[Hosted], Any]) -> bytes:
+        """Made once for a model, away from the event loop."""
+        if key not in hosted.cache:
+            hosted.cache[key] = await asyncio.to_thread(lambda: _encode(make(hosted)))
+        found: bytes = hosted.cache[key]
+        return found
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(self.journal.metrics(), 200, None, "text/plain; version=0.0.4; charset=utf-8")
+
+    # --- prediction ---
+
+    async def predict(self, request: Request) -> Response:
+        hosted = self.model(request)
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        as_csv = "text/csv" in request.headers.get("accept", "")
+        body = await self._body(request)
+        read = partial(_read, hosted, kind, body, self.limits, as_csv)
+        done = await self._run(
+            request, hosted, len(body), read, partial(answers.answer, hosted), kind != "application/json"
+        )
+        return Response(done, 200, None, "text/csv; charset=utf-8" if as_csv else "application/json")
+
+    async def _body(self, request: Request) -> bytes:
+        try:
+            return await request.body()
+        except ClientDisconnect:
+            raise RefusedError(499, "the client has left") from None
+
+    async def _run(
+        self, request: Request, hosted: Hosted, size: int, read: Callable[[], Asked],
+        write: Callable[[Asked, Any], bytes], heavy: bool,
+    ) -> bytes:  # fmt: skip
+        job = Job(hosted, size, read, write, asyncio.get_running_loop().create_future(), heavy=heavy)
+        job.leaving = lambda: asyncio.get_running_loop().create_task(_left(request, job))
+        done = await self.batcher.run(job)
+        if job.asked is not None:
+            self.journal.rows[hosted.name] += job.asked.rows
+        return done
+
+    # --- life ---
+
+    async def look(self) -> None:
+        """Takes up changed files, now and then."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            for told in await asyncio.to_thread(self.models.refresh):
+                self.journal.count(told.pop("event"), **told)
+
+
+async def _left(request: Request, job: Job) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    job.left = True
+
+
+def _facts(hosted: Hosted) -> dict[str, Any]:
+    return facts(hosted.fitted, None, overview=hosted.classifier.overview())
+
+
+def _read(hosted: Hosted, kind: str, body: bytes, limits: Limits, as_csv: bool) -> Asked:
+    if kind != "application/json":
+        raise RefusedError(415, "send application/json, text/csv, text/plain or an image")
+    reader = hosted.cache.get("reader")
+    if reader is None:
+        reader = hosted.cache["reader"] = Reader(hosted)
+    asked: Asked = reader.read(body, limits)
+    asked.as_csv = as_csv
+    return asked
+
+
+class Running(uvicorn.Server):
+    """uvicorn's server, which says "not ready" for a moment before it stops, and ends with status 0."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self.service = service
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        loop = asyncio.get_running_loop()
+        self.tasks = [loop.create_task(self.service.look()), loop.create_task(watch(self.server_state.connections))]
+        gauges = self.service.journal.gauges
+        gauges["connections"] = lambda: len(self.server_state.connections)
+        gauges["waiting"] = lambda: self.service.batcher.count
+        self.service.ready = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.service.ready = False
+        self.service.journal.line("stopping")
+        await asyncio.sleep(STILL_S)
+        await super().shutdown(sockets)
+        for task in self.tasks:
+            task.cancel()
+        self.service.batcher.close()
+        self.service.journal.line("stopped")
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self.service.ready = False
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = {each: signal.signal(each, self.handle_exit) for each in signals}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+
+def is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens; raises InputError where it cannot."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (socket.gaierror, UnicodeError, OverflowError):
+        raise InputError(f"--host {inert(host)}: there is no such address here") from None
+    found = socket.socket(family, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind(address)
+        found.listen(1024)
+    except OSError as error:
+        found.close()
+        raise InputError(
+            f"port {port} of {inert(host)} cannot be used ({error.strerror}): give another --port"
+        ) from None
+    return found
+
+
+def guarded(service: Service, host: str, token: str | None, names: Iterable[str] = ()) -> Guard:
+    """The service behind its guard, for an address."""
+    local = is_loopback(host)
+    known = {*LOOPBACK, *names} if local else {*LOOPBACK, *names, host, socket.gethostname(), socket.getfqdn()}
+    return Guard(
+        service.router, service.limits, service.journal, hosts=known, any_address=not local, token=token,
+        whole=token is not None,
+    )  # fmt: skip
+
+
+def serve(
+    paths: Sequence[str], host: str = "127.0.0.1", port: int = 8000, token: str | None = None,
+    names: Iterable[str] = (), threads: int | None = None, say: Callable[[str], None] = lambda line: None,
+) -> None:  # fmt: skip
+    """Serves models until SIGTERM or Ctrl-C; `say` is told where.
+
+    Raises InputError for a model that cannot be read, two of one name, and an address that cannot be used. An address
+    that others can reach has a token, made where none is given.
+    """
+    limits, journal = Limits(), Journal()
+    models = Models(paths, threads)
+    bound = listening(host, port)
+    if token is None and not is_loopback(host):
+        token = secrets.token_urlsafe(32)
+    service = Service(models, limits, journal)
+    where = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}/"
+    for hosted in models.all():
+        if hosted.note:
+            say(f"note: {hosted.name}: {hosted.note}")
+    if token is not None and not is_loopback(host):
+        say(f"others can reach this address; they need the token {token}")
+    say(f"luce serves {', '.join(hosted.name for hosted in models.all()) or 'no model yet'} at {where}")
+    config = uvicorn.Config(
+        guarded(service, host, token, names), http=make_door(limits, journal), ws="none", lifespan="off", log_config=None,
+        access_log=False, server_header=False, date_header=True, proxy_headers=False,
+        timeout_keep_alive=int(limits.idle_s), timeout_graceful_shutdown=int(limits.stop_s),
+    )  # fmt: skip
+    sys.setswitchinterval(0.001)  # the worker's thread gives way to the event loop sooner
+    Running(config, service).run([bound])
