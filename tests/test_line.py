@@ -20,7 +20,7 @@ LINE = [
     "conformal", "decision", "inference", "estimator", "linear", "checkpoint", "training", "network", "audit",
     "text_source", "delimited", "json_lines", "labelled_lines", "columnar", "reader", "text_lines", "idx", "pixels",
     "image_files", "images", "cells", "table", "labels", "grouping", "curves", "text", "patches", "encoder",
-    "interactions", "choice", "heads", "fitted", "compact", "wording", "pictures", "hidden", "effects", "marks",
+    "interactions", "choice", "heads", "fitted", "check", "compact", "wording", "pictures", "hidden", "effects", "marks",
     "explain", "counterfactual", "model_file", "report", "classifier", "suspects", "alone", "twins", "hints",
     "findings", "doctor", "gallery", "facts", "markup", "phrases", "words", "svg", "sections", "portrait",
     "thumbnails", "page", "plain", "hosting", "form", "journal", "answers", "batching", "guard", "door", "server",

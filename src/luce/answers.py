@@ -22,12 +22,10 @@ from luce.cells import nfc, shown
 from luce.errors import InputError, LuceError, inert
 from luce.explain import Explanation
 from luce.facts import missing_shares
-from luce.hosting import Hosted
+from luce.hosting import SOURCE, Hosted
 from luce.images import read_images
-from luce.plain import OddError
 from luce.table import Table
 
-SOURCE = "rows"  # how a table calls itself that came in a request
 PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|bmp|webp|tiff);base64,", re.IGNORECASE)
 MOST_EXPLAINED = 100  # rows that are explained at once
 _PLACE = re.compile(r"rows, row (\d+), column ('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"): (.*)", re.DOTALL)
@@ -313,12 +311,9 @@ def refused(error: LuceError) -> RefusedError:
 
 def probabilities(hosted: Hosted, asked: Asked) -> NDArray[np.float64]:
     """Of each row, (n, K)."""
-    return together(hosted, [asked])[0] if asked.cells is not None else _of_table(hosted, asked)
-
-
-def _of_table(hosted: Hosted, asked: Asked) -> NDArray[np.float64]:
-    table = asked.table if asked.table is not None else Table.of(dict(asked.cells or {}), SOURCE)
-    return hosted.classifier.predict_proba(table)
+    if asked.table is not None:
+        return hosted.classifier.predict_proba(asked.table)
+    return hosted.probabilities(asked.cells or {}, asked.rows)
 
 
 def together(hosted: Hosted, many: Sequence[Asked]) -> list[NDArray[np.float64]]:
@@ -328,14 +323,7 @@ def together(hosted: Hosted, many: Sequence[Asked]) -> list[NDArray[np.float64]]
     else:
         names = list(many[0].cells or {})
         cells = {name: _joined([(each.cells or {})[name] for each in many]) for name in names}
-    rows = sum(each.rows for each in many)
-    try:
-        if hosted.fitted.text_alone is not None:
-            p = hosted.classifier._of_texts(hosted.plain.texts(cells))
-        else:
-            p = hosted.of_features(hosted.plain.features(cells, rows))
-    except OddError:
-        return [_of_table(hosted, each) for each in many]
+    p = hosted.probabilities(cells, sum(each.rows for each in many))
     if len(many) == 1:
         return [p]
     return np.split(p, np.cumsum([each.rows for each in many])[:-1])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 
 from luce.classifier import Classifier, load
 from luce.decision import best_of
-from luce.errors import InputError, LuceError, inert
+from luce.check import cells_of, difference
+from luce.errors import InputError, LuceError, ModelFileError, inert
 from luce.features import Features
 from luce.fitted import Fitted, Label
 from luce.functional import available_threads
-from luce.plain import Plain
+from luce.plain import OddError, Plain
+from luce.table import Table
 
 NAME = re.compile("[a-z0-9][a-z0-9._-]{0,63}")
+SOURCE = "rows"  # how a table calls itself that came in a request
 FEW_ROWS = 256  # are not worth a second thread
 
 Stamp = tuple[int, int, int]
@@ -36,7 +39,7 @@ class Hosted:
     stamp: Stamp
     classifier: Classifier
     note: str = ""
-    cache: dict[str, bytes] = field(default_factory=dict, repr=False)
+    cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def fitted(self) -> Fitted:
@@ -50,8 +53,16 @@ class Hosted:
     def classes(self) -> tuple[Label, ...]:
         return self.fitted.classes
 
-    def of_features(self, features: Features) -> NDArray[np.float64]:
-        """Probabilities (n, K)."""
+    def probabilities(self, cells: Mapping[str, Any], rows: int) -> NDArray[np.float64]:
+        """Of rows given as columns of cells, (n, K); those that are not plain are read as a table."""
+        try:
+            if self.fitted.text_alone is not None:
+                return self.classifier._of_texts(self.plain.texts(cells))
+            return self._of(self.plain.features(cells, rows))
+        except OddError:
+            return self.classifier.predict_proba(Table.of(dict(cells), SOURCE))
+
+    def _of(self, features: Features) -> NDArray[np.float64]:
         threads = 1 if features.rows <= FEW_ROWS else available_threads(self.classifier.threads)
         return self.classifier._probabilities(features, threads)
 
@@ -91,7 +102,14 @@ def hosted(path: str, threads: int | None = None) -> Hosted:
         raise InputError(f"{inert(path)}: there is no such model ({error.strerror})") from None
     classifier = load(path)
     classifier.threads = threads
-    return Hosted(name, path, stamp, classifier, "")
+    found = Hosted(name, path, stamp, classifier)
+    check = classifier.fitted.check
+    if check is None:
+        return replace(found, note="the file holds no example rows (an older luce made it): served unchecked")
+    wrong = difference(classifier.fitted, found.probabilities(cells_of(classifier.fitted, check.columns), len(check.probabilities)))
+    if wrong is not None:
+        raise ModelFileError(f"{inert(path, 4096)}: {wrong}; train it again, or mend this installation")
+    return found
 
 
 class Models:

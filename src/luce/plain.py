@@ -65,7 +65,7 @@ class Plain:
         self._curves = [(basis(name), curve_sizes(basis(name))[:, np.newaxis]) for name in encoder.curves]
         self._pairs = [_pair(a, b, *pair_sizes(basis(a), basis(b))) for a, b in encoder.pairs]
         self._paired = {name for pair in encoder.pairs for name in pair}
-        dense = self._numbers + 2 * len(encoder.dates)
+        dense = sum(len(plan.names) for plan in encoder._dense_plans())
         self._width = dense + sum(len(sizes) for _, sizes in self._curves) + sum(len(p[2]) for p in self._pairs)
 
     def features(self, cells: Cells, rows: int, threads: int = 1) -> Features:
