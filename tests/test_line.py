@@ -20,11 +20,11 @@ LINE = [
     "conformal", "decision", "inference", "estimator", "linear", "checkpoint", "training", "network", "audit",
     "text_source", "delimited", "json_lines", "labelled_lines", "columnar", "reader", "text_lines", "idx", "pixels",
     "image_files", "images", "cells", "table", "labels", "grouping", "curves", "text", "patches", "encoder",
-    "interactions", "choice", "heads", "fitted", "check", "compact", "wording", "pictures", "hidden", "effects", "marks",
-    "explain", "counterfactual", "model_file", "report", "classifier", "suspects", "alone", "twins", "hints",
+    "interactions", "choice", "heads", "fitted", "check", "compact", "wording", "pictures", "hidden", "effects",
+    "marks", "explain", "counterfactual", "model_file", "report", "classifier", "suspects", "alone", "twins", "hints",
     "findings", "doctor", "gallery", "facts", "markup", "phrases", "words", "svg", "sections", "portrait",
-    "thumbnails", "page", "plain", "hosting", "form", "journal", "answers", "batching", "guard", "door", "server",
-    "__init__", "terminal", "cli", "__main__",
+    "thumbnails", "page", "plain", "hosting", "form", "journal", "answers", "oip", "openapi", "batching",
+    "guard", "door", "server", "__init__", "terminal", "cli", "__main__",
 ]  # fmt: skip
 
 # Installed for files, frames, the terminal and the tests; a plain `import luce` must not wait for any of them.

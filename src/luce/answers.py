@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import difflib
+import io
 import json
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, NoReturn
 
@@ -18,13 +19,15 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from luce.cells import nfc, shown
-from luce.errors import InputError, LuceError, inert
+from luce.cells import image_series, nfc, shown
+from luce.errors import LuceError, inert
 from luce.explain import Explanation
 from luce.facts import missing_shares
 from luce.hosting import SOURCE, Hosted
 from luce.images import read_images
+from luce.reader import read_csv
 from luce.table import Table
+from luce.text_lines import Source, blocks
 
 PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|bmp|webp|tiff);base64,", re.IGNORECASE)
 MOST_EXPLAINED = 100  # rows that are explained at once
@@ -66,7 +69,7 @@ class Asked:
     """What a request asks of a model. Either cells by column (plain ones), or a table, holds the rows."""
 
     rows: int
-    cells: dict[str, list[Any]] | None = None
+    cells: dict[str, Any] | None = None
     table: Table | None = None
     coverage: float | None = None
     explain: bool = False
@@ -83,9 +86,9 @@ class Asked:
 class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What may stand beside the rows."""
 
-    coverage: float | None | UnsetType = UNSET
+    coverage: float | UnsetType | None = UNSET
     explain: bool | UnsetType = UNSET
-    against: str | int | bool | None | UnsetType = UNSET
+    against: str | int | bool | UnsetType | None = UNSET
     flip: bool | UnsetType = UNSET
 
 
@@ -118,6 +121,7 @@ class Error(msgspec.Struct):
     error: Fault
 
 
+_NOTHING = {type(None), UnsetType}
 _query = msgspec.json.Decoder(Query)
 _encode = msgspec.json.Encoder().encode
 
@@ -138,44 +142,43 @@ class Reader:
         self.may_miss = may_miss | {c.name for c in self.columns if c.kind == "text"}
         fields = [(f"f{i}", _cell_type(c.kind) | None | UnsetType, UNSET) for i, c in enumerate(self.columns)]
         rename = {f"f{i}": name for i, name in enumerate(self.names)}
-        row = msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, gc=False)
-        query = msgspec.defstruct(
+        row: Any = msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, gc=False)
+        query: Any = msgspec.defstruct(
             "PlainQuery", [("rows", list[row])], bases=(Options,), forbid_unknown_fields=True, kw_only=True
-        )  # type: ignore[valid-type]
+        )
         self._plain = msgspec.json.Decoder(query)
         self._cells = [attrgetter(f"f{i}") for i in range(len(self.columns))]
 
     def read(self, body: bytes, limits: Limits) -> Asked:
         try:
-            query = self._plain.decode(body)
+            query: Any = self._plain.decode(body)
         except (msgspec.DecodeError, RecursionError):
             return self._by_rules(body, limits)
         rows = query.rows
-        _check_rows(len(rows), limits)
-        cells = {name: list(map(cell, rows)) for name, cell in zip(self.names, self._cells, strict=True)}
+        check_rows(len(rows), limits)
+        cells: dict[str, Any] = {
+            name: list(map(cell, rows)) for name, cell in zip(self.names, self._cells, strict=True)
+        }
         pairs = 1 + _given(query) + len(rows) * len(self.names)
-        if body.count(b":") != pairs or (self.may_miss and self._has_gaps(cells)):
-            _check_json(body, limits)
+        if body.count(b":") != pairs:  # a key is left out, comes twice, or a text has a colon
+            check_json(body, limits)
             cells = {name: [None if c is UNSET else c for c in own] for name, own in cells.items()}
-        self._check_missing(cells)
+        self.check_missing(cells)
         asked = _asked(Asked(len(rows), cells), query)
         pictures = [c.name for c in self.columns if c.kind == "image"]
         for name in pictures:
-            cells[name] = self._pixels(name, cells[name])
+            cells[name] = pixels_in(self.hosted, name, cells[name])
         return asked
 
-    def _has_gaps(self, cells: Mapping[str, list[Any]]) -> bool:
-        return any(c is UNSET for own in cells.values() for c in own)
-
     def _by_rules(self, body: bytes, limits: Limits) -> Asked:
-        _check_json(body, limits)
+        check_json(body, limits)
         try:
             query = _query.decode(body)
         except msgspec.ValidationError as error:
-            raise RefusedError(422, *_told(error)) from None
+            raise RefusedError(422, *told(error)) from None
         except (msgspec.DecodeError, RecursionError) as error:
             raise RefusedError(400, f"the body is no JSON: {inert(str(error), 200)}") from None
-        _check_rows(len(query.rows), limits)
+        check_rows(len(query.rows), limits)
         known = {nfc(name) for name in (*self.names, *self.others)}
         for i, row in enumerate(query.rows):
             for name, cell in row.items():
@@ -189,33 +192,73 @@ class Reader:
                     raise RefusedError(
                         422, "a cell is a number, a text, true, false or null", f"rows[{i}].{inert(name)}"
                     )
-        cells = {name: [row.get(name) for row in query.rows] for name in self.names}
-        self._check_missing(cells)
+        cells: dict[str, Any] = {name: [row.get(name) for row in query.rows] for name in self.names}
+        self.check_missing(cells)
         for column in self.columns:
             if column.kind == "image":
-                cells[column.name] = self._pixels(column.name, cells[column.name])
-        table = Table.of({n: np.stack(c) if isinstance(c[0], np.ndarray) else c for n, c in cells.items()}, SOURCE)
-        return _asked(Asked(len(query.rows), None, table), query)
+                cells[column.name] = pixels_in(self.hosted, column.name, cells[column.name])
+        return _asked(Asked(len(query.rows), None, Table.of(cells, SOURCE)), query)
 
-    def _check_missing(self, cells: Mapping[str, list[Any]]) -> None:
+    def check_missing(self, cells: Mapping[str, Any]) -> None:
         for name, own in cells.items():
-            if name not in self.may_miss and (None in own or UNSET in own):
+            if name not in self.may_miss and isinstance(own, list) and not _NOTHING.isdisjoint(map(type, own)):
                 row = next(i for i, cell in enumerate(own) if cell is None or cell is UNSET)
                 what = f"{shown(name)} is missing here, and was never missing where the model was trained: give it"
                 raise RefusedError(422, what, f"rows[{row}].{inert(name)}")
 
-    def _pixels(self, name: str, cells: Sequence[Any]) -> Any:
-        encoded = []
-        for row, cell in enumerate(cells):
-            where = f"rows[{row}].{inert(name)}"
-            found = PICTURE.match(cell) if isinstance(cell, str) else None
-            if found is None:
-                raise RefusedError(422, "an image is a text that begins with data:image/png;base64,", where)
-            try:
-                encoded.append(base64.b64decode(cell[found.end() :], validate=True))
-            except (binascii.Error, ValueError):
-                raise RefusedError(422, "the image is not written in base64", where) from None
-        return pixels_of(self.hosted, name, encoded)
+
+def reader_of(hosted: Hosted) -> Reader:
+    """The reader of a model, made once."""
+    found = hosted.cache.get("reader")
+    if not isinstance(found, Reader):
+        found = hosted.cache["reader"] = Reader(hosted)
+    return found
+
+
+def read_table(hosted: Hosted, body: bytes, limits: Limits) -> Asked:
+    """What a CSV asks, by the rules of `luce predict`; an image is a text, as in JSON, and never a path."""
+    table = Table.of(read_csv(body, SOURCE))
+    check_rows(table.rows, limits)
+    for name in hosted.fitted.image_sizes:
+        if name in table.names:
+            cells = pixels_in(hosted, name, table.column(name).to_list())
+            table = replace(table, frame=table.frame.with_columns(image_series(name, cells, SOURCE)))
+    return Asked(table.rows, None, table)
+
+
+def read_lines(hosted: Hosted, body: bytes, limits: Limits) -> Asked:
+    """Texts, one a line, for a model of one text column."""
+    plan = hosted.fitted.text_alone
+    if plan is None:
+        raise RefusedError(415, "text/plain is for models that read one text column and nothing else")
+    texts = [text for block in blocks(Source(SOURCE, io.BytesIO(body)), "utf-8") for text in block]
+    check_rows(len(texts), limits)
+    return Asked(len(texts), {plan.name: texts})
+
+
+def read_image(hosted: Hosted, body: bytes, limits: Limits) -> Asked:
+    """One image, for a model of one image column."""
+    names = list(hosted.fitted.image_sizes)
+    if len(names) != 1 or len(hosted.fitted.encoder.sources) != 1:
+        raise RefusedError(415, "an image alone is for models that read one image column and nothing else")
+    if not body:
+        raise RefusedError(422, "there is no image in an empty body")
+    return Asked(1, {names[0]: pixels_of(hosted, names[0], [body])})
+
+
+def pixels_in(hosted: Hosted, name: str, cells: Sequence[Any]) -> NDArray[np.uint8]:
+    """Cells of an image column, data:image/png;base64,..., as the model reads them."""
+    encoded = []
+    for row, cell in enumerate(cells):
+        where = f"rows[{row}].{inert(name)}"
+        found = PICTURE.match(cell) if isinstance(cell, str) else None
+        if found is None:
+            raise RefusedError(422, "an image is a text that begins with data:image/png;base64,", where)
+        try:
+            encoded.append(base64.b64decode(cell[found.end() :], validate=True))
+        except (binascii.Error, ValueError):
+            raise RefusedError(422, "the image is not written in base64", where) from None
+    return pixels_of(hosted, name, encoded)
 
 
 def pixels_of(hosted: Hosted, name: str, encoded: Sequence[bytes]) -> NDArray[np.uint8]:
@@ -244,21 +287,21 @@ def _asked(asked: Asked, query: Any) -> Asked:
     return asked
 
 
-def _check_rows(rows: int, limits: Limits) -> None:
+def check_rows(rows: int, limits: Limits) -> None:
     if not rows:
         raise RefusedError(422, "there are no rows: give one or more", "rows")
     if rows > limits.rows:
         raise RefusedError(422, f"there are {rows:,} rows, more than {limits.rows:,}: send them in parts", "rows")
 
 
-def _told(error: msgspec.ValidationError) -> tuple[str, str | None]:
+def told(error: msgspec.ValidationError) -> tuple[str, str | None]:
     """A line, and the place, of msgspec's words."""
     what, _, place = str(error).partition(" - at `")
     where = place.rstrip("`").removeprefix("$.").removeprefix("$") or None
     return inert(what.replace("`", "'"), 200), None if where is None else inert(where, 100)
 
 
-def _check_json(body: bytes, limits: Limits) -> None:
+def check_json(body: bytes, limits: Limits) -> None:
     """Raises RefusedError for what is no JSON, is nested too deep, or has a key twice."""
     if _depth(body) > limits.depth:
         raise RefusedError(400, f"the JSON is nested deeper than {limits.depth}")

@@ -86,7 +86,7 @@ class Batcher:
     def _next(self) -> None:
         if self.busy or not self.waiting:
             return
-        jobs = []
+        jobs: list[Job] = []
         while self.waiting and len(jobs) < AT_ONCE:
             job = self.waiting.popleft()
             if job.left:

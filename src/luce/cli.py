@@ -814,7 +814,7 @@ port_option = click.option("--port", type=click.IntRange(0, 65535), default=8000
                            help="0 for any that is free.")  # fmt: skip
 token_option = click.option("--token", envvar="LUCE_TOKEN", metavar="TOKEN", help="What every request must bring.")
 name_option = click.option("--name", "names", multiple=True, metavar="NAME",
-                           help="A name by which the service is called, such as that of a proxy. May be repeated.")  # fmt: skip
+                           help="Another name of the service, such as that of a proxy. May be repeated.")  # fmt: skip
 
 
 @cli.command()

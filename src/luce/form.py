@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from luce.curves import NumberBasis
-from luce.encoder import DatePlan, Encoder
+from luce.encoder import DatePlan
 from luce.facts import missing_shares
 from luce.fitted import Fitted
 from luce.heads import Linear

@@ -71,7 +71,7 @@ class Guard:
                 await self.app(scope, receive, send)
             return
         began, number = time.perf_counter(), f"{self._run}-{next(self._numbers):x}"
-        told = _Told(send, number)
+        told = _Told(send, number, scope["path"].startswith("/v2"))
         self.in_flight += 1
         status = 500
         try:
@@ -188,8 +188,8 @@ class _Counted:
 class _Told:
     """The answer as it goes, with the headers that every answer has."""
 
-    def __init__(self, send: Send, number: str) -> None:
-        self.send, self.number = send, number
+    def __init__(self, send: Send, number: str, bare: bool) -> None:
+        self.send, self.number, self.bare = send, number, bare
         self.status, self.sent, self.began = 0, 0, False
 
     async def __call__(self, message: Message) -> None:
@@ -206,7 +206,8 @@ async def _say(told: _Told, refused: RefusedError) -> None:
     """The error as an answer, unless one has begun; the connection ends where the body was not read."""
     if told.began:
         raise refused
-    body = _encode(Error(Fault(refused.status, refused.what, refused.where)))
+    bare = f"{refused.where}: {refused.what}" if refused.where else refused.what  # as the inference protocol has it
+    body = _encode({"error": bare} if told.bare else Error(Fault(refused.status, refused.what, refused.where)))
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if refused.status in (400, 408, 411, 413, 415):
         headers.append((b"connection", b"close"))

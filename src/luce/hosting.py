@@ -1,4 +1,4 @@
-"""Hosting: models held for service by their names; a file that changes is loaded and checked before the old one goes."""
+"""Hosting: models in service by their names; a file that changed is loaded and checked before the old one goes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from luce.check import cells_of, difference
 from luce.classifier import Classifier, load
 from luce.decision import best_of
-from luce.check import cells_of, difference
 from luce.errors import InputError, LuceError, ModelFileError, inert
 from luce.features import Features
 from luce.fitted import Fitted, Label
@@ -106,7 +106,9 @@ def hosted(path: str, threads: int | None = None) -> Hosted:
     check = classifier.fitted.check
     if check is None:
         return replace(found, note="the file holds no example rows (an older luce made it): served unchecked")
-    wrong = difference(classifier.fitted, found.probabilities(cells_of(classifier.fitted, check.columns), len(check.probabilities)))
+    wrong = difference(
+        classifier.fitted, found.probabilities(cells_of(classifier.fitted, check.columns), len(check.probabilities))
+    )
     if wrong is not None:
         raise ModelFileError(f"{inert(path, 4096)}: {wrong}; train it again, or mend this installation")
     return found

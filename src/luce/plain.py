@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import datetime
-import math
 import re
-import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from luce.cells import LONGEST_MISSING, MISSING, TRUTHS, nfc
-from luce.curves import FUNCTIONS, IN_A_PAIR, LevelBasis, curve_sizes, pair_sizes
-from luce.encoder import CategoryPlan, Encoder, beside, compressed
+from luce.curves import FUNCTIONS, IN_A_PAIR, LevelBasis, NumberBasis, curve_sizes, pair_sizes
+from luce.encoder import beside, compressed
 from luce.features import Array, Features
 from luce.fitted import Fitted
 
 WHITE = (  # Unicode's White_Space, what outer blanks of a cell are; Python's own strip takes four controls more
-    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
 )
+BLOCK = 128  # rows whose functions stay in the cache
+FEW = 8  # rows up to which Python is quicker than a call a column
 _ISO = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NUMBERS = {float, int, type(None)}
 _TEXTS = {str, type(None)}
@@ -62,11 +64,14 @@ class Plain:
         self._row = {plan.name: i for i, plan in enumerate(plans)}
         self._numbers = sum(widths)
         basis = encoder._basis
-        self._curves = [(basis(name), curve_sizes(basis(name))[:, np.newaxis]) for name in encoder.curves]
         self._pairs = [_pair(a, b, *pair_sizes(basis(a), basis(b))) for a, b in encoder.pairs]
-        self._paired = {name for pair in encoder.pairs for name in pair}
+        self._paired = list(dict.fromkeys(name for pair in encoder.pairs for name in pair))
+        bent = dict.fromkeys([*encoder.curves, *self._paired])
+        self._bases = _Bases(
+            [b for name in bent if isinstance(b := basis(name), NumberBasis)], encoder.curves, self._row
+        )
         dense = sum(len(plan.names) for plan in encoder._dense_plans())
-        self._width = dense + sum(len(sizes) for _, sizes in self._curves) + sum(len(p[2]) for p in self._pairs)
+        self._width = dense + self._bases.width + sum(len(p[2]) for p in self._pairs)
 
     def features(self, cells: Cells, rows: int, threads: int = 1) -> Features:
         """Features of rows given as columns, one cell a row; raises OddError for what a table must read."""
@@ -140,22 +145,90 @@ class Plain:
                 width = len(part.names)
                 part.fill(numbers, out[:, at : at + width])
                 at += width
-        for basis, sizes in self._curves:
-            turned[at : at + len(sizes)] = basis.functions(x[self._row[basis.name]], FUNCTIONS) * sizes
-            at += len(sizes)
-        if not self._pairs:
-            return out
-        found = {name: self._functions(name, x, codes) for name in self._paired}
-        for first, second, i, j, sizes in self._pairs:
-            turned[at : at + len(sizes)] = found[first][i] * found[second][j] * sizes
-            at += len(sizes)
+        for low in range(0, rows if self._bases.bases or self._pairs else 0, BLOCK):
+            part = slice(low, low + BLOCK)
+            self._bend(x[:, part], {name: own[part] for name, own in codes.items()}, turned[at:, part])
         return out
 
-    def _functions(self, name: str, x: Array, codes: Mapping[str, NDArray[np.int32]]) -> Array:
+    def _bend(self, x: Array, codes: Mapping[str, NDArray[np.int32]], out: NDArray[np.float32]) -> None:
+        """The columns of curves and pairs of some rows, (columns, rows)."""
+        bent, at = self._bases.functions(x), self._bases.width
+        self._bases.curves(bent, out[:at])
+        found = {name: self._functions(name, bent, codes) for name in self._paired}
+        for first, second, i, j, sizes in self._pairs:
+            out[at : at + len(sizes)] = found[first][i] * found[second][j] * sizes
+            at += len(sizes)
+
+    def _functions(self, name: str, bent: Array, codes: Mapping[str, NDArray[np.int32]]) -> Array:
         basis = self.encoder._basis(name)
         if not isinstance(basis, LevelBasis):
-            return basis.functions(x[self._row[name]], IN_A_PAIR)
+            return bent[self._bases.place[name]].T[:IN_A_PAIR]
         return basis.of_codes(self._levels[name].places_in(basis.levels)[codes[name]])
+
+
+class _Bases:
+    """The functions of several numbers at once, with the formula of NumberBasis.functions."""
+
+    def __init__(self, bases: Sequence[NumberBasis], curves: Sequence[str], row: Mapping[str, int]) -> None:
+        self.bases = bases
+        self.place = {basis.name: i for i, basis in enumerate(bases)}
+        self._each = [np.asarray(basis.knots) for basis in bases]
+        self.rows = np.array([row[basis.name] for basis in bases], dtype=np.int64)
+        tables = [np.zeros((len(basis.knots), FUNCTIONS)) for basis in bases]
+        for table, basis in zip(tables, bases, strict=True):
+            table[:, : basis.count] = basis._table
+        steps = [np.vstack([np.diff(table, axis=0), np.zeros((1, FUNCTIONS))]) for table in tables]
+        gaps = [np.append(np.diff(basis.knots), 1.0) for basis in bases]
+        joined = ([np.asarray(basis.knots) for basis in bases], gaps, tables, steps)
+        self._knots, self._gaps, self._table, self._steps = (np.concatenate(each) if bases else None for each in joined)
+        starts = np.cumsum([0, *(len(basis.knots) for basis in bases)])
+        self._starts = starts[:-1, np.newaxis]
+        self._last = np.array([len(basis.knots) - 2 for basis in bases])[:, np.newaxis]
+        self._low = np.array([basis.knots[0] for basis in bases])[:, np.newaxis]
+        self._high = np.array([basis.knots[-1] for basis in bases])[:, np.newaxis]
+        self._curves = slice(0, len(curves))  # they come first
+        counts = [basis.count for basis in bases[self._curves]]
+        self._kept = np.array([j < count for count in counts for j in range(FUNCTIONS)], dtype=np.bool_)
+        self._all = bool(self._kept.all())
+        self._sizes = np.zeros((len(curves), 1, FUNCTIONS))
+        for sizes, basis in zip(self._sizes, bases, strict=False):
+            sizes[0, : basis.count] = curve_sizes(basis)
+        self.width = sum(counts)
+
+    def functions(self, x: Array) -> Array:
+        """(bases, n, FUNCTIONS), 0 beyond the functions that a basis has; x: of all numbers, (numbers, n)."""
+        if not self.bases:
+            return np.empty((0, x.shape[1], FUNCTIONS))
+        assert self._knots is not None and self._gaps is not None and self._table is not None
+        x = x[self.rows]
+        gone = np.isnan(x)
+        missing = gone.any()
+        x = np.clip(np.where(gone, self._low, x) if missing else x, self._low, self._high)
+        if x.shape[1] <= FEW:
+            found = [
+                [bisect_right(b.knots, cell) for cell in row] for b, row in zip(self.bases, x.tolist(), strict=True)
+            ]
+            place = np.array(found)
+        else:
+            pairs = zip(self._each, x, strict=True)
+            place = np.stack([np.searchsorted(knots, row, side="right") for knots, row in pairs])
+        place = np.clip(place - 1, 0, self._last) + self._starts
+        part = (x - self._knots[place]) / self._gaps[place]
+        out = self._steps[place]
+        out *= part[:, :, np.newaxis]
+        out += self._table[place]
+        if missing:
+            out[gone] = 0.0
+        return out
+
+    def curves(self, functions: Array, out: NDArray[np.float32]) -> None:
+        """The columns of the curves, (columns, n), into `out`."""
+        own = functions[self._curves]
+        if self._all:
+            turned = out.reshape(len(own), FUNCTIONS, -1).transpose(0, 2, 1)
+            np.multiply(own, self._sizes, out=turned, casting="same_kind")
+        else:
+            out[:] = (own * self._sizes).transpose(0, 2, 1).reshape(-1, own.shape[1])[self._kept]
 
 
 class _Lookup:

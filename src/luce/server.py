@@ -23,7 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from luce import answers
-from luce.answers import Asked, Limits, Reader, RefusedError
+from luce.answers import Asked, Limits, RefusedError
 from luce.batching import Batcher, Job
 from luce.door import make_door, watch
 from luce.errors import InputError, inert
@@ -32,6 +32,8 @@ from luce.form import describe
 from luce.guard import LOOPBACK, Guard
 from luce.hosting import Hosted, Models
 from luce.journal import Journal
+from luce.oip import Inference, header_length, metadata
+from luce.openapi import openapi
 
 LOOK_S = 1.0  # seconds between two looks at the files of the models
 STILL_S = 0.5  # of answering as not ready, before connections are refused
@@ -89,7 +91,13 @@ class Service:
             ("/v1/models/{name}/facts", self.facts, get),
             ("/", self.page, get),
             ("/static/{name}", self.static, get),
+            ("/v1/models/{name}/measured", self.measured, get),
+            ("/v2/models/{name}/infer", self.infer, post),
+            ("/v2", self.about_v2, get),
+            ("/v2/models/{name}", self.one_v2, get),
+            ("/v2/models/{name}/ready", self.one_is_ready, get),
             ("/metrics", self.metrics, get),
+            ("/openapi.json", self.openapi, get),
         ]
         routes = [Route(path, Endpoint(path, handler, methods)) for path, handler, methods in table]
         return Router(routes, redirect_slashes=False, default=nowhere)
@@ -152,6 +160,24 @@ class Service:
         found: bytes = hosted.cache[key]
         return found
 
+    async def measured(self, request: Request) -> Response:
+        hosted = self.model(request)
+        if hosted.fitted.measured is None:
+            raise RefusedError(404, "the file of this model holds no measured rows: train it with rows held out")
+        return reply(await self._kept(hosted, "measured", _measured))
+
+    async def about_v2(self, request: Request) -> Response:
+        return reply({"name": "luce", "version": self.version, "extensions": ["binary_tensor_data"]})
+
+    async def one_v2(self, request: Request) -> Response:
+        return reply(metadata(self.model(request)))
+
+    async def one_is_ready(self, request: Request) -> Response:
+        return reply({"name": self.model(request).name, "ready": self.ready}, 200 if self.ready else 503)
+
+    async def openapi(self, request: Request) -> Response:
+        return reply(openapi(self.version, [hosted.name for hosted in self.models.all()]))
+
     async def metrics(self, request: Request) -> Response:
         return Response(self.journal.metrics(), 200, None, "text/plain; version=0.0.4; charset=utf-8")
 
@@ -159,14 +185,25 @@ class Service:
 
     async def predict(self, request: Request) -> Response:
         hosted = self.model(request)
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = _kind(request)
+        if kind not in READERS and not kind.startswith("image/"):
+            raise RefusedError(415, "send application/json, text/csv, text/plain or an image")
         as_csv = "text/csv" in request.headers.get("accept", "")
         body = await self._body(request)
         read = partial(_read, hosted, kind, body, self.limits, as_csv)
-        done = await self._run(
-            request, hosted, len(body), read, partial(answers.answer, hosted), kind != "application/json"
-        )
+        write = partial(answers.answer, hosted)
+        done = await self._run(request, hosted, len(body), read, write, kind != "application/json" or as_csv)
         return Response(done, 200, None, "text/csv; charset=utf-8" if as_csv else "application/json")
+
+    async def infer(self, request: Request) -> Response:
+        hosted = self.model(request)
+        if _kind(request) not in ("application/json", "application/octet-stream"):
+            raise RefusedError(415, "send application/json, or with binary tensors application/octet-stream")
+        header = header_length(request.headers.getlist("inference-header-content-length"))
+        body = await self._body(request)
+        one = Inference(hosted, answers.reader_of(hosted), header)
+        done = await self._run(request, hosted, len(body), partial(one.read, body, self.limits), one.write, False)
+        return reply(done)
 
     async def _body(self, request: Request) -> bytes:
         try:
@@ -205,13 +242,27 @@ def _facts(hosted: Hosted) -> dict[str, Any]:
     return facts(hosted.fitted, None, overview=hosted.classifier.overview())
 
 
+def _measured(hosted: Hosted) -> dict[str, Any]:
+    found = hosted.fitted.measured
+    assert found is not None
+    rows = {"codes": found.codes.tolist(), "probabilities": found.probabilities.tolist()}
+    return {"classes": list(hosted.classes), **rows}
+
+
+def _kind(request: Request) -> str:
+    """The type of the body, without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+READERS: dict[str, Callable[[Hosted, bytes, Limits], Asked]] = {
+    "application/json": lambda hosted, body, limits: answers.reader_of(hosted).read(body, limits),
+    "text/csv": answers.read_table,
+    "text/plain": answers.read_lines,
+}
+
+
 def _read(hosted: Hosted, kind: str, body: bytes, limits: Limits, as_csv: bool) -> Asked:
-    if kind != "application/json":
-        raise RefusedError(415, "send application/json, text/csv, text/plain or an image")
-    reader = hosted.cache.get("reader")
-    if reader is None:
-        reader = hosted.cache["reader"] = Reader(hosted)
-    asked: Asked = reader.read(body, limits)
+    asked = READERS.get(kind, answers.read_image)(hosted, body, limits)
     asked.as_csv = as_csv
     return asked
 
@@ -318,8 +369,8 @@ def serve(
         say(f"others can reach this address; they need the token {token}")
     say(f"luce serves {', '.join(hosted.name for hosted in models.all()) or 'no model yet'} at {where}")
     config = uvicorn.Config(
-        guarded(service, host, token, names), http=make_door(limits, journal), ws="none", lifespan="off", log_config=None,
-        access_log=False, server_header=False, date_header=True, proxy_headers=False,
+        guarded(service, host, token, names), http=make_door(limits, journal), ws="none", lifespan="off",
+        log_config=None, access_log=False, server_header=False, date_header=True, proxy_headers=False,
         timeout_keep_alive=int(limits.idle_s), timeout_graceful_shutdown=int(limits.stop_s),
     )  # fmt: skip
     sys.setswitchinterval(0.001)  # the worker's thread gives way to the event loop sooner
