@@ -141,9 +141,9 @@ class Plain:
         at = self._numbers
         for plan, (year, _, _) in zip(self.encoder.dates, dates, strict=True):
             hours = np.where(np.isnan(year), np.nan, 0.0)
-            for part, numbers in ((plan.year, year), (plan.time, hours)):
-                width = len(part.names)
-                part.fill(numbers, out[:, at : at + width])
+            for number, values in ((plan.year, year), (plan.time, hours)):
+                width = len(number.names)
+                number.fill(values, out[:, at : at + width])
                 at += width
         for low in range(0, rows if self._bases.bases or self._pairs else 0, BLOCK):
             part = slice(low, low + BLOCK)
@@ -162,7 +162,7 @@ class Plain:
     def _functions(self, name: str, bent: Array, codes: Mapping[str, NDArray[np.int32]]) -> Array:
         basis = self.encoder._basis(name)
         if not isinstance(basis, LevelBasis):
-            return bent[self._bases.place[name]].T[:IN_A_PAIR]
+            return np.asarray(bent[self._bases.place[name]].T[:IN_A_PAIR])
         return basis.of_codes(self._levels[name].places_in(basis.levels)[codes[name]])
 
 
@@ -179,8 +179,9 @@ class _Bases:
             table[:, : basis.count] = basis._table
         steps = [np.vstack([np.diff(table, axis=0), np.zeros((1, FUNCTIONS))]) for table in tables]
         gaps = [np.append(np.diff(basis.knots), 1.0) for basis in bases]
-        joined = ([np.asarray(basis.knots) for basis in bases], gaps, tables, steps)
-        self._knots, self._gaps, self._table, self._steps = (np.concatenate(each) if bases else None for each in joined)
+        joined: Any = ([np.asarray(basis.knots) for basis in bases], gaps, tables, steps)
+        if bases:
+            self._knots, self._gaps, self._table, self._steps = map(np.concatenate, joined)
         starts = np.cumsum([0, *(len(basis.knots) for basis in bases)])
         self._starts = starts[:-1, np.newaxis]
         self._last = np.array([len(basis.knots) - 2 for basis in bases])[:, np.newaxis]
@@ -199,7 +200,6 @@ class _Bases:
         """(bases, n, FUNCTIONS), 0 beyond the functions that a basis has; x: of all numbers, (numbers, n)."""
         if not self.bases:
             return np.empty((0, x.shape[1], FUNCTIONS))
-        assert self._knots is not None and self._gaps is not None and self._table is not None
         x = x[self.rows]
         gone = np.isnan(x)
         missing = gone.any()
@@ -219,7 +219,7 @@ class _Bases:
         out += self._table[place]
         if missing:
             out[gone] = 0.0
-        return out
+        return np.asarray(out)
 
     def curves(self, functions: Array, out: NDArray[np.float32]) -> None:
         """The columns of the curves, (columns, n), into `out`."""

@@ -336,14 +336,22 @@ def listening(host: str, port: int) -> socket.socket:
     return found
 
 
-def guarded(service: Service, host: str, token: str | None, names: Iterable[str] = ()) -> Guard:
-    """The service behind its guard, for an address."""
-    local = is_loopback(host)
+def running(
+    models: Models, limits: Limits, journal: Journal, host: str = "127.0.0.1", token: str | None = None,
+    names: Iterable[str] = (),
+) -> Running:  # fmt: skip
+    """A server for an address, behind its guard; `run([socket])` runs it."""
+    service, local = Service(models, limits, journal), is_loopback(host)
     known = {*LOOPBACK, *names} if local else {*LOOPBACK, *names, host, socket.gethostname(), socket.getfqdn()}
-    return Guard(
-        service.router, service.limits, service.journal, hosts=known, any_address=not local, token=token,
-        whole=token is not None,
+    guard = Guard(
+        service.router, limits, journal, hosts=known, any_address=not local, token=token, whole=token is not None
+    )
+    config = uvicorn.Config(
+        guard, http=make_door(limits, journal), ws="none", lifespan="off", log_config=None, access_log=False,
+        server_header=False, proxy_headers=False, timeout_keep_alive=int(limits.idle_s),
+        timeout_graceful_shutdown=int(limits.stop_s),
     )  # fmt: skip
+    return Running(config, service)
 
 
 def serve(
@@ -355,23 +363,16 @@ def serve(
     Raises InputError for a model that cannot be read, two of one name, and an address that cannot be used. An address
     that others can reach has a token, made where none is given.
     """
-    limits, journal = Limits(), Journal()
     models = Models(paths, threads)
     bound = listening(host, port)
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(32)
-    service = Service(models, limits, journal)
-    where = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}/"
+        say(f"others can reach this address; they need the token {token}")
     for hosted in models.all():
         if hosted.note:
             say(f"note: {hosted.name}: {hosted.note}")
-    if token is not None and not is_loopback(host):
-        say(f"others can reach this address; they need the token {token}")
+    server = running(models, Limits(), Journal(), host, token, names)
+    where = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}/"
     say(f"luce serves {', '.join(hosted.name for hosted in models.all()) or 'no model yet'} at {where}")
-    config = uvicorn.Config(
-        guarded(service, host, token, names), http=make_door(limits, journal), ws="none", lifespan="off",
-        log_config=None, access_log=False, server_header=False, date_header=True, proxy_headers=False,
-        timeout_keep_alive=int(limits.idle_s), timeout_graceful_shutdown=int(limits.stop_s),
-    )  # fmt: skip
     sys.setswitchinterval(0.001)  # the worker's thread gives way to the event loop sooner
-    Running(config, service).run([bound])
+    server.run([bound])
