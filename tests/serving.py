@@ -49,7 +49,9 @@ class Served:
         self.port: int = bound.getsockname()[1]
         self.thread = threading.Thread(target=lambda: server.run([bound]), daemon=True)
 
-    def ask(self, method: str, path: str, body: bytes | str | None = None, headers: dict[str, str] | None = None) -> Reply:
+    def ask(
+        self, method: str, path: str, body: bytes | str | None = None, headers: dict[str, str] | None = None
+    ) -> Reply:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             data = body.encode() if isinstance(body, str) else body
@@ -138,7 +140,10 @@ def png(image: np.ndarray) -> bytes:
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Files of a table with every kind of column, of texts alone, and of images alone."""
     folder = tmp_path_factory.mktemp("models")
-    made = {"orders": luce.train(orders(), "label").classifier, "reviews": luce.Classifier().fit(reviews().drop("stars"), "label")}
+    made = {
+        "orders": luce.train(orders(), "label").classifier,
+        "reviews": luce.Classifier().fit(reviews().drop("stars"), "label"),
+    }
     images, kinds = drawn()
     made["bars"] = luce.Classifier().fit(images, kinds)
     for name, model in made.items():
@@ -153,4 +158,17 @@ def served(models: dict[str, Path]) -> Iterator[Served]:
         yield found
 
 
-__all__ = ["JSON", "Limits", "Reply", "Served", "asyncio", "drawn", "models", "plain_rows", "png", "replace", "served", "serving"]
+__all__ = [
+    "JSON",
+    "Limits",
+    "Reply",
+    "Served",
+    "asyncio",
+    "drawn",
+    "models",
+    "plain_rows",
+    "png",
+    "replace",
+    "served",
+    "serving",
+]

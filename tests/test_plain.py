@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -24,15 +25,16 @@ Rows = list[dict[str, Any]]
 def fits() -> dict[str, tuple[luce.Classifier, pl.DataFrame]]:
     frame, y = table(300, ["a", "b", "c"])
     whole = reviews(240).with_columns(orders()["price", "grade", "day"])
-    days = orders(120).with_columns(pl.col("day").cast(pl.String), member=pl.col("member").replace_strict({True: "yes", False: "no"}))
-    made = {
+    days = orders(120).with_columns(
+        pl.col("day").cast(pl.String), member=pl.col("member").replace_strict({True: "yes", False: "no"})
+    )
+    return {
         "curves and pairs": (luce.Classifier(effects="pairs").fit(frame, y), frame),
         "straight": (luce.Classifier(effects="linear").fit(frame, y), frame),
         "a text beside": (luce.Classifier().fit(whole, "label"), whole.drop("label")),
         "written dates and truths": (luce.Classifier().fit(days, "label"), days.drop("label")),
         "a network": (luce.Classifier(model=luce.NetworkClassifier([8], epochs=2)).fit(frame, y), frame),
     }
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +80,16 @@ def test_the_fits_hold_every_kind_of_part(fitted: Any) -> None:
 
 
 NUMBERS = st.one_of(
-    st.none(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([0.0, -0.0, 1, 2, 3, 45.5, 1e300, 5e-324])
+    st.none(),
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([0.0, -0.0, 1, 2, 3, 45.5, 1e300, 5e-324]),
 )
-TOWNS = st.one_of(st.none(), st.sampled_from(["Oslo", "서울", " Oslo\u3000", "서울", "Bern", "NA", " na ", "-", "", "\x1cOslo"]), st.text(max_size=8))
+TOWNS = st.one_of(
+    st.none(),
+    st.sampled_from(["Oslo", "서울", " Oslo\u3000", "서울", "Bern", "NA", " na ", "-", "", "\x1cOslo"]),
+    st.text(max_size=8),
+)
 DAYS = st.one_of(st.none(), st.dates().map(str))
 
 
@@ -89,23 +98,18 @@ DAYS = st.one_of(st.none(), st.dates().map(str))
 def test_whatever_the_cells_are(fitted: Any, data: st.DataObject) -> None:
     """The bits of a table, or no answer at all: then the service asks the table."""
     model, _ = fitted["curves and pairs"]
-    row = st.fixed_dictionaries(
-        {"age": NUMBERS, "income": NUMBERS, "rooms": NUMBERS, "member": st.sampled_from([None, True, False, "yes", " No ", "true", "아니오", "NA"]),
-         "town": TOWNS, "since": DAYS}
-    )  # fmt: skip
+    truths = st.sampled_from([None, True, False, "yes", " No ", "true", "아니오", "NA"])
+    numbers = dict.fromkeys(("age", "income", "rooms"), NUMBERS)
+    row = st.fixed_dictionaries({**numbers, "member": truths, "town": TOWNS, "since": DAYS})
     rows = data.draw(st.lists(row, min_size=1, max_size=10))
-    try:
+    with suppress(OddError):
         same_features(model, rows, ["age", "income", "rooms", "member", "town", "since"])
-    except OddError:
-        pass
-    except luce.InputError as error:
-        assert "years" in str(error) or "date" in str(error) or "Unicode" in str(error)
 
 
 @pytest.mark.parametrize(
     ("column", "cell"),
-    [("age", "38,5"), ("age", 10**400), ("age", True), ("member", 2), ("member", "perhaps"), ("town", 5), ("since", "1.2.2024"),
-     ("since", "2024-02-30"), ("since", 20240101)],
+    [("age", "38,5"), ("age", 10**400), ("age", True), ("member", 2), ("member", "perhaps"), ("town", 5),
+     ("since", "1.2.2024"), ("since", "2024-02-30"), ("since", 20240101)],
 )  # fmt: skip
 def test_odd_cells_are_left_to_the_table(fitted: Any, column: str, cell: Any) -> None:
     model, frame = fitted["curves and pairs"]
@@ -115,7 +119,9 @@ def test_odd_cells_are_left_to_the_table(fitted: Any, column: str, cell: Any) ->
         Plain(model.fitted).features(columns(rows, frame.columns), 2)
 
 
-@pytest.mark.parametrize("cell", [*sorted(MISSING), " NA\t", "NULL", "없음", "a b", "é", "ﬁ", "\x1cna", "na\x1f", "\u200bna", "\u3000-"])
+@pytest.mark.parametrize(
+    "cell", [*sorted(MISSING), " NA\t", "NULL", "없음", "a b", "é", "ﬁ", "\x1cna", "na\x1f", "\u200bna", "\u3000-"]
+)
 def test_a_clean_text_is_that_of_the_rules(cell: str) -> None:
     from luce import cells
 

@@ -140,19 +140,27 @@ class Reader:
         may_miss = {name for name, share in shares.items() if share > 0 or not known}
         may_miss |= {d.name for d in fitted.encoder.dates if d.year.missing}
         self.may_miss = may_miss | {c.name for c in self.columns if c.kind == "text"}
+        self._cells = [attrgetter(f"f{i}") for i in range(len(self.columns))]
+        self._plain = self._decoder()
+
+    def _decoder(self) -> msgspec.json.Decoder[Any] | None:
+        """Of rows of these columns alone; None where a name is such that there can be none."""
+        if any(re.search(r'[\\"\x00-\x1f]', name) for name in self.names):
+            return None
         fields = [(f"f{i}", _cell_type(c.kind) | None | UnsetType, UNSET) for i, c in enumerate(self.columns)]
         rename = {f"f{i}": name for i, name in enumerate(self.names)}
         row: Any = msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, gc=False)
         query: Any = msgspec.defstruct(
             "PlainQuery", [("rows", list[row])], bases=(Options,), forbid_unknown_fields=True, kw_only=True
         )
-        self._plain = msgspec.json.Decoder(query)
-        self._cells = [attrgetter(f"f{i}") for i in range(len(self.columns))]
+        return msgspec.json.Decoder(query)
 
     def read(self, body: bytes, limits: Limits) -> Asked:
+        if self._plain is None:
+            return self._by_rules(body, limits)
         try:
             query: Any = self._plain.decode(body)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return self._by_rules(body, limits)
         rows = query.rows
         check_rows(len(rows), limits)
@@ -176,7 +184,7 @@ class Reader:
             query = _query.decode(body)
         except msgspec.ValidationError as error:
             raise RefusedError(422, *told(error)) from None
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise RefusedError(400, f"the body is no JSON: {inert(str(error), 200)}") from None
         check_rows(len(query.rows), limits)
         known = {nfc(name) for name in (*self.names, *self.others)}

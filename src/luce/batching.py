@@ -168,5 +168,5 @@ def _together(hosted: Hosted, many: list[Asked]) -> list[Any]:
         return []
     try:
         return list(answers.together(hosted, many))
-    except (LuceError, MemoryError):
+    except Exception:
         return [None] * len(many)

@@ -36,7 +36,7 @@ from luce.linear import fit_linear, warn_of
 from luce.model_file import load_fitted, save_fitted
 from luce.network import NetworkClassifier
 from luce.path import HeldOutLogits, Problem
-from luce.pictures import choose_images, with_pixels
+from luce.pictures import choose_images, ink_of, with_pixels
 from luce.report import Report, evaluate
 from luce.solver import Certificate, Progress
 from luce.splits import Split
@@ -531,6 +531,8 @@ def _fit(
             dict.fromkeys([*table.notes, *target.notes, *schema.notes, *_few(counts, target), *choice.notes])
         ),
     }
+    if ink := {name: ink_of(parsed[name]) for name in (i.name for i in encoder.images)}:
+        facts["ink"] = ink
     calibration, held_out = _on_held_out(choice.path, codes, problem)
     conformal = None
     if held_out is not None:

@@ -67,6 +67,8 @@ def make_door(limits: Limits, journal: Journal) -> type[HttpToolsProtocol]:
                 raise ValueError("too many headers")
 
         def on_headers_complete(self) -> None:
+            if not self.url.startswith(b"/"):
+                raise ValueError("a target is a path")
             self.in_header, self.in_body = False, True
             self.header_bytes = self.body_bytes = self.pieces = 0
             self.since = time.monotonic()

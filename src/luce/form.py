@@ -45,8 +45,9 @@ def _column(fitted: Fitted, column: Column, missing: dict[str, float], known: bo
     encoder, name = fitted.encoder, column.name
     out: dict[str, Any] = {"name": name, "kind": column.kind}
     if column.kind == "image":
+        ink = fitted.facts.get("ink", {})
         height, width, channels = fitted.image_sizes[name]
-        return out | {"height": height, "width": width, "channels": channels, "ink": None, "typical": None}
+        return out | {"height": height, "width": width, "channels": channels, "ink": ink.get(name), "typical": None}
     if column.kind == "text":
         return out | {"typical": ""}
     if column.kind == "date":

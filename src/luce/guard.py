@@ -109,6 +109,8 @@ class Guard:
             elif name == b"authorization":
                 tokens.append(value)
             elif name == b"transfer-encoding":
+                if chunked or value.strip().lower() != b"chunked":
+                    raise RefusedError(400, "the body comes in a form that is not read here (Transfer-Encoding)")
                 chunked = True
             elif name == b"content-encoding" and value.strip().lower() != b"identity":
                 raise RefusedError(415, "a compressed body is not read: send it as it is")

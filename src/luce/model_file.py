@@ -23,7 +23,7 @@ KINDS = {Linear: "linear classifier", Network: "network classifier"}
 MIDDLE = 128  # the byte of a weight of 0
 TRAINING = {
     "rows", "class_counts", "l2", "objective", "gap", "passes", "certificate", "notes", "held_out", "shares",
-    "effects", "epochs",
+    "effects", "epochs", "ink",
 }  # fmt: skip
 MOST_LAYERS = 100
 
@@ -218,6 +218,8 @@ def _training(facts: Any, classes: tuple[Label, ...], linear: bool) -> dict[str,
     texts = [facts["certificate"], *facts["notes"]] + [held_out[name] for name in ("by", "column") if name in held_out]
     if not all(_is_number(n) for n in numbers) or not all(isinstance(t, str) and t.isprintable() for t in texts):
         raise ModelFileError("its training facts are broken")
+    if not all(ink in (None, "light on dark", "dark on light") for ink in dict(facts.get("ink", {})).values()):
+        raise ModelFileError("what its images are drawn with is broken")
     if set(facts) - TRAINING or len(facts["certificate"]) > 1000:
         raise ModelFileError("its training facts hold what this version of luce does not know")
     return dict(facts)

@@ -98,7 +98,7 @@ class Inference:
             self.request = _request.decode(body[:cut])
         except msgspec.ValidationError as error:
             raise RefusedError(422, *told(error)) from None
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             raise RefusedError(400, "the body is no JSON that is read here") from None
         names = [each.name for each in self.request.outputs or ()]
         if wrong := set(names) - {"answer", "probabilities"}:

@@ -24,6 +24,8 @@ from luce.wording import keys_of
 SAMPLE = 5_000  # rows: on so many the strength is looked for; it then falls as the rows grow
 MANY_ROWS = 20_000  # with more, SOME_FOLDS are held out
 SOME_FOLDS = 2
+INKED = 1_000  # images that tell whether strokes on an even ground are what they show
+NEAR = 48  # grey levels
 SMALLEST = 12  # pixels a side: smaller images are taken as they are
 
 
@@ -92,6 +94,20 @@ def _strength(problem: Problem) -> float:
     race = race_side_by_side(part, 1.0 / len(rows), SOME_FOLDS, folds_of(part, part.keys), lambda _: part.features)
     near = 1.0 / len(rows) if race is None else path_of(race, race.best).l2
     return near * len(rows) / len(problem.codes)
+
+
+def ink_of(images: NDArray[np.uint8]) -> str | None:
+    """ "light on dark" or "dark on light" for grey images of strokes on an even ground, as digits are; None for others:
+    at least half of all pixels lie near the median of the borders, itself near an end of the scale."""
+    if images.shape[3] != 1:
+        return None
+    grey = images[np.unique(np.linspace(0, len(images) - 1, INKED).astype(np.int64)), :, :, 0]
+    border = np.concatenate([grey[:, [0, -1]].ravel(), grey[:, :, [0, -1]].ravel()])
+    ground = float(np.median(border))
+    even = float(np.mean(np.abs(grey - ground) <= NEAR)) >= 0.5
+    if not even or NEAR < ground < 255 - NEAR:
+        return None
+    return "light on dark" if ground <= NEAR else "dark on light"
 
 
 def with_pixels(
