@@ -531,7 +531,7 @@ def _fit(
             dict.fromkeys([*table.notes, *target.notes, *schema.notes, *_few(counts, target), *choice.notes])
         ),
     }
-    if ink := {name: ink_of(parsed[name]) for name in (i.name for i in encoder.images)}:
+    if ink := {name: ink_of(np.asarray(parsed[name])) for name in (i.name for i in encoder.images)}:
         facts["ink"] = ink
     calibration, held_out = _on_held_out(choice.path, codes, problem)
     conformal = None

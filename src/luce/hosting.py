@@ -114,6 +114,12 @@ def hosted(path: str, threads: int | None = None) -> Hosted:
     return found
 
 
+def _asks(fitted: Fitted) -> Any:
+    """What a client must know of a model: another one with the same can take its place."""
+    columns = {(c.name, c.kind) for c in fitted.schema.columns if c.kind != "left out"}
+    return columns, fitted.classes, fitted.image_sizes, fitted.conformal is None
+
+
 class Models:
     """The models in service, by name, in the order given."""
 
@@ -151,6 +157,8 @@ class Models:
                 new = hosted(old.path, self.threads)
                 if stamp_of(old.path) != new.stamp:
                     continue  # it is being written: next time
+                if _asks(new.fitted) != _asks(old.fitted):
+                    raise InputError("it has other columns or classes: start the service anew to take it up")
             except (LuceError, OSError) as error:
                 self._refused[old.name] = stamp
                 told.append({"event": "reload refused", "model": old.name, "why": str(error)})

@@ -197,7 +197,7 @@ class Service:
 
     async def infer(self, request: Request) -> Response:
         hosted = self.model(request)
-        if _kind(request) not in ("application/json", "application/octet-stream"):
+        if _kind(request) not in ("", "application/json", "application/octet-stream"):  # Triton's client names none
             raise RefusedError(415, "send application/json, or with binary tensors application/octet-stream")
         header = header_length(request.headers.getlist("inference-header-content-length"))
         body = await self._body(request)
