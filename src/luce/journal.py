@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
+import os
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -14,17 +14,26 @@ import msgspec
 from luce.errors import inert
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)  # seconds
+MOST_LINES = 10_000  # that wait to be written
+BREATH_S = 0.02  # between two writes, so that many lines are one
 LONGEST = 200  # characters of a foreign text in a line
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Journal:
-    """Writes to standard error; a line that cannot be written is counted, and nothing else happens."""
+    """Writes to standard error, in a thread of its own: who does not read it delays no request. Lines that cannot be
+    written, or for which there is no room, are counted, and nothing else happens.
+
+    write: takes each line instead, at once.
+    """
 
     def __init__(self, write: Callable[[bytes], Any] | None = None) -> None:
         self._write = write
-        self._lock = threading.Lock()
+        self._lines: deque[bytes] = deque()
+        self._more = threading.Event()
+        self._ends = False
+        self._thread: threading.Thread | None = None
         self.began = time.time()
         self.requests: dict[tuple[str, int], int] = defaultdict(int)
         self.seconds = [0] * (len(BOUNDS) + 1)
@@ -38,16 +47,41 @@ class Journal:
         """Texts in it are foreign: control characters, also those that turn writing round, are escaped."""
         said = {"time": round(time.time(), 3), "event": event}
         said |= {name: inert(value, LONGEST) if isinstance(value, str) else value for name, value in facts.items()}
-        try:
-            data = _encode(said) + b"\n"
-            if self._write is not None:
+        data = _encode(said) + b"\n"
+        if self._write is not None:
+            try:
                 self._write(data)
-            else:
-                with self._lock:
-                    sys.stderr.buffer.write(data)
-                    sys.stderr.buffer.flush()
-        except (OSError, ValueError, AttributeError):  # a full disk, a closed pipe, no standard error
+            except OSError:
+                self.lost += 1
+        elif len(self._lines) >= MOST_LINES:
             self.lost += 1
+        else:
+            self._lines.append(data)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, daemon=True, name="luce log")
+                self._thread.start()
+            self._more.set()
+
+    def _run(self) -> None:
+        while not (self._ends and not self._lines):
+            self._more.wait()
+            self._more.clear()
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            try:
+                data = memoryview(b"".join(lines))
+                while data:
+                    data = data[os.write(2, data) :]
+            except OSError:  # a full disk, a closed pipe, no standard error
+                self.lost += len(lines)
+            if not self._ends:
+                time.sleep(BREATH_S)
+
+    def close(self) -> None:
+        """Writes what is left, unless nobody takes it."""
+        self._ends = True
+        self._more.set()
+        if self._thread is not None:
+            self._thread.join(0.5)
 
     def answered(self, route: str, method: str, path: str, status: int, seconds: float, number: str, sent: int) -> None:
         self.requests[route, status] += 1

@@ -293,6 +293,7 @@ class Running(uvicorn.Server):
             task.cancel()
         self.service.batcher.close()
         self.service.journal.line("stopped")
+        self.service.journal.close()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self.service.ready = False
