@@ -9,8 +9,9 @@ import io
 import json
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from operator import attrgetter
 from typing import Any, NoReturn
 
@@ -19,7 +20,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from luce.cells import image_series, nfc, shown
+from luce.cells import EXACT, image_series, nfc, shown
 from luce.errors import LuceError, inert
 from luce.explain import Explanation
 from luce.facts import missing_shares
@@ -121,7 +122,6 @@ class Error(msgspec.Struct):
     error: Fault
 
 
-_NOTHING = {type(None), UnsetType}
 _query = msgspec.json.Decoder(Query)
 _encode = msgspec.json.Encoder().encode
 
@@ -141,6 +141,10 @@ class Reader:
         may_miss |= {d.name for d in fitted.encoder.dates if d.year.missing}
         self.may_miss = may_miss | {c.name for c in self.columns if c.kind == "text"}
         self._cells = [attrgetter(f"f{i}") for i in range(len(self.columns))]
+        self._number = [(c.name, cell) for c, cell in zip(self.columns, self._cells, strict=True) if c.kind == "number"]
+        fields = [f"f{i}" for i, c in enumerate(self.columns) if c.kind == "number"]
+        self._number_cells = attrgetter(*fields[:1], *fields) if fields else None  # two or more: it gives a tuple
+        self._strict = [i for i, (name, _) in enumerate(self._number) if name not in self.may_miss]
         self._plain = self._decoder()
 
     def _decoder(self) -> msgspec.json.Decoder[Any] | None:
@@ -164,19 +168,33 @@ class Reader:
             return self._by_rules(body, limits)
         rows = query.rows
         check_rows(len(rows), limits)
-        cells: dict[str, Any] = {
-            name: list(map(cell, rows)) for name, cell in zip(self.names, self._cells, strict=True)
-        }
-        pairs = 1 + _given(query) + len(rows) * len(self.names)
-        if body.count(b":") != pairs:  # a key is left out, comes twice, or a text has a colon
-            check_json(body, limits)
-            cells = {name: [None if c is UNSET else c for c in own] for name, own in cells.items()}
+        if _colons(body) != 1 + _given(query) + len(rows) * len(self.names):
+            check_json(body, limits)  # a key is left out, comes twice, or a text has a colon
+        columns = zip(self.columns, self._cells, strict=True)
+        cells: dict[str, Any] = {c.name: None if c.kind == "number" else _cells(cell, rows) for c, cell in columns}
+        cells |= self._numbers(rows)
         self.check_missing(cells)
         asked = _asked(Asked(len(rows), cells), query)
         pictures = [c.name for c in self.columns if c.kind == "image"]
         for name in pictures:
             cells[name] = pixels_in(self.hosted, name, cells[name])
         return asked
+
+    def _numbers(self, rows: Sequence[Any]) -> dict[str, NDArray[np.float64]]:
+        """The columns of numbers, NaN for cells that are left out or null."""
+        if self._number_cells is None:
+            return {}
+        count = len(self._number) + 1
+        try:
+            flat = np.fromiter(chain.from_iterable(map(self._number_cells, rows)), np.float64, len(rows) * count)
+            x = np.ascontiguousarray(flat.reshape(len(rows), count).T[1:])
+        except TypeError:  # a cell that is left out
+            x = np.array([_cells(cell, rows) for _, cell in self._number], dtype=np.float64)
+        gone = np.isnan(x[self._strict])
+        if gone.any():
+            i, row = np.argwhere(gone)[0]
+            raise _missing(self._number[self._strict[i]][0], int(row))
+        return {name: own for (name, _), own in zip(self._number, x, strict=True)}
 
     def _by_rules(self, body: bytes, limits: Limits) -> Asked:
         check_json(body, limits)
@@ -209,10 +227,8 @@ class Reader:
 
     def check_missing(self, cells: Mapping[str, Any]) -> None:
         for name, own in cells.items():
-            if name not in self.may_miss and isinstance(own, list) and not _NOTHING.isdisjoint(map(type, own)):
-                row = next(i for i, cell in enumerate(own) if cell is None or cell is UNSET)
-                what = f"{shown(name)} is missing here, and was never missing where the model was trained: give it"
-                raise RefusedError(422, what, f"rows[{row}].{inert(name)}")
+            if name not in self.may_miss and isinstance(own, list) and None in own:
+                raise _missing(name, own.index(None))
 
 
 def reader_of(hosted: Hosted) -> Reader:
@@ -252,6 +268,21 @@ def read_image(hosted: Hosted, body: bytes, limits: Limits) -> Asked:
     if not body:
         raise RefusedError(422, "there is no image in an empty body")
     return Asked(1, {names[0]: pixels_of(hosted, names[0], [body])})
+
+
+def _colons(body: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(body, dtype=np.uint8) == ord(":")))
+
+
+def _missing(name: str, row: int) -> RefusedError:
+    what = f"{shown(name)} is missing here, and was never missing where the model was trained: give it"
+    return RefusedError(422, what, f"rows[{row}].{inert(name)}")
+
+
+def _cells(cell: Callable[[Any], Any], rows: Sequence[Any]) -> list[Any]:
+    """The cells of a column, None for those that are left out."""
+    found = list(map(cell, rows))
+    return [None if each is UNSET else each for each in found] if UNSET in found else found
 
 
 def pixels_in(hosted: Hosted, name: str, cells: Sequence[Any]) -> NDArray[np.uint8]:
@@ -381,9 +412,9 @@ def together(hosted: Hosted, many: Sequence[Asked]) -> list[NDArray[np.float64]]
 
 
 def _joined(parts: Sequence[Any]) -> Any:
-    if isinstance(parts[0], np.ndarray):
+    if all(isinstance(part, np.ndarray) for part in parts):
         return np.concatenate(parts)
-    return [cell for part in parts for cell in part]
+    return [cell for part in parts for cell in (part.tolist() if isinstance(part, np.ndarray) else part)]
 
 
 def answer(hosted: Hosted, asked: Asked, p: NDArray[np.float64]) -> bytes:
@@ -421,7 +452,9 @@ def _csv(hosted: Hosted, asked: Asked, p: NDArray[np.float64]) -> bytes:
 
 def _explained(hosted: Hosted, asked: Asked, row: int) -> dict[str, Any]:
     classifier = hosted.classifier
-    table = asked.table if asked.table is not None else Table.of(dict(asked.cells or {}), SOURCE)
+    table = asked.table
+    if table is None:
+        table = asked.table = Table.of({name: _as_given(own) for name, own in (asked.cells or {}).items()}, SOURCE)
     found = classifier.explain(table, row, against_of(hosted, asked.against))
     out = explanation(found)
     if asked.flip:
@@ -431,6 +464,13 @@ def _explained(hosted: Hosted, asked: Asked, row: int) -> dict[str, Any]:
             moves = [{"column": m.column, "before": _plain(m.before), "after": _plain(m.after)} for m in flip.moves]
             out["flip"] = {"sentence": flip.sentence(), "moves": moves, "answer": flip.answer}
     return out
+
+
+def _as_given(own: Any) -> Any:
+    """Numbers as a person writes them: whole ones without a point."""
+    if isinstance(own, np.ndarray) and own.dtype == np.float64:
+        return [_plain(cell) for cell in own.tolist()]
+    return own
 
 
 def against_of(hosted: Hosted, given: Any) -> Any:
@@ -459,4 +499,6 @@ def explanation(found: Explanation) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and (value != value or (value.is_integer() and abs(value) < EXACT)):
+        return None if value != value else int(value)
     return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

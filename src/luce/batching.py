@@ -67,15 +67,25 @@ class Batcher:
                 job.watcher.cancel()
 
     def _gather(self) -> None:
-        jobs, self.fresh = self.fresh, []
-        if sum(job.size for job in jobs) <= SMALL and not any(job.heavy for job in jobs):
-            work(jobs, small=True)
-            for job in [job for job in jobs if job.result is None]:
+        """Answers a batch of small jobs; others wait. What is left over has its turn after what else there is to do."""
+        batch: list[Job] = []
+        taken = size = 0
+        for job in self.fresh[:AT_ONCE]:
+            if job.heavy or job.size > SMALL:
                 self._wait(job)
-            settle(jobs)
-        else:
-            for job in jobs:
-                self._wait(job)
+            elif batch and size + job.size > SMALL:
+                break
+            else:
+                batch.append(job)
+                size += job.size
+            taken += 1
+        del self.fresh[:taken]
+        if self.fresh:
+            asyncio.get_running_loop().call_soon(self._gather)
+        work(batch, small=True)
+        for job in [job for job in batch if job.result is None]:
+            self._wait(job)
+        settle(batch)
         self._next()
 
     def _wait(self, job: Job) -> None:
@@ -126,6 +136,7 @@ def work(jobs: list[Job], small: bool = False) -> None:
     groups: dict[int, list[Job]] = {}
     for job in jobs:
         if job.left:
+            job.result = RefusedError(499, "the client has left")
             continue
         if job.asked is None:
             job.asked = _tried(job, job.read)

@@ -116,7 +116,7 @@ def make_door(limits: Limits, journal: Journal) -> type[HttpToolsProtocol]:
                 if waited > limits.body_s:
                     self.refuse(408)
             elif not answered:
-                if waited > limits.total_s:
+                if waited > limits.total_s and "luce_long" not in self.cycle.scope:
                     self.transport.abort()
             elif self.header_bytes and waited > limits.header_s:
                 self.refuse(408)

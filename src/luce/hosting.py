@@ -128,13 +128,15 @@ class Models:
         self._by_name: dict[str, Hosted] = {}
         self._refused: dict[str, Stamp] = {}
         for path in paths:
-            found = hosted(path, threads)
-            if found.name in self._by_name:
-                other = self._by_name[found.name].path
-                raise InputError(
-                    f"{inert(other)} and {inert(path)} are both named {found.name}: rename one of the files"
-                )
-            self._by_name[found.name] = found
+            self.add(path)
+
+    def add(self, path: str) -> None:
+        """One more; raises LuceError if it is no good, or its name is taken."""
+        found = hosted(path, self.threads)
+        if found.name in self._by_name:
+            other = self._by_name[found.name].path
+            raise InputError(f"{inert(other)} and {inert(path)} are both named {found.name}: rename one of the files")
+        self._by_name[found.name] = found
 
     def get(self, name: str) -> Hosted | None:
         return self._by_name.get(name)

@@ -34,6 +34,8 @@ def openapi(version: str, models: list[str]) -> dict[str, Any]:
         "description": "classes and probabilities",
         "content": _json(answer) | {"text/csv": {"schema": {"type": "string"}}},
     }
+    files = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("text/csv", "application/zip")}
+    file = {"description": "a file", "content": {"application/octet-stream": {}}}
     anything: dict[str, Any] = {"type": "object"}
 
     def get(told: str, *parameters: Any, schema: dict[str, Any] = anything, also: Any = faults) -> dict[str, Any]:
@@ -75,6 +77,31 @@ def openapi(version: str, models: list[str]) -> dict[str, Any]:
                     "responses": {"200": {"description": "tensors", "content": _json(inferred)}} | other,
                 }
             },
+            "/v1/train": {
+                "post": {
+                    "summary": "trains a model on a table or on images",
+                    "parameters": [_asked("label"), _asked("name")],
+                    "requestBody": {"required": True, "content": files},
+                    "responses": {"202": _told("begun", anything)} | faults | {"409": faults["404"]},
+                    "security": [{"token": []}],
+                }
+            },
+            "/v1/train/{job}": {
+                "get": {
+                    "summary": "events of a training as they come",
+                    "parameters": [_asked("job", "path")],
+                    "responses": {"200": {"description": "events", "content": {"text/event-stream": {}}}} | faults,
+                    "security": [{"token": []}],
+                }
+            },
+            "/v1/models/{name}/file": {
+                "get": {
+                    "summary": "a model that was trained here",
+                    "parameters": [name],
+                    "responses": {"200": file} | faults,
+                    "security": [{"token": []}],
+                }
+            },
             "/metrics": {
                 "get": {
                     "summary": "counters for Prometheus",
@@ -91,6 +118,10 @@ def openapi(version: str, models: list[str]) -> dict[str, Any]:
         },
         "security": [{}, {"token": []}],
     }
+
+
+def _asked(name: str, place: str = "query") -> dict[str, Any]:
+    return {"name": name, "in": place, "required": place == "path" or name == "name", "schema": {"type": "string"}}
 
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:

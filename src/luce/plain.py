@@ -42,7 +42,8 @@ def clean(cell: str) -> str | None:
 
 
 class Plain:
-    """Reads the plain cells of one model's columns: numbers, truth values, texts, ISO dates, None, arrays of pixels."""
+    """Reads the plain cells of one model's columns: numbers, truth values, texts, ISO dates, None; numbers may be a
+    float64 array with NaN for None, images are an array of pixels."""
 
     def __init__(self, fitted: Fitted) -> None:
         encoder = fitted.encoder
@@ -103,16 +104,18 @@ class Plain:
 
     def _matrix(self, cells: Cells, rows: int) -> Array:
         """Numbers and truth values, (columns, rows), NaN where they are missing."""
-        given = []
-        for plan in self.encoder.numbers:
+        x = np.empty((len(self.encoder.numbers), rows))
+        for row, plan in zip(x, self.encoder.numbers, strict=True):
             own, truth = cells[plan.name], plan.name in self._truths
+            if isinstance(own, np.ndarray):
+                row[:] = own
+                continue
             if not set(map(type, own)) <= (_TRUTHS if truth else _NUMBERS):
                 raise OddError
-            given.append([_truth(cell) for cell in own] if truth else own)
-        try:
-            x = np.array(given, dtype=np.float64).reshape(len(given), rows)
-        except OverflowError:  # a whole number beyond float64
-            raise OddError from None
+            try:
+                row[:] = np.array([_truth(cell) for cell in own] if truth else own, dtype=np.float64)
+            except OverflowError:  # a whole number beyond float64
+                raise OddError from None
         if np.isinf(x).any():
             raise OddError
         return x
@@ -240,9 +243,12 @@ class _Lookup:
         self.known[None] = len(levels) + 1
 
     def codes(self, cells: Sequence[Any]) -> NDArray[np.int32]:
-        if not set(map(type, cells)) <= _TEXTS:
-            raise OddError
         known = self.known
+        try:
+            return np.fromiter(map(known.__getitem__, cells), np.int32, len(cells))
+        except (KeyError, TypeError):  # a level that is new, or not clean
+            if not set(map(type, cells)) <= _TEXTS:
+                raise OddError from None
         return np.array([known[cell] if cell in known else self._odd(cell) for cell in cells], dtype=np.int32)
 
     def _odd(self, cell: str) -> int:

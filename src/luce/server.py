@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import secrets
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from importlib.metadata import version
 from importlib.resources import files
@@ -19,7 +20,7 @@ from typing import Any
 import msgspec
 import uvicorn
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route, Router
 
 from luce import answers
@@ -34,6 +35,7 @@ from luce.hosting import Hosted, Models
 from luce.journal import Journal
 from luce.oip import Inference, header_length, metadata
 from luce.openapi import openapi
+from luce.workshop import Workshop
 
 LOOK_S = 1.0  # seconds between two looks at the files of the models
 STILL_S = 0.5  # of answering as not ready, before connections are refused
@@ -42,6 +44,7 @@ TYPES = {
     ".svg": "image/svg+xml", ".png": "image/png", ".ico": "image/x-icon", ".json": "application/json",
 }  # fmt: skip
 
+_FILE = re.compile("/v1/models/[^/]+/file")
 _encode = msgspec.json.Encoder().encode
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -72,8 +75,8 @@ async def nowhere(scope: Any, receive: Any, send: Any) -> None:
 class Service:
     """The routes over some models."""
 
-    def __init__(self, models: Models, limits: Limits, journal: Journal) -> None:
-        self.models, self.limits, self.journal = models, limits, journal
+    def __init__(self, models: Models, limits: Limits, journal: Journal, workshop: Workshop | None = None) -> None:
+        self.models, self.limits, self.journal, self.workshop = models, limits, journal, workshop
         self.batcher = Batcher(limits)
         self.ready = False
         self.version = version("luce")
@@ -96,6 +99,9 @@ class Service:
             ("/v2", self.about_v2, get),
             ("/v2/models/{name}", self.one_v2, get),
             ("/v2/models/{name}/ready", self.one_is_ready, get),
+            ("/v1/train", self.train, post),
+            ("/v1/train/{job}", self.job, get),
+            ("/v1/models/{name}/file", self.file, get),
             ("/metrics", self.metrics, get),
             ("/openapi.json", self.openapi, get),
         ]
@@ -142,7 +148,8 @@ class Service:
 
     async def about(self, request: Request) -> Response:
         names = [hosted.name for hosted in self.models.all()]
-        return reply({"luce": self.version, "models": names, "writable": False, "languages": ["en", "ko"]})
+        writable = self.workshop is not None
+        return reply({"luce": self.version, "models": names, "writable": writable, "languages": ["en", "ko"]})
 
     async def all(self, request: Request) -> Response:
         return reply({"models": [describe(hosted) for hosted in self.models.all()]})
@@ -222,6 +229,37 @@ class Service:
             self.journal.rows[hosted.name] += job.asked.rows
         return done
 
+    # --- training ---
+
+    @property
+    def _workshop(self) -> Workshop:
+        if self.workshop is None:
+            raise RefusedError(403, "models are trained by a service on this machine's own address, with a token")
+        return self.workshop
+
+    async def train(self, request: Request) -> Response:
+        workshop, query = self._workshop, request.query_params
+        body = await self._body(request)
+        number = workshop.start(body, _kind(request), query.get("label", ""), query.get("name", ""))
+        return reply({"job": number}, 202)
+
+    async def job(self, request: Request) -> Response:
+        """The events of a job, as they come."""
+        work = self._workshop.job(request.path_params["job"])
+        request.scope["luce_long"] = True
+
+        async def events() -> AsyncIterator[bytes]:
+            async for each in work.listen():
+                yield b":\n\n" if each is None else b"event: %s\ndata: %s\n\n" % (each[0].encode(), _encode(each[1]))
+
+        return StreamingResponse(events(), 200, None, "text/event-stream")
+
+    async def file(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        data = await asyncio.to_thread(self._workshop.file, name)
+        headers = {"content-disposition": f'attachment; filename="{name}.luce"'}
+        return Response(data, 200, headers, "application/octet-stream")
+
     # --- life ---
 
     async def look(self) -> None:
@@ -292,6 +330,8 @@ class Running(uvicorn.Server):
         for task in self.tasks:
             task.cancel()
         self.service.batcher.close()
+        if self.service.workshop is not None:
+            self.service.workshop.close()
         self.service.journal.line("stopped")
         self.service.journal.close()
 
@@ -337,16 +377,23 @@ def listening(host: str, port: int) -> socket.socket:
     return found
 
 
+def writes(method: str, path: str) -> bool:
+    """What always needs a token: training, and what comes of it."""
+    return path == "/v1/train" or path.startswith("/v1/train/") or _FILE.fullmatch(path) is not None
+
+
 def running(
     models: Models, limits: Limits, journal: Journal, host: str = "127.0.0.1", token: str | None = None,
     names: Iterable[str] = (),
 ) -> Running:  # fmt: skip
     """A server for an address, behind its guard; `run([socket])` runs it."""
-    service, local = Service(models, limits, journal), is_loopback(host)
+    local = is_loopback(host)
+    service = Service(models, limits, journal, Workshop(models, journal) if local and token is not None else None)
     known = {*LOOPBACK, *names} if local else {*LOOPBACK, *names, host, socket.gethostname(), socket.getfqdn()}
     guard = Guard(
-        service.router, limits, journal, hosts=known, any_address=not local, token=token, whole=token is not None
-    )
+        service.router, limits, journal, hosts=known, any_address=not local, token=token, whole=token is not None,
+        writes=writes,
+    )  # fmt: skip
     config = uvicorn.Config(
         guard, http=make_door(limits, journal), ws="none", lifespan="off", log_config=None, access_log=False,
         server_header=False, proxy_headers=False, timeout_keep_alive=int(limits.idle_s),
