@@ -13,6 +13,7 @@ be busy, files replaced under load, a stop under load.
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import re
@@ -121,7 +122,8 @@ class Server:
         self.port, began = port, time.perf_counter()
         self.log = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process lives
         self.process = subprocess.Popen(["taskset", "-c", "0", *map(str, command)], stderr=self.log, stdout=self.log)
-        while not self.answers(ready):
+        atexit.register(self.process.kill)
+        while not self.answers(ready) or self.process.poll() is not None:
             if self.process.poll() is not None or time.perf_counter() - began > 60:
                 self.log.seek(0)
                 sys.exit(f"a server did not start: {self.log.read().decode()[-500:]}")
@@ -141,13 +143,13 @@ class Server:
         text = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / 1024
 
-    def wrk(self, lua: Path, path: str, clients: int, seconds: float) -> dict:
+    def wrk(self, lua: Path, path: str, clients: int, seconds: int) -> dict:
         done = subprocess.run(self.load(lua, path, clients, seconds), capture_output=True, text=True, check=True)
         return json.loads(done.stdout.split("JSON ")[1])
 
-    def load(self, lua: Path, path: str, clients: int, seconds: float) -> list[object]:
+    def load(self, lua: Path, path: str, clients: int, seconds: int) -> list[object]:
         """wrk's command."""
-        settings = ["-t1", f"-c{clients}", f"-d{seconds:g}s", "-s", lua]
+        settings = ["-t1", f"-c{clients}", f"-d{seconds}s", "-s", lua]
         return ["taskset", "-c", "1", "wrk", *settings, f"http://127.0.0.1:{self.port}{path}"]
 
     def stop(self) -> float:
@@ -162,7 +164,7 @@ def luce_server(models: dict[str, Path], port: int) -> Server:
     return Server([sys.executable, "-m", "luce", "serve", *models.values(), "--port", port], port, "/v2/health/ready")
 
 
-def measured(server: Server, path: str, folder: Path, seconds: float) -> dict:
+def measured(server: Server, path: str, folder: Path, seconds: int) -> dict:
     one, busy = server.wrk(folder / "one.lua", path, 1, seconds), server.wrk(folder / "one.lua", path, CLIENTS, seconds)
     many = server.wrk(folder / "many.lua", path, 1, seconds)
     wrong = sum(each["refused"] + each["broken"] for each in (one, busy, many))
@@ -174,7 +176,7 @@ def measured(server: Server, path: str, folder: Path, seconds: float) -> dict:
     }  # fmt: skip
 
 
-def trials(models: dict[str, Path], folder: Path, seconds: float) -> dict:
+def trials(models: dict[str, Path], folder: Path, seconds: int) -> dict:
     """Of luce alone: too many clients, files replaced under load, a stop under load."""
     server = luce_server(models, 8797)
     path = "/v1/models/straight/predict"
@@ -219,7 +221,7 @@ def trials(models: dict[str, Path], folder: Path, seconds: float) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--skip-rival", action="store_true")
     asked = parser.parse_args()

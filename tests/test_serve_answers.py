@@ -364,6 +364,24 @@ def test_facts_and_measured_rows(served: Served, offline: dict[str, luce.Classif
     assert served.get("/v1/models/reviews/measured").status == 404
 
 
+def test_images_that_told_nothing_are_not_asked_for(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (80, 8, 8), dtype=np.uint8)
+    x = rng.normal(size=80)
+    model = luce.Classifier().fit({"picture": noise, "x": x}, np.where(x > 0, "yes", "no"))
+    assert not model.fitted.image_sizes
+    model.save(tmp_path / "blind.luce")
+    wanted = model.predict_proba({"picture": noise[:2], "x": x[:2]})
+    with serving([tmp_path / "blind.luce"]) as blind:
+        assert [c["name"] for c in blind.get("/v1/models/blind").json["columns"]] == ["x"]
+        for extra in ({}, {"picture": "anything"}):
+            assert of(blind.predict("blind", [{"x": v, **extra} for v in x[:2].tolist()])).tobytes() == wanted.tobytes()
+        odd = blind.predict("blind", [{"x": str(v)} for v in x[:2].tolist()], explain=True)
+        assert of(odd).tobytes() == wanted.tobytes()
+        table = "x\n" + "".join(f"{v!r}\n" for v in x[:2].tolist())
+        assert of(blind.ask("POST", "/v1/models/blind/predict", table, CSV)).tobytes() == wanted.tobytes()
+
+
 def test_the_page_is_served_and_nothing_beside_it(served: Served) -> None:
     reply = served.get("/")
     assert reply.status == 200 and reply.headers["content-type"] == "text/html; charset=utf-8"

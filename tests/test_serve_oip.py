@@ -24,7 +24,7 @@ __all__ = ["models", "served"]
 
 FRAME = orders(25, seed=5).drop("label").with_columns(day=pl.col("day").cast(pl.String))
 ROWS = plain_rows(FRAME)
-MANY = 2_000 if os.environ.get("LUCE_LONG") else 60  # requests of each kind that are made up
+MANY = 10_000 if os.environ.get("LUCE_LONG") else 60  # requests of each kind that are made up
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from luce.cells import EXACT, image_series, nfc, shown
+from luce.check import UNREAD
 from luce.errors import LuceError, inert
 from luce.explain import Explanation
 from luce.facts import missing_shares
@@ -132,9 +133,10 @@ class Reader:
     def __init__(self, hosted: Hosted) -> None:
         fitted = hosted.fitted
         self.hosted = hosted
-        self.columns = [c for c in fitted.schema.columns if c.kind != "left out"]
+        unread = {c.name for c in fitted.schema.columns if c.kind == "left out"} | set(hosted.unread)
+        self.columns = [c for c in fitted.schema.columns if c.name not in unread]
         self.names = [c.name for c in self.columns]
-        self.others = {c.name for c in fitted.schema.columns if c.kind == "left out"} | ({fitted.label} - {""})
+        self.others = unread | ({fitted.label} - {""})
         shares = missing_shares(fitted)
         known = bool(fitted.means.any())
         may_miss = {name for name, share in shares.items() if share > 0 or not known}
@@ -223,7 +225,7 @@ class Reader:
         for column in self.columns:
             if column.kind == "image":
                 cells[column.name] = pixels_in(self.hosted, column.name, cells[column.name])
-        return _asked(Asked(len(query.rows), None, Table.of(cells, SOURCE)), query)
+        return _asked(Asked(len(query.rows), None, self.hosted.table(cells, len(query.rows))), query)
 
     def check_missing(self, cells: Mapping[str, Any]) -> None:
         for name, own in cells.items():
@@ -247,6 +249,9 @@ def read_table(hosted: Hosted, body: bytes, limits: Limits) -> Asked:
         if name in table.names:
             cells = pixels_in(hosted, name, table.column(name).to_list())
             table = replace(table, frame=table.frame.with_columns(image_series(name, cells, SOURCE)))
+    for name in hosted.unread:
+        blank = image_series(name, np.zeros((table.rows, *UNREAD), np.uint8), SOURCE)
+        table = replace(table, frame=table.frame.with_columns(blank))
     return Asked(table.rows, None, table)
 
 
@@ -454,7 +459,8 @@ def _explained(hosted: Hosted, asked: Asked, row: int) -> dict[str, Any]:
     classifier = hosted.classifier
     table = asked.table
     if table is None:
-        table = asked.table = Table.of({name: _as_given(own) for name, own in (asked.cells or {}).items()}, SOURCE)
+        given = {name: _as_given(own) for name, own in (asked.cells or {}).items()}
+        table = asked.table = hosted.table(given, asked.rows)
     found = classifier.explain(table, row, against_of(hosted, asked.against))
     out = explanation(found)
     if asked.flip:

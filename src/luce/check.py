@@ -20,6 +20,7 @@ from luce.table import Column, Schema
 
 ROWS = 6  # low, middle, high, missing where it can be, between, and beyond all that was seen
 CLOSE, CLOSE_NETWORK = 1e-6, 1e-4  # of probabilities on another processor; a network calculates in float32
+UNREAD = (1, 1, 1)  # height, width and channels that do for images which no feature comes from
 TEXTS = (
     "The delivery was quick and the screen is great, thank you!",
     "정말 재미있게 봤어요, 배우들 연기가 최고! 또 보고 싶어요.",
@@ -87,11 +88,15 @@ def _written(moment: datetime.datetime, date_format: str) -> str:
 
 def cells_of(fitted: Fitted, columns: Mapping[str, list[Any]]) -> dict[str, Any]:
     """The example rows with their images drawn."""
-    sizes = fitted.image_sizes
+    kinds = {column.name: column.kind for column in fitted.schema.columns}
     return {
-        name: np.stack([_pattern(k, *sizes[name]) for k in cells]) if name in sizes else cells
+        name: _drawn(cells, fitted.image_sizes.get(name, UNREAD)) if kinds[name] == "image" else cells
         for name, cells in columns.items()
     }
+
+
+def _drawn(cells: list[Any], size: tuple[int, int, int]) -> NDArray[np.uint8]:
+    return np.stack([_pattern(k, *size) for k in cells])
 
 
 def _pattern(k: int, height: int, width: int, channels: int) -> NDArray[np.uint8]:

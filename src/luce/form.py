@@ -36,7 +36,9 @@ def describe(hosted: Hosted) -> dict[str, Any]:
         "sets": fitted.conformal is not None,
         "costs": None if fitted.costs is None else fitted.costs.tolist(),
         "columns": [
-            _column(fitted, column, missing, known) for column in fitted.schema.columns if column.kind != "left out"
+            _column(fitted, column, missing, known)
+            for column in fitted.schema.columns
+            if column.kind != "left out" and column.name not in hosted.unread
         ],
     }
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from luce.check import cells_of, difference
+from luce.check import UNREAD, cells_of, difference
 from luce.classifier import Classifier, load
 from luce.decision import best_of
 from luce.errors import InputError, LuceError, ModelFileError, inert
@@ -53,6 +53,16 @@ class Hosted:
     def classes(self) -> tuple[Label, ...]:
         return self.fitted.classes
 
+    @cached_property
+    def unread(self) -> tuple[str, ...]:
+        """Image columns that no feature comes from, since they told nothing."""
+        known = self.fitted.image_sizes
+        return tuple(c.name for c in self.fitted.schema.columns if c.kind == "image" and c.name not in known)
+
+    def table(self, cells: Mapping[str, Any], rows: int) -> Table:
+        """Cells by column as a table that has all columns."""
+        return Table.of({**cells, **{name: np.zeros((rows, *UNREAD), np.uint8) for name in self.unread}}, SOURCE)
+
     def probabilities(self, cells: Mapping[str, Any], rows: int) -> NDArray[np.float64]:
         """Of rows given as columns of cells, (n, K); those that are not plain are read as a table."""
         try:
@@ -60,7 +70,7 @@ class Hosted:
                 return self.classifier._of_texts(self.plain.texts(cells))
             return self._of(self.plain.features(cells, rows))
         except OddError:
-            return self.classifier.predict_proba(Table.of(dict(cells), SOURCE))
+            return self.classifier.predict_proba(self.table(cells, rows))
 
     def _of(self, features: Features) -> NDArray[np.float64]:
         threads = 1 if features.rows <= FEW_ROWS else available_threads(self.classifier.threads)

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from luce.answers import Asked, Limits, Reader, RefusedError, check_json, check_rows, pixels_in, told
+from luce.answers import Asked, Limits, Reader, RefusedError, check_json, check_rows, pixels_in, reader_of, told
 from luce.errors import inert
 from luce.hosting import Hosted
 
@@ -69,7 +69,7 @@ _request = msgspec.json.Decoder(InferRequest)
 
 def metadata(hosted: Hosted) -> dict[str, Any]:
     """What a model takes and gives."""
-    columns = [c for c in hosted.fitted.schema.columns if c.kind != "left out"]
+    columns = reader_of(hosted).columns
     return {
         "name": hosted.name,
         "versions": [],
