@@ -304,6 +304,27 @@ def test_s26_a_closed_log_and_a_limit_of_files_are_survived(models: dict[str, Pa
         assert process.wait(10) == 0
 
 
+def test_several_processes_share_an_address_and_end_together(models: dict[str, Path]) -> None:
+    with command(models["orders"], "--workers", 2) as (process, port):
+        with Load(port) as load_of_it:
+            numbers: set[str] = set()
+            until(lambda: bool(numbers.add(ask_number(port))) or len(numbers) == 2)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+        assert {status for status, _ in load_of_it.replies} == {200}
+    assert ask(port, "GET", "/v2/health/live")[0] == 0
+
+
+def ask_number(port: int) -> str:
+    """What the numbers of a process begin with."""
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        link.request("GET", "/v2/health/live")
+        return link.getresponse().headers["X-Request-Id"].split("-")[0]
+    finally:
+        link.close()
+
+
 def test_an_address_that_others_reach_has_a_token(models: dict[str, Path]) -> None:
     with command(models["orders"], "--host", "0.0.0.0", "--token", "given") as (_, port):
         assert ask(port, "GET", "/v1")[0] == 401

@@ -823,15 +823,18 @@ name_option = click.option("--name", "names", multiple=True, metavar="NAME",
 @port_option
 @token_option
 @name_option
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that answer.")
+@click.option("--fd", type=int, hidden=True)
 @threads_option
 def serve(
-    models: tuple[str, ...], host: str, port: int, token: str | None, names: tuple[str, ...], threads: int | None
-) -> None:
+    models: tuple[str, ...], host: str, port: int, token: str | None, names: tuple[str, ...], workers: int,
+    fd: int | None, threads: int | None,
+) -> None:  # fmt: skip
     """Serve MODELS over HTTP: predictions as JSON and CSV, the Open Inference Protocol, and a page to try them on.
 
     Example: luce serve patients.luce --port 8000
     """
-    _serve(models, host, port, token, names, threads)
+    _serve(models, host, port, token, names, threads, workers, fd)
 
 
 @cli.command()
@@ -849,13 +852,14 @@ def playground(host: str, port: int, token: str | None, names: tuple[str, ...], 
 
 
 def _serve(
-    models: tuple[str, ...], host: str, port: int, token: str | None, names: tuple[str, ...], threads: int | None
-) -> None:
+    models: tuple[str, ...], host: str, port: int, token: str | None, names: tuple[str, ...], threads: int | None,
+    workers: int = 1, fd: int | None = None,
+) -> None:  # fmt: skip
     try:
         from luce.server import serve as run
     except ImportError:
         raise InputError("the service needs more packages; install them: pip install 'luce[serve]'") from None
-    run(models, host, port, token, names, threads, say)
+    run(models, host, port, token, names, threads, say, workers, fd)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import re
 import secrets
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -27,7 +28,7 @@ from luce import answers
 from luce.answers import Asked, Limits, RefusedError
 from luce.batching import Batcher, Job
 from luce.door import make_door, watch
-from luce.errors import InputError, inert
+from luce.errors import InputError, LuceError, inert
 from luce.facts import facts
 from luce.form import describe
 from luce.guard import LOOPBACK, Guard
@@ -37,6 +38,7 @@ from luce.oip import Inference, header_length, metadata
 from luce.openapi import openapi
 from luce.workshop import Workshop
 
+SWITCH_S = 0.001  # after which the worker's thread gives way to the event loop
 LOOK_S = 1.0  # seconds between two looks at the files of the models
 STILL_S = 0.5  # of answering as not ready, before connections are refused
 TYPES = {
@@ -384,11 +386,12 @@ def writes(method: str, path: str) -> bool:
 
 def running(
     models: Models, limits: Limits, journal: Journal, host: str = "127.0.0.1", token: str | None = None,
-    names: Iterable[str] = (),
+    names: Iterable[str] = (), alone: bool = True,
 ) -> Running:  # fmt: skip
-    """A server for an address, behind its guard; `run([socket])` runs it."""
+    """A server for an address, behind its guard; `run([socket])` runs it. alone: no other process serves the same."""
     local = is_loopback(host)
-    service = Service(models, limits, journal, Workshop(models, journal) if local and token is not None else None)
+    trains = local and alone and token is not None
+    service = Service(models, limits, journal, Workshop(models, journal) if trains else None)
     known = {*LOOPBACK, *names} if local else {*LOOPBACK, *names, host, socket.gethostname(), socket.getfqdn()}
     guard = Guard(
         service.router, limits, journal, hosts=known, any_address=not local, token=token, whole=token is not None,
@@ -404,14 +407,21 @@ def running(
 
 def serve(
     paths: Sequence[str], host: str = "127.0.0.1", port: int = 8000, token: str | None = None,
-    names: Iterable[str] = (), threads: int | None = None, say: Callable[[str], None] = lambda line: None,
+    names: Sequence[str] = (), threads: int | None = None, say: Callable[[str], None] = lambda line: None,
+    workers: int = 1, fd: int | None = None,
 ) -> None:  # fmt: skip
     """Serves models until SIGTERM or Ctrl-C; `say` is told where.
 
+    workers: processes that share the address, each with the models; fd: this is one of them, and that its socket.
     Raises InputError for a model that cannot be read, two of one name, and an address that cannot be used. An address
     that others can reach has a token, made where none is given.
     """
     models = Models(paths, threads)
+    if fd is not None:
+        server = running(models, Limits(), Journal(), host, token, names, alone=False)
+        sys.setswitchinterval(SWITCH_S)
+        server.run([socket.socket(fileno=fd)])
+        return
     bound = listening(host, port)
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(32)
@@ -419,8 +429,40 @@ def serve(
     for hosted in models.all():
         if hosted.note:
             say(f"note: {hosted.name}: {hosted.note}")
-    server = running(models, Limits(), Journal(), host, token, names)
     where = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}/"
     say(f"luce serves {', '.join(hosted.name for hosted in models.all()) or 'no model yet'} at {where}")
-    sys.setswitchinterval(0.001)  # the worker's thread gives way to the event loop sooner
+    if workers > 1:
+        arguments = ["--host", host, "--port", str(port), *(word for name in names for word in ("--name", name))]
+        arguments += [] if threads is None else ["--threads", str(threads)]
+        _share(bound, [*paths, *arguments], token, workers)
+        return
+    server = running(models, Limits(), Journal(), host, token, names)
+    sys.setswitchinterval(SWITCH_S)
     server.run([bound])
+
+
+def _share(bound: socket.socket, arguments: Sequence[str], token: str | None, workers: int) -> None:
+    """Runs processes that serve one socket, until a signal, which they all get, or until one of them fails."""
+    command = [sys.executable, "-m", "luce", "serve", *arguments, "--fd", str(bound.fileno())]
+    given = os.environ if token is None else {**os.environ, "LUCE_TOKEN": token}
+    processes = [subprocess.Popen(command, pass_fds=(bound.fileno(),), env=given) for _ in range(workers)]
+    bound.close()
+
+    def tell(sig: int, frame: Any = None) -> None:
+        stopped.set()
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(sig)
+
+    stopped = threading.Event()
+    before = {each: signal.signal(each, tell) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        while not stopped.wait(0.2):
+            if any(process.poll() is not None for process in processes):
+                tell(signal.SIGTERM)
+                raise LuceError("one of the processes that serve has ended; the others were told to")
+    finally:
+        for process in processes:
+            process.wait()
+        for each, handler in before.items():
+            signal.signal(each, handler)
