@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce.calibration import Calibration, choose, no_calibration
+from luce.check import cells_of, computed_by, examples
 from luce.choice import Choice, Tried, choose_effects
 from luce.compact import bytes_of, within
 from luce.conformal import Conformal, with_means
@@ -25,7 +26,7 @@ from luce.errors import InputError, NotFittedError, inert, warn
 from luce.estimator import probabilities_of
 from luce.explain import Explanation, explain
 from luce.features import Features
-from luce.fitted import Fitted, HeldOut, Label
+from luce.fitted import Check, Fitted, HeldOut, Label, Measured
 from luce.functional import available_threads
 from luce.grouping import groups_of, split_of, times_of
 from luce.heads import Linear, Network
@@ -37,7 +38,7 @@ from luce.model_file import load_fitted, save_fitted
 from luce.network import NetworkClassifier
 from luce.objective import MOST_LOGITS
 from luce.path import HeldOutLogits, Problem
-from luce.pictures import choose_images, seconds_of, with_pixels
+from luce.pictures import choose_images, ink_of, seconds_of, with_pixels
 from luce.probe import choose_embeddings
 from luce.report import Report, evaluate
 from luce.solver import Certificate, Progress
@@ -295,7 +296,7 @@ class Classifier:
         moved = fitted.calibration.shifted(shifts(fitted.class_shares, new))
         facts = {**fitted.facts, "shares": new.tolist()}
         other = self._unfitted()
-        other._fitted = replace(fitted, calibration=moved, conformal=None, facts=facts)
+        other._fitted = checked(replace(fitted, calibration=moved, conformal=None, facts=facts, measured=None))
         return other
 
     def estimate_shares(self, data: object) -> dict[Label, float]:
@@ -444,7 +445,8 @@ def train(
             by, column = ("time", time) if group is None else ("group", group)
             facts |= {"by": by, "column": inert(str(column))}
         notes = [*fitted.facts["notes"], *why]
-        fitted = replace(fitted, facts={**fitted.facts, "held_out": facts, "notes": notes})
+        measured = _kept(report, fitted, bytes_of(model.size))
+        fitted = replace(fitted, facts={**fitted.facts, "held_out": facts, "notes": notes}, measured=measured)
     model._fitted, model._held_out = fitted, rows_held_out
     return Trained(model, report)
 
@@ -500,6 +502,14 @@ def _held_out_facts(report: Report, share: float, seed: int) -> dict[str, Any]:
     return {"share": share, "seed": seed, "rows": report.rows, "accuracy": report.accuracy, "log_loss": loss}
 
 
+def _kept(report: Report, fitted: Fitted, size: float) -> Measured | None:
+    """The probabilities of the held-out rows among all classes of the final fit."""
+    places = np.array([fitted.classes.index(label) for label in report.classes])
+    p = np.zeros((report.rows, len(fitted.classes)))
+    p[:, places] = report.probabilities
+    return Measured.of(p, places[report.codes], size)
+
+
 def take(table: Table, rows: NDArray[np.int64]) -> Table:
     """Some rows of a table, in the order given."""
     return Table(table.frame[rows], table.source, table.notes, table.mixed, vectors=table.vectors)
@@ -543,6 +553,8 @@ def _fit(
             dict.fromkeys([*table.notes, *target.notes, *schema.notes, *_few(counts, target), *choice.notes])
         ),
     }
+    if ink := {name: ink_of(np.asarray(parsed[name])) for name in (i.name for i in encoder.images)}:
+        facts["ink"] = ink
     calibration, held_out = _on_held_out(choice.path, codes, problem)
     conformal = None
     if held_out is not None:
@@ -560,7 +572,15 @@ def _fit(
     parts = (schema, encoder, head, means, None, calibration, conformal, costs)
     fitted = Fitted(*parts, tuple(target.classes), name, facts)
     fitted = replace(fitted, spread=spread_of(fitted, problem.features))
-    return within(fitted, bytes_of(model.size)), held_out
+    return checked(within(fitted, bytes_of(model.size))), held_out
+
+
+def checked(fitted: Fitted) -> Fitted:
+    """The model with example rows, and what it says of them."""
+    own, columns = Classifier(threads=1), examples(fitted.schema, fitted.encoder)
+    own._fitted = fitted
+    p = own.predict_proba(Table.of(cells_of(fitted, columns)))
+    return replace(fitted, check=Check(columns, p, computed_by()))
 
 
 def _linear(

@@ -1,4 +1,4 @@
-"""The command line: train, predict, evaluate, explain, inspect, doctor, audit, softmax, demo."""
+"""The command line: train, predict, evaluate, explain, inspect, serve, doctor, audit, softmax, demo."""
 
 from __future__ import annotations
 
@@ -866,6 +866,63 @@ def demo() -> None:
     p = luce.softmax(z)
     show_softmax(z, ["물개 (seal)", "판다 (panda)", "오리 (duck)"], p, int(np.argmax(p)), 1.0)
     console.print("\nnext: luce train YOUR.csv --label COLUMN", markup=False)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# serve, playground
+
+host_option = click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
+                           help="Where to listen; other than this machine's own address needs a token.")  # fmt: skip
+port_option = click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
+                           help="0 for any that is free.")  # fmt: skip
+token_option = click.option("--token", envvar="LUCE_TOKEN", metavar="TOKEN", help="What every request must bring.")
+name_option = click.option("--name", "names", multiple=True, metavar="NAME",
+                           help="Another name of the service, such as that of a proxy. May be repeated.")  # fmt: skip
+
+
+@cli.command()
+@click.argument("models", nargs=-1, required=True)
+@host_option
+@port_option
+@token_option
+@name_option
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that answer.")
+@click.option("--fd", type=int, hidden=True)
+@threads_option
+def serve(
+    models: tuple[str, ...], host: str, port: int, token: str | None, names: tuple[str, ...], workers: int,
+    fd: int | None, threads: int | None,
+) -> None:  # fmt: skip
+    """Serve MODELS over HTTP: predictions as JSON and CSV, the Open Inference Protocol, and a page to try them on.
+
+    Example: luce serve patients.luce --port 8000
+    """
+    _serve(models, host, port, token, names, threads, workers, fd)
+
+
+@cli.command()
+@host_option
+@port_option
+@token_option
+@name_option
+@threads_option
+def playground(host: str, port: int, token: str | None, names: tuple[str, ...], threads: int | None) -> None:
+    """The same service without a model: the page alone.
+
+    Example: luce playground --port 8000
+    """
+    _serve((), host, port, token, names, threads)
+
+
+def _serve(
+    models: tuple[str, ...], host: str, port: int, token: str | None, names: tuple[str, ...], threads: int | None,
+    workers: int = 1, fd: int | None = None,
+) -> None:  # fmt: skip
+    try:
+        from luce.server import serve as run
+    except ImportError:
+        raise InputError("the service needs more packages; install them: pip install 'luce[serve]'") from None
+    run(models, host, port, token, names, threads, say, workers, fd)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -144,7 +144,11 @@ class LevelBasis:
 
     def functions(self, cells: pl.Series, count: int) -> Array:
         """All of them, (functions, n)."""
-        codes, first = self._codes(cells), len(self.levels) - self.count
+        return self.of_codes(self._codes(cells))
+
+    def of_codes(self, codes: NDArray[np.integer]) -> Array:
+        """The same for places of levels, (n,), len(levels) for all others."""
+        first = len(self.levels) - self.count
         return np.stack([ROOT * ((codes == k) - self.shares[k]) for k in range(first, len(self.levels))])
 
     def cells(self, cells: pl.Series, parts: int) -> NDArray[np.int64]:

@@ -46,7 +46,7 @@ MOST_BESIDE = 64  # numbers beside a text are stored sparse, as its n-grams are,
 MOST_LEVELS = 4_000  # of the more frequent levels at most so many have a column of their own
 
 
-def _compressed(z: NDArray[np.float64]) -> NDArray[np.float64]:
+def compressed(z: NDArray[np.float64]) -> NDArray[np.float64]:
     """z up to LINEAR_TO in size, beyond it sign(z) (LINEAR_TO + ln(1 + |z| - LINEAR_TO)): outliers count less."""
     beyond = np.abs(z) - LINEAR_TO
     if not (beyond > 0).any():
@@ -90,7 +90,7 @@ class NumberPlan:
     def fill(self, x: NDArray[np.float64], out: NDArray[np.float32]) -> None:
         """out (n, 1 or 2) gets the columns."""
         with np.errstate(over="ignore"):
-            z = _compressed((x - self.mean) / self.scale)
+            z = compressed((x - self.mean) / self.scale)
         gone = np.isnan(z)
         if gone.any():
             z = np.where(gone, 0.0, z)

@@ -261,7 +261,7 @@ def _conformal(fitted: Fitted) -> dict[str, Any] | None:
 
 
 def _schema(fitted: Fitted) -> dict[str, Any]:
-    shares = _missing_shares(fitted)
+    shares = missing_shares(fitted)
     rows = int(fitted.facts["rows"])
     columns = []
     for column in fitted.schema.columns:
@@ -276,7 +276,7 @@ def _schema(fitted: Fitted) -> dict[str, Any]:
     return {"columns": columns, "used": len(kinds) - kinds.count("left out"), "left_out": kinds.count("left out")}
 
 
-def _missing_shares(fitted: Fitted) -> dict[str, float]:
+def missing_shares(fitted: Fitted) -> dict[str, float]:
     """The share of training rows whose cell was missing, by column: the means of the features that say so."""
     encoder = fitted.encoder
     tables = replace(encoder, texts=())

@@ -25,6 +25,38 @@ Label = str | int | bool
 
 
 @dataclass(frozen=True)
+class Check:
+    """Example rows that no person gave (check.py), by column, their probabilities (rows, K) at the fit, and what
+    computed these."""
+
+    columns: Mapping[str, list[Any]]
+    probabilities: NDArray[np.float64]
+    computed_by: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Rows held out by `train`, or some of them: probabilities (n, K) float32 by the fit that did not see them, and the
+    places (n,) of their labels among the classes. No cell of a row is among it."""
+
+    MOST = 4_000
+    BYTES = 1 << 20
+
+    probabilities: NDArray[np.float32]
+    codes: NDArray[np.int32]
+
+    @staticmethod
+    def of(probabilities: NDArray[np.float64], codes: NDArray[np.integer], size: float) -> Measured | None:
+        """At most MOST rows, BYTES, and a twentieth of the size of a file; None where no row has room."""
+        room = int(min(Measured.BYTES, size / 20) // (4 * probabilities.shape[1] + 4))
+        count = min(len(codes), Measured.MOST, room)
+        if not count:
+            return None
+        rows = np.unique(np.linspace(0, len(codes) - 1, count).astype(np.int64))
+        return Measured(probabilities[rows].astype(np.float32), codes[rows].astype(np.int32))
+
+
+@dataclass(frozen=True)
 class Fitted:
     """All parts of a softmax classifier; `facts` tells how the fit came about."""
 
@@ -39,6 +71,8 @@ class Fitted:
     classes: tuple[Label, ...]
     label: str
     facts: Mapping[str, Any]
+    check: Check | None = None  # None where an older version of luce made the file
+    measured: Measured | None = None  # None where `train` held no row out
 
     def logits(self, features: Features, threads: int) -> NDArray[np.float64]:
         """Calibrated, (n, outputs)."""

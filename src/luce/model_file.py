@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from luce import calibration
+from luce import calibration, check
 from luce.choice import KNOWN
 from luce.conformal import arrays_of, from_arrays
 from luce.container import read_container, write_container
 from luce.encoder import Encoder
 from luce.errors import ModelFileError, inert
-from luce.fitted import Fitted, Label
+from luce.fitted import Check, Fitted, Label, Measured
 from luce.heads import Head, Linear, Network
 from luce.table import Schema
 
@@ -23,7 +23,7 @@ KINDS = {Linear: "linear classifier", Network: "network classifier"}
 MIDDLE = 128  # the byte of a weight of 0
 TRAINING = {
     "rows", "class_counts", "l2", "objective", "gap", "passes", "certificate", "notes", "held_out", "shares",
-    "effects", "epochs",
+    "effects", "epochs", "ink",
 }  # fmt: skip
 MOST_LAYERS = 100
 
@@ -59,6 +59,10 @@ def save_fitted(fitted: Fitted, path: str | os.PathLike[str]) -> None:
         arrays |= arrays_of(fitted.conformal)
     if fitted.costs is not None:
         arrays["costs"] = fitted.costs
+    if fitted.check is not None:
+        facts["check"], arrays["check"] = check.to_json(fitted.check), fitted.check.probabilities
+    if fitted.measured is not None:
+        arrays |= {"measured": fitted.measured.probabilities, "measured_codes": fitted.measured.codes}
     write_container(path, arrays, facts)
 
 
@@ -174,7 +178,22 @@ def _fitted(arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Fitted:
     spread = arrays.get("spread")
     if spread is not None and (spread.dtype != np.float64 or spread.shape != (outputs, len(encoder.sources))):
         raise ModelFileError("its spread does not belong to its columns")
-    return Fitted(schema, encoder, head, means, spread, maps, sets, costs, classes, facts["label"], training)
+    own = _check(arrays, facts, schema, len(classes)), _measured(arrays, len(classes))
+    return Fitted(schema, encoder, head, means, spread, maps, sets, costs, classes, facts["label"], training, *own)
+
+
+def _check(arrays: Mapping[str, Any], facts: Mapping[str, Any], schema: Schema, classes: int) -> Check | None:
+    return check.from_json(facts["check"], schema, arrays["check"], classes) if "check" in facts else None
+
+
+def _measured(arrays: Mapping[str, Any], classes: int) -> Measured | None:
+    if "measured" not in arrays:
+        return None
+    p, codes = arrays["measured"], arrays["measured_codes"]
+    sound = p.dtype == np.float32 and codes.dtype == np.int32 and codes.ndim == 1 and p.shape == (len(codes), classes)
+    if not sound or not ((p >= 0) & (p <= 1)).all() or not ((codes >= 0) & (codes < classes)).all():
+        raise ModelFileError("its measured rows do not belong to its classes")
+    return Measured(p, codes)
 
 
 def _training(facts: Any, classes: tuple[Label, ...], linear: bool) -> dict[str, Any]:
@@ -199,6 +218,8 @@ def _training(facts: Any, classes: tuple[Label, ...], linear: bool) -> dict[str,
     texts = [facts["certificate"], *facts["notes"]] + [held_out[name] for name in ("by", "column") if name in held_out]
     if not all(_is_number(n) for n in numbers) or not all(isinstance(t, str) and t.isprintable() for t in texts):
         raise ModelFileError("its training facts are broken")
+    if not all(ink in (None, "light on dark", "dark on light") for ink in dict(facts.get("ink", {})).values()):
+        raise ModelFileError("what its images are drawn with is broken")
     if set(facts) - TRAINING or len(facts["certificate"]) > 1000:
         raise ModelFileError("its training facts hold what this version of luce does not know")
     return dict(facts)

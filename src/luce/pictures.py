@@ -33,6 +33,8 @@ from luce.splits import holdout, strata_of_groups
 from luce.table import Table
 from luce.wording import keys_of
 
+INKED = 1_000  # images that tell whether strokes on an even ground are what they show
+NEAR = 48  # grey levels
 SMALLEST = 12  # pixels a side: smaller images are taken as they are
 MOST_ANSWERS = 200_000  # rows x classes that the ways to look are settled on,
 MOST_WORK = 2e11  # multiplications for one of them,
@@ -280,6 +282,20 @@ def _with_images(
         features.dense[:, its[0] : its[-1] + 1] -= means[its]
         images.append(replace(image, means=means[its]))
     return replace(encoder, images=tuple(images)), features
+
+
+def ink_of(images: NDArray[np.uint8]) -> str | None:
+    """ "light on dark" or "dark on light" for grey images of strokes on an even ground, as digits are; None for others:
+    at least half of all pixels lie near the median of the borders, itself near an end of the scale."""
+    if images.shape[3] != 1:
+        return None
+    grey = images[np.unique(np.linspace(0, len(images) - 1, INKED).astype(np.int64)), :, :, 0]
+    border = np.concatenate([grey[:, [0, -1]].ravel(), grey[:, :, [0, -1]].ravel()])
+    ground = float(np.median(border))
+    even = float(np.mean(np.abs(grey - ground) <= NEAR)) >= 0.5
+    if not even or NEAR < ground < 255 - NEAR:
+        return None
+    return "light on dark" if ground <= NEAR else "dark on light"
 
 
 def with_pixels(

@@ -114,6 +114,14 @@ def read_file(source: str | os.PathLike[str], *, encoding: str | None = None, be
     return RawTable(frame, "standard input" if name == "-" else name, found, tuple(notes), label)
 
 
+def read_csv(data: bytes, where: str) -> RawTable:
+    """The same of a CSV in memory; `where` is what messages call it."""
+    text = _decode(where, data, None)
+    frame, notes = read_delimited(text, None), text.notes
+    frame.columns = clean_names(where, frame.columns, notes)
+    return RawTable(frame, where, text.encoding, tuple(notes), None)
+
+
 def _read_text(text: Text, kind: str) -> pl.DataFrame:
     if kind == "jsonl" or (kind == "unknown" and text.data[:SAMPLE].lstrip().startswith(b"{")):
         return read_json_lines(text)

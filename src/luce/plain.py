@@ -1,0 +1,302 @@
+"""Plain: cells as JSON has them, straight to Features, bit for bit as a table would give; what is odd is left to it."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luce.cells import LONGEST_MISSING, MISSING, TRUTHS, nfc
+from luce.curves import FUNCTIONS, IN_A_PAIR, LevelBasis, NumberBasis, curve_sizes, pair_sizes
+from luce.encoder import beside, compressed
+from luce.features import Array, Features
+from luce.fitted import Fitted
+
+WHITE = (  # Unicode's White_Space, what outer blanks of a cell are; Python's own strip takes four controls more
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+BLOCK = 128  # rows whose functions stay in the cache
+FEW = 8  # rows up to which Python is quicker than a call a column
+_ISO = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_NUMBERS = {float, int, type(None)}
+_TEXTS = {str, type(None)}
+_TRUTHS = {bool, *_TEXTS}
+
+Cells = Mapping[str, Sequence[Any]]
+
+
+class OddError(Exception):
+    """A cell that the rules of a table must read."""
+
+
+def clean(cell: str) -> str | None:
+    """A text cell as a level: NFC without outer white space; None where it counts as missing."""
+    bare = nfc(cell.strip(WHITE))
+    return None if bare.lower() in MISSING else bare
+
+
+class Plain:
+    """Reads the plain cells of one model's columns: numbers, truth values, texts, ISO dates, None; numbers may be a
+    float64 array with NaN for None, images are an array of pixels."""
+
+    def __init__(self, fitted: Fitted) -> None:
+        encoder = fitted.encoder
+        self.encoder = encoder
+        kinds = {column.name: column for column in fitted.schema.columns}
+        self._truths = {name for name, column in kinds.items() if column.kind == "boolean"}
+        self._levels = {plan.name: _Lookup(plan.levels) for plan in encoder.categories}
+        self._iso = {name for name, column in kinds.items() if column.date_format in ("typed", "%Y-%m-%d")}
+        plans = encoder.numbers
+        self._mean = np.array([plan.mean for plan in plans])[:, np.newaxis]
+        self._scale = np.array([plan.scale for plan in plans])[:, np.newaxis]
+        widths = [len(plan.names) for plan in plans]
+        self._place = np.cumsum([0, *widths[:-1]]) if widths else np.empty(0, dtype=np.int64)
+        self._flagged = np.flatnonzero([plan.missing for plan in plans])
+        self._values = [
+            (next(i for i, plan in enumerate(plans) if plan.name == v.name), _places(v.values), len(v.values))
+            for v in encoder.values
+        ]
+        self._row = {plan.name: i for i, plan in enumerate(plans)}
+        self._numbers = sum(widths)
+        basis = encoder._basis
+        self._pairs = [_pair(a, b, *pair_sizes(basis(a), basis(b))) for a, b in encoder.pairs]
+        self._paired = list(dict.fromkeys(name for pair in encoder.pairs for name in pair))
+        bent = dict.fromkeys([*encoder.curves, *self._paired])
+        self._bases = _Bases(
+            [b for name in bent if isinstance(b := basis(name), NumberBasis)], encoder.curves, self._row
+        )
+        dense = sum(len(plan.names) for plan in encoder._dense_plans())
+        self._width = dense + self._bases.width + sum(len(p[2]) for p in self._pairs)
+
+    def features(self, cells: Cells, rows: int, threads: int = 1) -> Features:
+        """Features of rows given as columns, one cell a row; raises OddError for what a table must read."""
+        encoder = self.encoder
+        x = self._matrix(cells, rows)
+        codes = {plan.name: self._levels[plan.name].codes(cells[plan.name]) for plan in encoder.categories}
+        dates = [self._dates(cells[plan.name]) if plan.name in self._iso else _odd() for plan in encoder.dates]
+        texts = [_texts(cells[plan.name]) for plan in encoder.texts]
+        dense = self._dense(x, codes, dates, rows)
+        if encoder.images:
+            parts = [image.features(cells[image.name], threads) for image in encoder.images]  # type: ignore[arg-type]
+            dense = np.concatenate([dense, *parts], axis=1) if dense.shape[1] or len(parts) > 1 else parts[0]
+        blocks = [
+            (count + 1, [np.array([places.get(cell, count) for cell in x[i].tolist()], dtype=np.int32)])
+            for i, places, count in self._values
+        ]
+        blocks += [(20, [month, weekday]) for _, month, weekday in dates]
+        blocks += [(len(plan.levels) + 2, [codes[plan.name]]) for plan in encoder.categories]
+        found = encoder._assemble(rows, dense, blocks)
+        return (
+            beside(found, [t.rows(own, threads) for t, own in zip(encoder.texts, texts, strict=True)])
+            if texts
+            else found
+        )
+
+    def texts(self, cells: Cells) -> list[str | None]:
+        """The texts of the one column that the model reads."""
+        return _texts(cells[self.encoder.texts[0].name])
+
+    def _matrix(self, cells: Cells, rows: int) -> Array:
+        """Numbers and truth values, (columns, rows), NaN where they are missing."""
+        x = np.empty((len(self.encoder.numbers), rows))
+        for row, plan in zip(x, self.encoder.numbers, strict=True):
+            own, truth = cells[plan.name], plan.name in self._truths
+            if isinstance(own, np.ndarray):
+                row[:] = own
+                continue
+            if not set(map(type, own)) <= (_TRUTHS if truth else _NUMBERS):
+                raise OddError
+            try:
+                row[:] = np.array([_truth(cell) for cell in own] if truth else own, dtype=np.float64)
+            except OverflowError:  # a whole number beyond float64
+                raise OddError from None
+        if np.isinf(x).any():
+            raise OddError
+        return x
+
+    def _dates(self, cells: Sequence[Any]) -> tuple[Array, NDArray[np.int32], NDArray[np.int32]]:
+        """The years, and the codes of months and weekdays."""
+        days = [None if cell is None else _day(cell) for cell in cells]
+        year = np.array([None if day is None else day.year for day in days], dtype=np.float64)
+        month = np.array([12 if day is None else day.month - 1 for day in days], dtype=np.int32)
+        weekday = np.array([12 if day is None else day.isoweekday() + 12 for day in days], dtype=np.int32)
+        return year, month, weekday
+
+    def _dense(
+        self, x: Array, codes: Mapping[str, NDArray[np.int32]], dates: Sequence[Any], rows: int
+    ) -> NDArray[np.float32]:
+        out = np.empty((rows, self._width), dtype=np.float32, order="F")
+        turned = out.T
+        gone = np.isnan(x)
+        if len(x):
+            with np.errstate(over="ignore"):
+                z = compressed((x - self._mean) / self._scale)
+            if gone.any():
+                z = np.where(np.isnan(z), 0.0, z)
+            turned[self._place] = z
+            turned[self._place[self._flagged] + 1] = gone[self._flagged]
+        at = self._numbers
+        for plan, (year, _, _) in zip(self.encoder.dates, dates, strict=True):
+            hours = np.where(np.isnan(year), np.nan, 0.0)
+            for number, values in ((plan.year, year), (plan.time, hours)):
+                width = len(number.names)
+                number.fill(values, out[:, at : at + width])
+                at += width
+        for low in range(0, rows if self._bases.bases or self._pairs else 0, BLOCK):
+            part = slice(low, low + BLOCK)
+            self._bend(x[:, part], {name: own[part] for name, own in codes.items()}, turned[at:, part])
+        return out
+
+    def _bend(self, x: Array, codes: Mapping[str, NDArray[np.int32]], out: NDArray[np.float32]) -> None:
+        """The columns of curves and pairs of some rows, (columns, rows)."""
+        bent, at = self._bases.functions(x), self._bases.width
+        self._bases.curves(bent, out[:at])
+        found = {name: self._functions(name, bent, codes) for name in self._paired}
+        for first, second, i, j, sizes in self._pairs:
+            out[at : at + len(sizes)] = found[first][i] * found[second][j] * sizes
+            at += len(sizes)
+
+    def _functions(self, name: str, bent: Array, codes: Mapping[str, NDArray[np.int32]]) -> Array:
+        basis = self.encoder._basis(name)
+        if not isinstance(basis, LevelBasis):
+            return np.asarray(bent[self._bases.place[name]].T[:IN_A_PAIR])
+        return basis.of_codes(self._levels[name].places_in(basis.levels)[codes[name]])
+
+
+class _Bases:
+    """The functions of several numbers at once, with the formula of NumberBasis.functions."""
+
+    def __init__(self, bases: Sequence[NumberBasis], curves: Sequence[str], row: Mapping[str, int]) -> None:
+        self.bases = bases
+        self.place = {basis.name: i for i, basis in enumerate(bases)}
+        self._each = [np.asarray(basis.knots) for basis in bases]
+        self.rows = np.array([row[basis.name] for basis in bases], dtype=np.int64)
+        tables = [np.zeros((len(basis.knots), FUNCTIONS)) for basis in bases]
+        for table, basis in zip(tables, bases, strict=True):
+            table[:, : basis.count] = basis._table
+        steps = [np.vstack([np.diff(table, axis=0), np.zeros((1, FUNCTIONS))]) for table in tables]
+        gaps = [np.append(np.diff(basis.knots), 1.0) for basis in bases]
+        joined: Any = ([np.asarray(basis.knots) for basis in bases], gaps, tables, steps)
+        if bases:
+            self._knots, self._gaps, self._table, self._steps = map(np.concatenate, joined)
+        starts = np.cumsum([0, *(len(basis.knots) for basis in bases)])
+        self._starts = starts[:-1, np.newaxis]
+        self._last = np.array([len(basis.knots) - 2 for basis in bases])[:, np.newaxis]
+        self._low = np.array([basis.knots[0] for basis in bases])[:, np.newaxis]
+        self._high = np.array([basis.knots[-1] for basis in bases])[:, np.newaxis]
+        self._curves = slice(0, len(curves))  # they come first
+        counts = [basis.count for basis in bases[self._curves]]
+        self._kept = np.array([j < count for count in counts for j in range(FUNCTIONS)], dtype=np.bool_)
+        self._all = bool(self._kept.all())
+        self._sizes = np.zeros((len(curves), 1, FUNCTIONS))
+        for sizes, basis in zip(self._sizes, bases, strict=False):
+            sizes[0, : basis.count] = curve_sizes(basis)
+        self.width = sum(counts)
+
+    def functions(self, x: Array) -> Array:
+        """(bases, n, FUNCTIONS), 0 beyond the functions that a basis has; x: of all numbers, (numbers, n)."""
+        if not self.bases:
+            return np.empty((0, x.shape[1], FUNCTIONS))
+        x = x[self.rows]
+        gone = np.isnan(x)
+        missing = gone.any()
+        x = np.clip(np.where(gone, self._low, x) if missing else x, self._low, self._high)
+        if x.shape[1] <= FEW:
+            found = [
+                [bisect_right(b.knots, cell) for cell in row] for b, row in zip(self.bases, x.tolist(), strict=True)
+            ]
+            place = np.array(found)
+        else:
+            pairs = zip(self._each, x, strict=True)
+            place = np.stack([np.searchsorted(knots, row, side="right") for knots, row in pairs])
+        place = np.clip(place - 1, 0, self._last) + self._starts
+        part = (x - self._knots[place]) / self._gaps[place]
+        out = self._steps[place]
+        out *= part[:, :, np.newaxis]
+        out += self._table[place]
+        if missing:
+            out[gone] = 0.0
+        return np.asarray(out)
+
+    def curves(self, functions: Array, out: NDArray[np.float32]) -> None:
+        """The columns of the curves, (columns, n), into `out`."""
+        own = functions[self._curves]
+        if self._all:
+            turned = out.reshape(len(own), FUNCTIONS, -1).transpose(0, 2, 1)
+            np.multiply(own, self._sizes, out=turned, casting="same_kind")
+        else:
+            out[:] = (own * self._sizes).transpose(0, 2, 1).reshape(-1, own.shape[1])[self._kept]
+
+
+class _Lookup:
+    """The code of each level of a category: its place, then one for unseen levels, then one for missing cells."""
+
+    def __init__(self, levels: Sequence[str]) -> None:
+        self.levels = levels
+        self.known: dict[str | None, int] = {level: k for k, level in enumerate(levels)}
+        self.known[None] = len(levels) + 1
+
+    def codes(self, cells: Sequence[Any]) -> NDArray[np.int32]:
+        known = self.known
+        try:
+            return np.fromiter(map(known.__getitem__, cells), np.int32, len(cells))
+        except (KeyError, TypeError):  # a level that is new, or not clean
+            if not set(map(type, cells)) <= _TEXTS:
+                raise OddError from None
+        return np.array([known[cell] if cell in known else self._odd(cell) for cell in cells], dtype=np.int32)
+
+    def _odd(self, cell: str) -> int:
+        return self.known.get(clean(cell), len(self.levels))
+
+    def places_in(self, levels: Sequence[str]) -> NDArray[np.int64]:
+        """Where the level of each code stands in another list, past its end for all others."""
+        place = {level: k for k, level in enumerate(levels)}
+        return np.array([*(place.get(level, len(levels)) for level in self.levels), len(levels), len(levels)])
+
+
+def _truth(cell: Any) -> float | None:
+    """0, 1, or None for a missing cell."""
+    if cell is None or isinstance(cell, bool):
+        return cell
+    level = clean(cell)
+    if level is None:
+        return None
+    found = TRUTHS.get(level.lower())
+    return _odd() if found is None else found
+
+
+def _day(cell: Any) -> datetime.date:
+    if not isinstance(cell, str) or not _ISO.fullmatch(cell):
+        raise OddError
+    try:
+        return datetime.date.fromisoformat(cell)
+    except ValueError:
+        raise OddError from None
+
+
+def _odd() -> Any:
+    raise OddError
+
+
+def _texts(cells: Sequence[Any]) -> list[str | None]:
+    if not set(map(type, cells)) <= _TEXTS:
+        raise OddError
+    return [None if cell is None or _says_missing(cell) else cell for cell in cells]
+
+
+def _says_missing(cell: str) -> bool:
+    return len(cell) <= LONGEST_MISSING and len(cell.encode()) <= LONGEST_MISSING and clean(cell) is None
+
+
+def _pair(first: str, second: str, i: Any, j: Any, sizes: Array) -> tuple[str, str, Any, Any, Array]:
+    return first, second, i, j, sizes[:, np.newaxis]
+
+
+def _places(values: Sequence[float]) -> dict[float, int]:
+    return {value: k for k, value in enumerate(values)}
