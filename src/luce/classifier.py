@@ -576,7 +576,9 @@ def _fit(
 
 
 def checked(fitted: Fitted) -> Fitted:
-    """The model with example rows, and what it says of them."""
+    """The model with example rows, and what it says of them; embeddings have none, and no service."""
+    if fitted.encoder.embeddings:
+        return fitted
     own, columns = Classifier(threads=1), examples(fitted.schema, fitted.encoder)
     own._fitted = fitted
     p = own.predict_proba(Table.of(cells_of(fitted, columns)))

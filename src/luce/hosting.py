@@ -111,6 +111,8 @@ def hosted(path: str, threads: int | None = None) -> Hosted:
     except OSError as error:
         raise InputError(f"{inert(path)}: there is no such model ({error.strerror})") from None
     classifier = load(path)
+    if classifier.fitted.encoder.embeddings:
+        raise InputError(f"{inert(path)}: its rows are embeddings, which a service does not take; use luce predict")
     classifier.threads = threads
     found = Hosted(name, path, stamp, classifier)
     check = classifier.fitted.check
