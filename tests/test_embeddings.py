@@ -434,7 +434,7 @@ def test_a_service_does_not_take_embeddings(tmp_path: Path) -> None:
     from luce.hosting import hosted
 
     rows = np.random.default_rng(0).standard_normal((60, 300)).astype(np.float16)
-    model = luce.Classifier(l2=0.1).fit(rows, [k % 2 for k in range(60)])
+    model = api.Classifier(l2=0.1).fit(rows, [k % 2 for k in range(60)])
     model.save(tmp_path / "e.luce")
-    with pytest.raises(luce.InputError, match="its rows are embeddings, which a service does not take"):
+    with pytest.raises(InputError, match="its rows are embeddings, which a service does not take"):
         hosted(str(tmp_path / "e.luce"))
