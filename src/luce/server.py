@@ -328,7 +328,7 @@ class Running(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
-        self.service = service
+        self.service, self.still = service, STILL_S
         self.tasks: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -343,7 +343,7 @@ class Running(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.service.ready = False
         self.service.journal.line("stopping")
-        await asyncio.sleep(STILL_S)
+        await asyncio.sleep(self.still)
         await super().shutdown(sockets)
         for task in self.tasks:
             task.cancel()
