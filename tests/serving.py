@@ -100,6 +100,7 @@ def serving(paths: list[Path] | list[str], limits: Limits | None = None, **setti
     journal = Journal(lambda data: log.append(json.loads(data)))
     limits = limits or Limits()
     server = running(Models(list(map(str, paths))), limits, journal, **settings)
+    server.still = 0.0
     served = Served(server, listening("127.0.0.1", 0), log)
     served.thread.start()
     while not server.service.ready:

@@ -354,9 +354,16 @@ def test_the_typical_row_is_answered(served: Served) -> None:
 
 def test_facts_and_measured_rows(served: Served, offline: dict[str, luce.Classifier]) -> None:
     model = offline["orders"]
-    assert served.get("/v1/models/orders/facts").json == json.loads(
-        json.dumps(facts(model.fitted, None, overview=model.overview()))
-    )
+    told = served.get("/v1/models/orders/facts").json
+    plain = json.loads(json.dumps(facts(model.fitted, None, overview=model.overview())))
+    assert {key: told[key] for key in ("overview", "certificate", "schema", "training")} == {
+        key: plain[key] for key in ("overview", "certificate", "schema", "training")
+    }
+    held = model.fitted.facts["held_out"]
+    assert (told["measured"]["on"], told["rows"], told["accuracy"]) == ("held out", held["rows"], held["accuracy"])
+    assert told["log_loss"] == pytest.approx(held["log_loss"], rel=1e-6)  # probabilities are kept as float32
+    assert {"reliability", "per_class", "confusion"} <= set(told)
+    assert served.get("/v1/models/reviews/facts").json["rows"] == 0
     found = served.get("/v1/models/orders/measured").json
     measured = model.fitted.measured
     assert measured is not None and found["codes"] == measured.codes.tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -87,8 +88,8 @@ def _histogram(basis: NumberBasis, whole: bool) -> dict[str, Any]:
 
 def _category(fitted: Fitted, name: str) -> dict[str, Any]:
     plan = next(c for c in fitted.encoder.categories if c.name == name)
-    means = fitted.means[: len(fitted.encoder.columns)]
-    own = means[np.array(fitted.encoder.columns) == name][: len(plan.levels)]
+    columns = replace(fitted.encoder, texts=()).columns  # n-grams come last
+    own = fitted.means[: len(columns)][np.array(columns) == name][: len(plan.levels)]
     shares = own.tolist() if own.any() else [None] * len(plan.levels)
     order = np.argsort(-own, kind="stable")[:MOST_LEVELS].tolist()
     levels = [{"level": plan.levels[k], "share": shares[k]} for k in order]

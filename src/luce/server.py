@@ -19,6 +19,7 @@ from importlib.resources import files
 from typing import Any
 
 import msgspec
+import numpy as np
 import uvicorn
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
@@ -27,6 +28,7 @@ from starlette.routing import Route, Router
 from luce import answers
 from luce.answers import Asked, Limits, RefusedError
 from luce.batching import Batcher, Job
+from luce.decision import best_of
 from luce.door import make_door, watch
 from luce.errors import InputError, LuceError, inert
 from luce.facts import facts
@@ -36,6 +38,7 @@ from luce.hosting import Hosted, Models
 from luce.journal import Journal
 from luce.oip import Inference, header_length, metadata
 from luce.openapi import openapi
+from luce.report import evaluate
 from luce.workshop import Workshop
 
 SWITCH_S = 0.001  # after which the worker's thread gives way to the event loop
@@ -154,7 +157,8 @@ class Service:
         return reply({"luce": self.version, "models": names, "writable": writable, "languages": ["en", "ko"]})
 
     async def all(self, request: Request) -> Response:
-        return reply({"models": [describe(hosted) for hosted in self.models.all()]})
+        told = [msgspec.Raw(await self._kept(hosted, "description", describe)) for hosted in self.models.all()]
+        return reply({"models": told})
 
     async def one(self, request: Request) -> Response:
         return reply(await self._kept(self.model(request), "description", describe))
@@ -279,7 +283,19 @@ async def _left(request: Request, job: Job) -> None:
 
 
 def _facts(hosted: Hosted) -> dict[str, Any]:
-    return facts(hosted.fitted, None, overview=hosted.classifier.overview())
+    """What the report page shows, of the rows held out that the file holds."""
+    fitted, report = hosted.fitted, None
+    if fitted.measured is not None:
+        p = fitted.measured.probabilities.astype(np.float64)
+        p /= p.sum(axis=1, keepdims=True)  # float32 is not exactly 1
+        said = [fitted.classes[k] for k in best_of(p, fitted.costs).tolist()]
+        truth = [fitted.classes[k] for k in fitted.measured.codes.tolist()]
+        shares = fitted.class_shares
+        report = evaluate(truth, p, fitted.classes, predicted=said, class_shares=shares)
+    found = facts(fitted, report, overview=hosted.classifier.overview())
+    if report is not None:
+        found["measured"]["on"] = "held out"
+    return found
 
 
 def _measured(hosted: Hosted) -> dict[str, Any]:
@@ -312,7 +328,7 @@ class Running(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
-        self.service = service
+        self.service, self.still = service, STILL_S
         self.tasks: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -327,7 +343,7 @@ class Running(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.service.ready = False
         self.service.journal.line("stopping")
-        await asyncio.sleep(STILL_S)
+        await asyncio.sleep(self.still)
         await super().shutdown(sockets)
         for task in self.tasks:
             task.cancel()
