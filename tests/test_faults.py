@@ -17,6 +17,7 @@ from claims import CASES, CLAIMS, Case
 
 import luce.classifier
 import luce.fitted
+import luce.heads
 import luce.linear
 from luce.encoder import CategoryPlan, NumberPlan
 from luce.features import Features
@@ -50,7 +51,7 @@ def replaced(name: str, change: Callable[..., Any]) -> Fault:
 
     def put(patch: pytest.MonkeyPatch) -> None:
         true = getattr(luce.linear, name, None) or getattr(luce.estimator, name)
-        for module in (luce.estimator, luce.linear, luce.fitted, luce.classifier):
+        for module in (luce.estimator, luce.linear, luce.heads, luce.fitted, luce.classifier):
             if hasattr(module, name):
                 patch.setattr(module, name, lambda *args, **named: change(true, *args, **named))
 

@@ -406,7 +406,7 @@ def test_a_model_is_trained_from_a_file(opened: Opened) -> None:
     page = opened.at("train")
     file = {"name": "my data.csv", "mimeType": "text/csv", "buffer": b"a,b,c\n1,2,x\n"}
     page.locator("input[type=file]").set_input_files(file)
-    assert opened.texts("#train-label option") == ["a", "b", "c"]
+    opened.until(lambda: opened.texts("#train-label option") == ["a", "b", "c"])
     page.locator("#train-token").fill("secret")
     page.get_by_role("button", name="Train", exact=True).click()
     page.wait_for_selector("h2:has-text('patients is ready')")
