@@ -136,6 +136,33 @@ def test_ctrl_c_leaves_the_model_before(odd: luce.Classifier, monkeypatch: pytes
     assert odd.fitted is before
 
 
+def test_held_out_rows_may_be_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of embeddings are: both models are compared on the rows that both held out."""
+    monkeypatch.setattr("luce.probe.MANY_ROWS", 200)
+    rng = np.random.default_rng(13)
+    codes = rng.integers(0, 2, 400)
+    rows = (rng.standard_normal((400, 300)) + 0.2 * codes[:, np.newaxis]).astype(np.float16)
+    model = luce.Classifier(model=luce.NetworkClassifier((4,), epochs=2), l2=0.1).fit(rows, codes)
+    assert [tried["effects"] for tried in model.fitted.facts["effects"]] == ["linear", "network"]
+    assert all(np.isfinite(tried["gain"]) for tried in model.fitted.facts["effects"])
+
+
+def test_epochs_that_blew_up_can_be_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = luce.hidden.fit_network
+
+    def blown_up(*how: Any) -> NetworkFit:
+        fit = whole(*how)
+        return replace(fit, history=[*fit.history, replace(fit.history[-1], loss=np.nan, held_out=np.inf)])
+
+    monkeypatch.setattr(luce.hidden, "fit_network", blown_up)
+    model = luce.Classifier(model=SMALL).fit(parity(300), "label")
+    model.save(tmp_path / "m.luce")
+    facts = luce.load(tmp_path / "m.luce").fitted.facts
+    assert facts["epochs"][-1] == [None, None]
+    taught, held_out = zip(*facts["epochs"][:-1], strict=True)
+    assert facts["objective"] == taught[held_out.index(min(held_out))]
+
+
 # --- explanations --------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from operator import attrgetter
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -27,6 +27,7 @@ from luce.explain import Explanation
 from luce.facts import missing_shares
 from luce.hosting import SOURCE, Hosted
 from luce.images import read_images
+from luce.json_lines import distinct_keys, refuse_constant
 from luce.reader import read_csv
 from luce.table import Table
 from luce.text_lines import Source, blocks
@@ -350,7 +351,7 @@ def check_json(body: bytes, limits: Limits) -> None:
     if _depth(body) > limits.depth:
         raise RefusedError(400, f"the JSON is nested deeper than {limits.depth}")
     try:
-        json.loads(body, object_pairs_hook=_once, parse_constant=_no_constant, parse_int=_whole)
+        json.loads(body, object_pairs_hook=distinct_keys, parse_constant=refuse_constant, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise RefusedError(400, f"the body is no JSON that is read here: {inert(str(error), 200)}") from None
 
@@ -363,18 +364,6 @@ def _depth(body: bytes) -> int:
     steps = np.frombuffer(_STRING.sub(b"", body).translate(None, _BRACKETS), dtype=np.uint8)
     up = (steps == ord("[")) | (steps == ord("{"))
     return int(np.cumsum(np.where(up, 1, -1)).max(initial=0))
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {shown(next(n for n in names if names.count(n) > 1))} comes twice")
-    return found
-
-
-def _no_constant(token: str) -> NoReturn:
-    raise ValueError(f"{token} is not JSON; write null for a missing number")
 
 
 def _whole(text: str) -> float:

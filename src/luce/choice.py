@@ -93,9 +93,12 @@ class Choice:
     @property
     def losses(self) -> Array:
         """Of each row when it was held out, in nats; NaN where it was not."""
-        assert self.path is not None
-        found = row_losses(self.path.held_out, self.problem.codes)
-        return np.where(self.path.scored, found, np.nan)
+        path, codes = self.path, self.problem.codes
+        assert path is not None
+        rows = np.arange(len(codes)) if path.rows is None else path.rows
+        out = np.full(len(codes), np.nan)
+        out[rows[path.scored]] = row_losses(path.held_out, codes[rows])[path.scored]
+        return out
 
 
 def choose_effects(

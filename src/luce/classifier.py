@@ -611,7 +611,9 @@ def _network(layered: Layered, progress: Progress | None) -> tuple[Network, dict
     assert layered.settings is not None
     head = Network(tuple(fit.layers), fit.shift, fit.scale, layered.settings.gelu)
     epochs = [[loss if math.isfinite(loss) else None for loss in (e.loss, e.held_out)] for e in fit.history]
-    told = {"objective": fit.history[-1].loss, "gap": None, "passes": len(epochs), "epochs": epochs}
+    finite = [e for e in fit.history if math.isfinite(e.loss) and math.isfinite(e.held_out)]
+    best = min(finite, key=lambda e: e.held_out).loss if finite else None
+    told = {"objective": best, "gap": None, "passes": len(epochs), "epochs": epochs}
     return head, {**told, "l2": None, "certificate": fit.note}
 
 

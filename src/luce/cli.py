@@ -139,7 +139,7 @@ def train(
         model=_model(kind, hidden),
         budget=budget,
     )
-    with progress_bar("fitting") as progress:
+    with progress_bar("fitting", kind) as progress:
         trained = luce.train(
             table, label, classifier=model, held_out=holdout, seed=seed, group=group, time=time, progress=progress,
             on_schema=lambda schema: show_schema(schema, table.rows, data),

@@ -27,7 +27,7 @@ def read_json_lines(text: Text) -> pl.DataFrame:
     import polars as pl
 
     decoder = json.JSONDecoder(
-        object_pairs_hook=_json_object, parse_int=_Number, parse_float=_Number, parse_constant=_refuse_constant
+        object_pairs_hook=distinct_keys, parse_int=_Number, parse_float=_Number, parse_constant=refuse_constant
     )
     columns: dict[str, list[Any]] = {}
     rows = 0
@@ -50,7 +50,7 @@ def read_json_lines(text: Text) -> pl.DataFrame:
     return pl.DataFrame([_typed(name, column) for name, column in columns.items()])
 
 
-def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
@@ -58,7 +58,7 @@ def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _refuse_constant(token: str) -> None:
+def refuse_constant(token: str) -> None:
     raise ValueError(f"{token} is not JSON; write null for a missing number")
 
 

@@ -201,8 +201,9 @@ def _training(facts: Any, classes: tuple[Label, ...], linear: bool) -> dict[str,
     counts, held_out = facts["class_counts"], facts.get("held_out", {})
     if len(counts) != len(classes) or not all(_is_count(c) for c in counts) or sum(counts) != facts["rows"]:
         raise ModelFileError("its class counts do not belong to its classes and rows")
-    numbers = [facts["objective"], facts["passes"]] + [facts["gap"]] * (facts["gap"] is not None)
-    numbers += [facts["l2"]] if linear else [loss for epoch in facts["epochs"] for loss in epoch]
+    numbers = [facts["passes"]] + [facts["gap"]] * (facts["gap"] is not None)
+    losses = [] if linear else [facts["objective"], *(loss for epoch in facts["epochs"] for loss in epoch)]
+    numbers += [facts["l2"], facts["objective"]] if linear else [loss for loss in losses if loss is not None]
     if held_out:
         loss = held_out["log_loss"]
         numbers += [held_out["accuracy"], held_out["rows"], held_out["share"], held_out["seed"]]

@@ -151,7 +151,7 @@ def _header(v: View) -> Markup:
 
 
 def _contents(v: View, keys: list[str]) -> Markup:
-    items = [el("li", el("a", sections.say(v, key), href=f"#{key}")) for key in keys]
+    items = [el("li", el("a", sections.title(v, key), href=f"#{key}")) for key in keys]
     title = sections.say(v, "contents")
     return el("nav", el("p", title, class_="nav-title"), el("ol", join(items)), aria_label=title)
 

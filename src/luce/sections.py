@@ -29,8 +29,14 @@ def para(v: View, key: str, class_: str | None = None, **parts: Markup) -> Marku
     return el("p", say(v, key, **parts), class_=class_)
 
 
+def title(v: View, key: str) -> Markup:
+    """Of a section; a network has a training in place of a proof."""
+    trained = key == "proof" and v.at("certificate.network") is not None
+    return say(v, "proof.curve" if trained else key)
+
+
 def section(v: View, key: str, *children: Markup) -> Markup:
-    return el("section", el("h2", say(v, key), id=f"{key}-h"), *children, id=key, aria_labelledby=f"{key}-h")
+    return el("section", el("h2", title(v, key), id=f"{key}-h"), *children, id=key, aria_labelledby=f"{key}-h")
 
 
 def rows(v: View, path: str) -> Markup:

@@ -47,8 +47,9 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Progress | None]:
-    """A bar on standard error that fills as the proven distance from the optimum falls; nothing where no one looks."""
+def progress_bar(title: str, model: str = "linear") -> Iterator[Progress | None]:
+    """A bar on standard error that fills as the proven distance from the optimum falls; nothing where no one looks.
+    model: a network has no such distance, but a loss of rows held out; one that is to be settled has either."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -56,11 +57,15 @@ def progress_bar(title: str) -> Iterator[Progress | None]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeElapsedColumn())
     with Progress(*columns, console=new_console(to_stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=1.0, state="")
+        task = bar.add_task(title, total=1.0 if model == "linear" else None, state="")
         done = 0.0
 
         def show(passes: int, gap: float) -> None:
             nonlocal done
+            if model != "linear":
+                lost = f", rows held out lose {gap:.3g} nats" if model == "network" else ""
+                bar.update(task, state=f"run {passes} over the rows{lost}")
+                return
             # from a gap of 1 to 1e-6 on a logarithmic scale; never backwards
             done = max(done, min(1.0, max(0.0, -math.log10(max(gap, 1e-12)) / 6)))
             bar.update(task, completed=done, state=f"pass {passes}, at most {gap:.1g} from the optimum")
