@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "bind_design.h"
+#include "bind_json.h"
 #include "bind_network.h"
 #include "bind_patches.h"
 #include "bind_text.h"
@@ -753,6 +754,7 @@ NB_MODULE(_core, m) {
              "columns"_a.noconvert())
         .def("descend", &Columns::descend, "shares"_a.noconvert(), "scale"_a.noconvert(), "weights"_a.noconvert(),
              "gradient"_a.noconvert(), "l1"_a, "l2"_a, "intercepts"_a, "enough"_a, "most"_a, "direction"_a.noconvert());
+    bind_json(m);
     bind_network(m);
     bind_patches(m);
     bind_text(m);

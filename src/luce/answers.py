@@ -69,7 +69,8 @@ class RefusedError(Exception):
 
 @dataclass
 class Asked:
-    """What a request asks of a model. Either cells by column (plain ones), or a table, holds the rows."""
+    """What a request asks of a model. One of cells by column (plain ones), a table, and what the core has read (numbers
+    and codes of levels) holds the rows."""
 
     rows: int
     cells: dict[str, Any] | None = None
@@ -80,6 +81,7 @@ class Asked:
     flip: bool = False
     as_csv: bool = False
     names: list[str] | None = None
+    coded: tuple[NDArray[np.float64], NDArray[np.int32]] | None = None
 
     @property
     def heavy(self) -> bool:
@@ -149,6 +151,8 @@ class Reader:
         self._number_cells = attrgetter(*fields[:1], *fields) if fields else None  # two or more: it gives a tuple
         self._strict = [i for i, (name, _) in enumerate(self._number) if name not in self.may_miss]
         self._plain = self._decoder()
+        columns = [(c.name, c.kind, c.name in self.may_miss) for c in self.columns]
+        self._columns = None if self._plain is None else hosted.plain.json_columns(columns)
 
     def _decoder(self) -> msgspec.json.Decoder[Any] | None:
         """Of rows of these columns alone; None where a name is such that there can be none."""
@@ -165,6 +169,9 @@ class Reader:
     def read(self, body: bytes, limits: Limits) -> Asked:
         if self._plain is None:
             return self._by_rules(body, limits)
+        asked = self._coded(body, limits)
+        if asked is not None:
+            return asked
         try:
             query: Any = self._plain.decode(body)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -182,6 +189,21 @@ class Reader:
         for name in pictures:
             cells[name] = pixels_in(self.hosted, name, cells[name])
         return asked
+
+    def _coded(self, body: bytes, limits: Limits) -> Asked | None:
+        """By the core; None where it leaves the body to others."""
+        found = None if self._columns is None else self._columns.read(body, limits.rows)
+        if found is None:
+            return None
+        numbers, codes, begin, end = found
+        rest = body[:begin] + b"[]" + body[end:]
+        try:
+            query = _query.decode(rest)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            return None
+        if query.explain is True or query.flip is True or _colons(rest) != 1 + _given(query):
+            return None
+        return _asked(Asked(max(numbers.shape[1], codes.shape[1]), coded=(numbers, codes)), query)
 
     def _numbers(self, rows: Sequence[Any]) -> dict[str, NDArray[np.float64]]:
         """The columns of numbers, NaN for cells that are left out or null."""
@@ -389,19 +411,24 @@ def probabilities(hosted: Hosted, asked: Asked) -> NDArray[np.float64]:
     """Of each row, (n, K)."""
     if asked.table is not None:
         return hosted.classifier.predict_proba(asked.table)
-    return hosted.probabilities(asked.cells or {}, asked.rows)
+    return together(hosted, [asked])[0]
 
 
 def together(hosted: Hosted, many: Sequence[Asked]) -> list[NDArray[np.float64]]:
-    """The probabilities of several requests of plain cells, as one batch; each row has the bits that it has alone."""
-    if len(many) == 1:
-        cells: Any = many[0].cells
+    """The probabilities of several requests, all of plain cells or all read by the core, as one batch; each row has the
+    bits that it has alone."""
+    coded = [each.coded for each in many if each.coded is not None]
+    if coded:
+        numbers, codes = (
+            coded[0] if len(many) == 1 else (np.concatenate(part, axis=1) for part in zip(*coded, strict=True))
+        )
+        p = hosted.coded_probabilities(numbers, codes)
+    elif len(many) == 1:
+        return [hosted.probabilities(many[0].cells or {}, many[0].rows)]
     else:
         names = list(many[0].cells or {})
         cells = {name: _joined([(each.cells or {})[name] for each in many]) for name in names}
-    p = hosted.probabilities(cells, sum(each.rows for each in many))
-    if len(many) == 1:
-        return [p]
+        p = hosted.probabilities(cells, sum(each.rows for each in many))
     return np.split(p, np.cumsum([each.rows for each in many])[:-1])
 
 

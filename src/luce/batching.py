@@ -133,7 +133,7 @@ def settle(jobs: list[Job]) -> None:
 
 def work(jobs: list[Job], small: bool = False) -> None:
     """Gives each job its result. small: those that take longer than a moment are left for the thread."""
-    groups: dict[int, list[Job]] = {}
+    groups: dict[tuple[int, bool], list[Job]] = {}
     for job in jobs:
         if job.left:
             job.result = RefusedError(499, "the client has left")
@@ -142,10 +142,10 @@ def work(jobs: list[Job], small: bool = False) -> None:
             job.asked = _tried(job, job.read)
         if job.asked is None or (small and job.asked.heavy):
             continue
-        groups.setdefault(id(job.hosted), []).append(job)
+        groups.setdefault((id(job.hosted), job.asked.coded is not None), []).append(job)
     for group in groups.values():
         hosted = group[0].hosted
-        plain = [job for job in group if job.asked is not None and job.asked.cells is not None]
+        plain = [job for job in group if job.asked is not None and job.asked.table is None]
         found = _together(hosted, [job.asked for job in plain if job.asked is not None])
         for job, p in zip(plain, found, strict=True):
             _write(job, p)

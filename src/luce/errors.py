@@ -50,4 +50,6 @@ def warn(message: str, kind: type[Warning] = LuceWarning) -> None:
 def inert(text: str, width: int = 60) -> str:
     """Foreign text made safe for one line of a message: at most `width` characters, control characters escaped."""
     short = text if len(text) <= width else text[: width - 3] + "..."
+    if short.isprintable():
+        return short
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in short)

@@ -72,6 +72,10 @@ class Hosted:
         except OddError:
             return self.classifier.predict_proba(self.table(cells, rows))
 
+    def coded_probabilities(self, numbers: NDArray[np.float64], codes: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Of rows that the core has read, (n, K)."""
+        return self._of(self.plain.coded_features(numbers, codes))
+
     def _of(self, features: Features) -> NDArray[np.float64]:
         threads = 1 if features.rows <= FEW_ROWS else available_threads(self.classifier.threads)
         return self.classifier._probabilities(features, threads)

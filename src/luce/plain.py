@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from luce._core import JsonRows
 from luce.cells import LONGEST_MISSING, MISSING, TRUTHS, nfc
 from luce.curves import FUNCTIONS, IN_A_PAIR, LevelBasis, NumberBasis, curve_sizes, pair_sizes
 from luce.encoder import beside, compressed
@@ -85,18 +86,42 @@ class Plain:
         if encoder.images:
             parts = [image.features(cells[image.name], threads) for image in encoder.images]  # type: ignore[arg-type]
             dense = np.concatenate([dense, *parts], axis=1) if dense.shape[1] or len(parts) > 1 else parts[0]
-        blocks = [
-            (count + 1, [np.array([places.get(cell, count) for cell in x[i].tolist()], dtype=np.int32)])
-            for i, places, count in self._values
-        ]
-        blocks += [(20, [month, weekday]) for _, month, weekday in dates]
-        blocks += [(len(plan.levels) + 2, [codes[plan.name]]) for plan in encoder.categories]
-        found = encoder._assemble(rows, dense, blocks)
+        found = self._assembled(x, codes, dates, dense)
         return (
             beside(found, [t.rows(own, threads) for t, own in zip(encoder.texts, texts, strict=True)])
             if texts
             else found
         )
+
+    def coded_features(self, numbers: Array, codes: NDArray[np.int32]) -> Features:
+        """Of a model of numbers, truth values and categories alone, as `json_columns` has them read: finite float64
+        (columns, rows), NaN where missing, and codes of levels (columns, rows)."""
+        x = numbers[: len(self.encoder.numbers)]
+        by_name = {plan.name: own for plan, own in zip(self.encoder.categories, codes, strict=False)}
+        return self._assembled(x, by_name, [], self._dense(x, by_name, [], x.shape[1]))
+
+    def json_columns(self, columns: Sequence[tuple[str, str, bool]]) -> JsonRows | None:
+        """The core's reader of columns, given by name, kind and whether a cell may be missing, in the order in which
+        they stand in a row; None where it does not read such columns."""
+        if not {kind for _, kind, _ in columns} <= {"number", "boolean", "category"}:
+            return None
+        own = {"category": list(self._levels), "number": list(self._row)}
+        for name, kind, _ in columns:  # those that no feature comes from stand behind
+            own["category" if kind == "category" else "number"].append(name)
+        place = {name: i for names in own.values() for i, name in enumerate(dict.fromkeys(names))}
+        levels = {name: lookup.levels for name, lookup in self._levels.items()}
+        return JsonRows([(name, kind, place[name], miss, levels.get(name, ())) for name, kind, miss in columns])
+
+    def _assembled(
+        self, x: Array, codes: Mapping[str, NDArray[np.int32]], dates: Sequence[Any], dense: Any
+    ) -> Features:
+        blocks = [
+            (count + 1, [np.array([places.get(cell, count) for cell in x[i].tolist()], dtype=np.int32)])
+            for i, places, count in self._values
+        ]
+        blocks += [(20, [month, weekday]) for _, month, weekday in dates]
+        blocks += [(len(plan.levels) + 2, [codes[plan.name]]) for plan in self.encoder.categories]
+        return self.encoder._assemble(x.shape[1], dense, blocks)
 
     def texts(self, cells: Cells) -> list[str | None]:
         """The texts of the one column that the model reads."""
