@@ -20,7 +20,7 @@ TEXT = DOCUMENT.read_text(encoding="utf-8")
 
 
 def test_the_limits_are_those_of_the_code() -> None:
-    told = dict(re.findall(r"^\| `(\w+)` \| (\d+)", TEXT, re.MULTILINE))
+    told = dict(re.findall(r"^\| `(\w+)` \| ([\d.]+)", TEXT, re.MULTILINE))
     assert told == {
         each.name: f"{each.default:g}" if isinstance(each.default, float) else str(each.default)
         for each in fields(Limits)

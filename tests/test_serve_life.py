@@ -26,8 +26,9 @@ from commands import Run, luce, orders, refused
 from serving import JSON, Limits, Served, models, plain_rows, serving
 
 from luce import Classifier, load
-from luce.answers import Asked
+from luce.answers import TOO_MANY, Asked
 from luce.container import read_container, write_container
+from luce.door import Pressure, whole_question
 from luce.hosting import Models, hosted, name_of
 
 __all__ = ["luce", "models"]
@@ -247,6 +248,76 @@ def test_s21_what_is_too_much_is_refused_at_once_and_soon_over(models: dict[str,
         assert took < 0.15 * (24 - len(refused_ones)) + 5
         assert served.ask("POST", PATH, BODY, JSON).status == 200
         assert served.server.service.batcher.bytes == 0
+
+
+def test_s21_the_time_of_those_inside_is_bounded() -> None:
+    seconds = [0.0]
+    pressure = Pressure(Limits(at_once=2, wait_s=0.01), lambda: seconds[0])
+    for _ in range(100):
+        pressure.enter()
+    assert not pressure.full  # nothing is known of how long one takes
+    for _ in range(90):
+        seconds[0] += 0.004
+        pressure.leave()
+    assert pressure.inside == 10 and pressure.seconds == pytest.approx(0.004)
+    assert pressure.full  # 40 ms
+    for _ in range(8):
+        pressure.leave()
+    assert pressure.inside == 2 and not pressure.full  # 8 ms
+    for _ in range(64):  # they take longer now
+        pressure.enter()
+        seconds[0] += 0.5
+        pressure.leave()
+    assert pressure.full
+    pressure.leave()
+    assert not pressure.full  # alone one is taken however long it takes
+
+
+def test_s21_under_pressure_questions_are_refused_where_they_come_in(models: dict[str, Path], slow: list[int]) -> None:
+    question = (
+        f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(BODY)}\r\n\r\n{BODY}"
+    ).encode()
+    with serving([models["orders"]], Limits(at_once=1, wait_s=-1.0)) as served:
+        first, other = (socket.create_connection(("127.0.0.1", served.port), timeout=20) for _ in range(2))
+        with first, other:
+            first.sendall(csv_request(served))
+            until(lambda: len(slow) == 1)
+            for path, wanted in (
+                ("v1", {"error": {"status": 503, "what": TOO_MANY, "where": None}}),
+                ("v2", {"error": TOO_MANY}),
+            ):
+                other.sendall(question.replace(b"/v1/", f"/{path}/".encode()))
+                head, _, body = other.recv(1 << 16).partition(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 503 ") and b"\r\nretry-after: 1\r\n" in head
+                assert json.loads(body) == wanted and b"content-length: %d" % len(body) in head
+            other.sendall(question[:-5])  # in pieces: it is read, and then refused
+            time.sleep(0.01)
+            other.sendall(question[-5:])
+            assert other.recv(1 << 16).startswith(b"HTTP/1.1 503 ")
+            other.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert other.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+            assert len(slow) == 1 and first.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+            other.sendall(question)
+            assert other.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        assert served.server.service.journal.shed == 2
+        assert "luce_inside 0" in served.ask("GET", "/metrics").body.decode()
+
+
+@pytest.mark.parametrize(
+    ("change", "whole"),
+    [
+        (("", ""), True), (("Content-Length", "CONTENT-length"), True), (("X: 1", "Connection: keep-alive"), True),
+        (("POST", "GET"), False), (("/v1/models", "/v1/train"), False),
+        (("Content-Length: 2", "Content-Length: 3"), False), (("Content-Length: 2", "Y: 2"), False),
+        (("Content-Length: 2", "Content-Length: 1"), False), (("X: 1", "Content-Length: 2"), False),
+        (("X: 1", "Transfer-Encoding: chunked"), False), (("X: 1", "connection: close"), False),
+        (("X: 1", "Expect: 100-continue"), False), (("\r\n\r\n", "\r\n"), False),
+    ],
+)  # fmt: skip
+def test_s21_only_a_whole_and_plain_question_is_refused_unread(change: tuple[str, str], whole: bool) -> None:
+    data = "POST /v1/models/a/predict HTTP/1.1\r\nHost: a\r\nX: 1\r\nContent-Length: 2\r\n\r\n{}"
+    assert whole_question(data.replace(*change).encode()) is whole
 
 
 def test_s22_who_has_left_is_not_worked_for(models: dict[str, Path], slow: list[int]) -> None:

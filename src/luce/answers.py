@@ -33,6 +33,7 @@ from luce.table import Table
 from luce.text_lines import Source, blocks
 
 PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|bmp|webp|tiff);base64,", re.IGNORECASE)
+TOO_MANY = "too many requests are being answered: try again soon"
 MOST_EXPLAINED = 100  # rows that are explained at once
 _PLACE = re.compile(r"rows, row (\d+), column ('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"): (.*)", re.DOTALL)
 
@@ -52,6 +53,8 @@ class Limits:
     connections: int = 1_000
     waiting: int = 256  # requests
     waiting_bytes: int = 128 << 20
+    at_once: int = 16  # requests that are taken however long they take
+    wait_s: float = 0.006  # of the processor's time that those being answered may take, beyond which more are refused
     header_s: float = 10.0
     body_s: float = 30.0
     total_s: float = 60.0

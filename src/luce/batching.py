@@ -54,7 +54,7 @@ class Batcher:
     async def run(self, job: Job) -> bytes:
         """The answer; raises RefusedError, status 503 where too much waits already."""
         if self.count >= self.limits.waiting or (self.bytes and self.bytes + job.size > self.limits.waiting_bytes):
-            raise RefusedError(503, "too many requests are waiting: try again soon")
+            raise RefusedError(503, answers.TOO_MANY)
         self.bytes += job.size
         if not self.fresh:
             asyncio.get_running_loop().call_soon(self._gather)

@@ -41,6 +41,7 @@ class Journal:
         self.rows: dict[str, int] = defaultdict(int)
         self.events: dict[str, int] = defaultdict(int)
         self.lost = 0
+        self.shed = 0  # requests refused at once, too many for a line each
         self.gauges: dict[str, Callable[[], float]] = {}
 
     def line(self, event: str, **facts: Any) -> None:
@@ -116,6 +117,8 @@ class Journal:
             below += n
             out.append(f'luce_request_seconds_bucket{{le="{bound}"}} {below}')
         out += [f"luce_request_seconds_sum {self.total_seconds:.6f}", f"luce_request_seconds_count {below}"]
+        out += ["# HELP luce_shed_total Requests refused at once, being too many.", "# TYPE luce_shed_total counter"]
+        out += [f"luce_shed_total {self.shed}"]
         out += ["# HELP luce_log_lines_lost_total Lines of the log that could not be written."]
         out += ["# TYPE luce_log_lines_lost_total counter", f"luce_log_lines_lost_total {self.lost}"]
         out += ["# HELP luce_start_seconds When the service began.", "# TYPE luce_start_seconds gauge"]

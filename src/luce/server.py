@@ -228,6 +228,8 @@ class Service:
         self, request: Request, hosted: Hosted, size: int, read: Callable[[], Asked],
         write: Callable[[Asked, Any], bytes], heavy: bool,
     ) -> bytes:  # fmt: skip
+        if request.scope.get("luce_full"):
+            raise RefusedError(503, answers.TOO_MANY)
         job = Job(hosted, size, read, write, asyncio.get_running_loop().create_future(), heavy=heavy)
         job.leaving = lambda: asyncio.get_running_loop().create_task(_left(request, job))
         done = await self.batcher.run(job)
@@ -334,7 +336,10 @@ class Running(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         loop = asyncio.get_running_loop()
-        self.tasks = [loop.create_task(self.service.look()), loop.create_task(watch(self.server_state.connections))]
+        self.tasks = [
+            loop.create_task(self.service.look()),
+            loop.create_task(watch(self.server_state.connections, self.service.journal)),
+        ]
         gauges = self.service.journal.gauges
         gauges["connections"] = lambda: len(self.server_state.connections)
         gauges["waiting"] = lambda: self.service.batcher.count
