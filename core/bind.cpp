@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "bend.h"
 #include "bind_design.h"
 #include "bind_json.h"
 #include "bind_network.h"
@@ -229,6 +230,23 @@ void weighted_squares(const Design& d, Vector<Index> rows, Matrix<double> weight
     nb::gil_scoped_release free;
     luce::weighted_squares(d.x, rows.data(), static_cast<Index>(rows.shape(0)), weights.data(),
                            static_cast<Index>(weights.shape(0)), out.data(), threads);
+}
+
+template <class T>
+using OutRows = nb::ndarray<T, nb::ndim<2>, nb::device::cpu>;
+
+template <class T>
+void bend(Vector<double> x, Vector<double> knots, Matrix<double> table, Vector<double> sizes, OutRows<T> out) {
+    const auto rows = static_cast<Index>(x.shape(0));
+    const auto count = static_cast<Index>(knots.shape(0)), functions = static_cast<Index>(table.shape(1));
+    require(count > 1 && static_cast<Index>(table.shape(0)) == count,
+            "a row of the table for each of two knots or more");
+    require(static_cast<Index>(sizes.shape(0)) == functions && static_cast<Index>(out.shape(0)) == functions &&
+                static_cast<Index>(out.shape(1)) == rows,
+            "out is functions x rows, and a size for each function");
+    require(rows < 2 || out.stride(1) == 1, "the rows of out are side by side");
+    nb::gil_scoped_release release;
+    luce::bend(x.data(), rows, knots.data(), count, table.data(), sizes.data(), functions, out.data(), out.stride(0));
 }
 
 void pair_sums(Matrix<std::uint8_t> codes, Index parts, Vector<std::uint8_t> group, Index groups,
@@ -716,6 +734,10 @@ NB_MODULE(_core, m) {
     m.def("row_hash", &row_hash, "design"_a, "seed"_a, "hash"_a.noconvert(), "threads"_a);
     m.def("weighted_squares", &weighted_squares, "design"_a, "rows"_a.noconvert(), "weights"_a.noconvert(),
           "out"_a.noconvert(), "threads"_a);
+    m.def("bend", &bend<float>, "x"_a.noconvert(), "knots"_a.noconvert(), "table"_a.noconvert(), "sizes"_a.noconvert(),
+          "out"_a.noconvert());
+    m.def("bend", &bend<double>, "x"_a.noconvert(), "knots"_a.noconvert(), "table"_a.noconvert(), "sizes"_a.noconvert(),
+          "out"_a.noconvert());
     m.def("pair_sums", &pair_sums, "codes"_a.noconvert(), "parts"_a, "group"_a.noconvert(), "groups"_a,
           "numbers"_a.noconvert(), "pairs"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
     nb::class_<QuasiNewton>(m, "QuasiNewton")

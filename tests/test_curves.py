@@ -124,6 +124,29 @@ def where_missing_they_are_0(basis: NumberBasis) -> None:
     assert (found[:, 1] == basis.functions(np.array([basis.knots[0]]), FUNCTIONS)[:, 0]).all()
 
 
+def by_numpy(x: Array, knots: Array, table: Array, sizes: Array, out: Array, clip: bool = True) -> None:
+    inside = np.clip(x, knots[0], knots[-1]) if clip else x
+    place = np.clip(np.searchsorted(knots, inside, side="right") - 1, 0, len(knots) - 2)
+    part = (inside - knots[place]) / (knots[place + 1] - knots[place])
+    found = (table[place].T + part * np.diff(table, axis=0)[place].T) * sizes[:, np.newaxis]
+    out[:] = np.where(np.isnan(x), 0.0, found)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("knots", [2, 3, 4, 5, 63, 64])
+def test_the_core_rounds_as_the_formula_does(knots: int, dtype: type) -> None:
+    """Bit for bit, into rows of a wider array."""
+    rng = np.random.default_rng(knots)
+    places, table, sizes = np.sort(rng.normal(size=knots)), rng.normal(size=(knots, 5)), rng.random(5)
+    x = np.concatenate([places, rng.normal(size=200) * 3, [NAN, -1e308, 1e308]])
+    wanted, wide = np.empty((5, len(x)), dtype), np.full((7, len(x) + 3), 9.0, dtype)
+    by_numpy(x, places, table, sizes, wanted)
+    luce.curves.bend(x, places, table, sizes, wide[1:6, 2:-1])
+    assert wide[1:6, 2:-1].tobytes() == wanted.tobytes()
+    wide[1:6, 2:-1] = 9.0
+    assert (wide == 9.0).all()
+
+
 CLAIMS = (at_the_knots_they_are_cosines, between_knots_they_are_straight_and_beyond_them_constant)
 
 
@@ -136,19 +159,17 @@ def test_functions_are_cosines_at_the_knots_straight_between_constant_beyond_and
 
 def test_functions_that_are_wrong_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hand-made faults: no bound to the part of the way, another factor, a missing cell that is as the first knot."""
-    basis, true = fitted(NUMBERS["continuous"]), NumberBasis._place
+    basis = fitted(NUMBERS["continuous"])
 
-    def beyond(self: NumberBasis, x: Array) -> tuple[Array, Array, Array]:
-        place, part, gone = true(self, x)
-        return place, np.where(x > self.knots[-1], 2.0, part), gone
+    def beyond(x: Array, knots: Array, table: Array, sizes: Array, out: Array) -> None:
+        by_numpy(np.where(x > knots[-1], 2 * knots[-1] - knots[-2], x), knots, table, sizes, out, clip=False)
 
-    def known(self: NumberBasis, x: Array) -> tuple[Array, Array, Array]:
-        place, part, gone = true(self, x)
-        return place, part, np.zeros_like(gone)
+    def known(x: Array, knots: Array, table: Array, sizes: Array, out: Array) -> None:
+        by_numpy(np.where(np.isnan(x), knots[0], x), knots, table, sizes, out)
 
     for fault, claim in ((beyond, CLAIMS[1]), (known, where_missing_they_are_0)):
         with monkeypatch.context() as patch:
-            patch.setattr(NumberBasis, "_place", fault)
+            patch.setattr(luce.curves, "bend", fault)
             with pytest.raises(AssertionError):
                 claim(basis)
     monkeypatch.setattr(luce.curves, "ROOT", 1.0)

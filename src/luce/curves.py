@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from luce._core import bend
 from luce.features import Array
 
 if TYPE_CHECKING:
@@ -74,9 +75,18 @@ class NumberBasis:
         turns = range(1, self.count + 1)
         return np.array([[ROOT * math.cos(math.pi * j * u) for j in turns] for u in self.places])
 
+    @cached_property
+    def _tables(self) -> list[Array]:
+        """Of the first 0, 1, 2 ... functions."""
+        return [np.ascontiguousarray(self._table[:, :count]) for count in range(self.count + 1)]
+
+    @cached_property
+    def _knots(self) -> Array:
+        return np.array(self.knots)
+
     def _place(self, x: Array) -> tuple[NDArray[np.int64], Array, NDArray[np.bool_]]:
         """The knot before each number, the part of the way to the next, and what is missing."""
-        knots = np.asarray(self.knots)
+        knots = self._knots
         gone = np.isnan(x)
         x = np.clip(np.where(gone, knots[0], x), knots[0], knots[-1])
         place = np.clip(np.searchsorted(knots, x, side="right") - 1, 0, len(knots) - 2)
@@ -92,12 +102,14 @@ class NumberBasis:
 
     def functions(self, x: Array, count: int) -> Array:
         """The first `count` of the functions, (count or fewer, n): linear between knots, constant beyond the ends."""
-        place, part, gone = self._place(x)
         out = np.empty((min(count, self.count), len(x)))
-        for row, values in zip(out, np.ascontiguousarray(self._table.T), strict=False):
-            row[:] = values[place] + part * np.diff(values)[place]
-        out[:, gone] = 0.0
+        self.fill(x, np.ones(len(out)), out)
         return out
+
+    def fill(self, x: Array, sizes: Array, out: NDArray[np.float32] | Array) -> None:
+        """The first functions, each by its size, into `out`, (len(sizes), n), float32 or float64."""
+        table = self._tables[len(sizes)]
+        bend(np.ascontiguousarray(x, dtype=np.float64), self._knots, table, sizes, out)
 
     def cells(self, x: Array, parts: int) -> NDArray[np.int64]:
         """Which of so many equal parts of [0, 1] the place of each number is in; `parts` where it is missing."""

@@ -48,11 +48,12 @@ MOST_LEVELS = 4_000  # of the more frequent levels at most so many have a column
 
 def compressed(z: NDArray[np.float64]) -> NDArray[np.float64]:
     """z up to LINEAR_TO in size, beyond it sign(z) (LINEAR_TO + ln(1 + |z| - LINEAR_TO)): outliers count less."""
-    beyond = np.abs(z) - LINEAR_TO
-    if not (beyond > 0).any():
+    beyond = np.abs(z) > LINEAR_TO
+    if not beyond.any():
         return z
-    farther = np.log1p(np.clip(beyond, 0.0, sys.float_info.max))
-    return np.asarray(np.where(beyond > 0, np.copysign(LINEAR_TO + farther, z), z))
+    out, far = z.copy(), z[beyond]
+    out[beyond] = np.copysign(LINEAR_TO + np.log1p(np.minimum(np.abs(far) - LINEAR_TO, sys.float_info.max)), far)
+    return out
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import re
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from luce._core import JsonRows
 from luce.cells import LONGEST_MISSING, MISSING, TRUTHS, nfc
-from luce.curves import FUNCTIONS, IN_A_PAIR, LevelBasis, NumberBasis, curve_sizes, pair_sizes
+from luce.curves import IN_A_PAIR, LevelBasis, NumberBasis, curve_sizes, pair_sizes
 from luce.encoder import beside, compressed
 from luce.features import Array, Features
 from luce.fitted import Fitted
@@ -23,7 +22,6 @@ WHITE = (  # Unicode's White_Space, what outer blanks of a cell are; Python's ow
     "\u2028\u2029\u202f\u205f\u3000"
 )
 BLOCK = 128  # rows whose functions stay in the cache
-FEW = 8  # rows up to which Python is quicker than a call a column
 _ISO = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NUMBERS = {float, int, type(None)}
 _TEXTS = {str, type(None)}
@@ -68,12 +66,10 @@ class Plain:
         basis = encoder._basis
         self._pairs = [_pair(a, b, *pair_sizes(basis(a), basis(b))) for a, b in encoder.pairs]
         self._paired = list(dict.fromkeys(name for pair in encoder.pairs for name in pair))
-        bent = dict.fromkeys([*encoder.curves, *self._paired])
-        self._bases = _Bases(
-            [b for name in bent if isinstance(b := basis(name), NumberBasis)], encoder.curves, self._row
-        )
+        curves = [encoder._basis(name) for name in encoder.curves]
+        self._curves = [(b, self._row[b.name], curve_sizes(b)) for b in curves if isinstance(b, NumberBasis)]
         dense = sum(len(plan.names) for plan in encoder._dense_plans())
-        self._width = dense + self._bases.width + sum(len(p[2]) for p in self._pairs)
+        self._width = dense + sum(b.count for b, _, _ in self._curves) + sum(len(p[2]) for p in self._pairs)
 
     def features(self, cells: Cells, rows: int, threads: int = 1) -> Features:
         """Features of rows given as columns, one cell a row; raises OddError for what a table must read."""
@@ -173,90 +169,27 @@ class Plain:
                 width = len(number.names)
                 number.fill(values, out[:, at : at + width])
                 at += width
-        for low in range(0, rows if self._bases.bases or self._pairs else 0, BLOCK):
+        for basis, row, sizes in self._curves:
+            basis.fill(x[row], sizes, turned[at : at + len(sizes)])
+            at += len(sizes)
+        for low in range(0, rows if self._pairs else 0, BLOCK):
             part = slice(low, low + BLOCK)
-            self._bend(x[:, part], {name: own[part] for name, own in codes.items()}, turned[at:, part])
+            self._join(x[:, part], {name: own[part] for name, own in codes.items()}, turned[at:, part])
         return out
 
-    def _bend(self, x: Array, codes: Mapping[str, NDArray[np.int32]], out: NDArray[np.float32]) -> None:
-        """The columns of curves and pairs of some rows, (columns, rows)."""
-        bent, at = self._bases.functions(x), self._bases.width
-        self._bases.curves(bent, out[:at])
-        found = {name: self._functions(name, bent, codes) for name in self._paired}
+    def _join(self, x: Array, codes: Mapping[str, NDArray[np.int32]], out: NDArray[np.float32]) -> None:
+        """The columns of pairs of some rows, (columns, rows)."""
+        at = 0
+        found = {name: self._functions(name, x, codes) for name in self._paired}
         for first, second, i, j, sizes in self._pairs:
             out[at : at + len(sizes)] = found[first][i] * found[second][j] * sizes
             at += len(sizes)
 
-    def _functions(self, name: str, bent: Array, codes: Mapping[str, NDArray[np.int32]]) -> Array:
+    def _functions(self, name: str, x: Array, codes: Mapping[str, NDArray[np.int32]]) -> Array:
         basis = self.encoder._basis(name)
         if not isinstance(basis, LevelBasis):
-            return np.asarray(bent[self._bases.place[name]].T[:IN_A_PAIR])
+            return basis.functions(x[self._row[name]], IN_A_PAIR)
         return basis.of_codes(self._levels[name].places_in(basis.levels)[codes[name]])
-
-
-class _Bases:
-    """The functions of several numbers at once, with the formula of NumberBasis.functions."""
-
-    def __init__(self, bases: Sequence[NumberBasis], curves: Sequence[str], row: Mapping[str, int]) -> None:
-        self.bases = bases
-        self.place = {basis.name: i for i, basis in enumerate(bases)}
-        self._each = [np.asarray(basis.knots) for basis in bases]
-        self.rows = np.array([row[basis.name] for basis in bases], dtype=np.int64)
-        tables = [np.zeros((len(basis.knots), FUNCTIONS)) for basis in bases]
-        for table, basis in zip(tables, bases, strict=True):
-            table[:, : basis.count] = basis._table
-        steps = [np.vstack([np.diff(table, axis=0), np.zeros((1, FUNCTIONS))]) for table in tables]
-        gaps = [np.append(np.diff(basis.knots), 1.0) for basis in bases]
-        joined: Any = ([np.asarray(basis.knots) for basis in bases], gaps, tables, steps)
-        if bases:
-            self._knots, self._gaps, self._table, self._steps = map(np.concatenate, joined)
-        starts = np.cumsum([0, *(len(basis.knots) for basis in bases)])
-        self._starts = starts[:-1, np.newaxis]
-        self._last = np.array([len(basis.knots) - 2 for basis in bases])[:, np.newaxis]
-        self._low = np.array([basis.knots[0] for basis in bases])[:, np.newaxis]
-        self._high = np.array([basis.knots[-1] for basis in bases])[:, np.newaxis]
-        self._curves = slice(0, len(curves))  # they come first
-        counts = [basis.count for basis in bases[self._curves]]
-        self._kept = np.array([j < count for count in counts for j in range(FUNCTIONS)], dtype=np.bool_)
-        self._all = bool(self._kept.all())
-        self._sizes = np.zeros((len(curves), 1, FUNCTIONS))
-        for sizes, basis in zip(self._sizes, bases, strict=False):
-            sizes[0, : basis.count] = curve_sizes(basis)
-        self.width = sum(counts)
-
-    def functions(self, x: Array) -> Array:
-        """(bases, n, FUNCTIONS), 0 beyond the functions that a basis has; x: of all numbers, (numbers, n)."""
-        if not self.bases:
-            return np.empty((0, x.shape[1], FUNCTIONS))
-        x = x[self.rows]
-        gone = np.isnan(x)
-        missing = gone.any()
-        x = np.clip(np.where(gone, self._low, x) if missing else x, self._low, self._high)
-        if x.shape[1] <= FEW:
-            found = [
-                [bisect_right(b.knots, cell) for cell in row] for b, row in zip(self.bases, x.tolist(), strict=True)
-            ]
-            place = np.array(found)
-        else:
-            pairs = zip(self._each, x, strict=True)
-            place = np.stack([np.searchsorted(knots, row, side="right") for knots, row in pairs])
-        place = np.clip(place - 1, 0, self._last) + self._starts
-        part = (x - self._knots[place]) / self._gaps[place]
-        out = self._steps[place]
-        out *= part[:, :, np.newaxis]
-        out += self._table[place]
-        if missing:
-            out[gone] = 0.0
-        return np.asarray(out)
-
-    def curves(self, functions: Array, out: NDArray[np.float32]) -> None:
-        """The columns of the curves, (columns, n), into `out`."""
-        own = functions[self._curves]
-        if self._all:
-            turned = out.reshape(len(own), FUNCTIONS, -1).transpose(0, 2, 1)
-            np.multiply(own, self._sizes, out=turned, casting="same_kind")
-        else:
-            out[:] = (own * self._sizes).transpose(0, 2, 1).reshape(-1, own.shape[1])[self._kept]
 
 
 class _Lookup:
