@@ -7,7 +7,7 @@ to itself, wrk core 1. luce serves the model of its defaults (`bent`: curves and
 effects="linear" (`straight`), which is what the pipeline is: standardised numbers, one-hot levels, LogisticRegression.
 The rival checks its body by pydantic, makes a data frame of it, and answers from a plain function (in FastAPI's
 threads). Figures are medians of --repeat interleaved runs. Then, of luce alone: ten times the clients that it takes to
-be busy, files replaced under load, a stop under load.
+be busy (bench/crowd.py), files replaced under load, a stop under load.
 """
 
 from __future__ import annotations
@@ -152,6 +152,11 @@ class Server:
         settings = ["-t1", f"-c{clients}", f"-d{seconds}s", "-s", lua]
         return ["taskset", "-c", "1", "wrk", *settings, f"http://127.0.0.1:{self.port}{path}"]
 
+    def crowd(self, body: Path, path: str, clients: int, seconds: int, heeds: int) -> dict:
+        crowd = Path(__file__).with_name("crowd.py")
+        command = ["taskset", "-c", "1", sys.executable, crowd, self.port, path, body, clients, seconds, heeds]
+        return json.loads(subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout)
+
     def stop(self) -> float:
         """Seconds until it is gone."""
         began = time.perf_counter()
@@ -180,17 +185,12 @@ def trials(models: dict[str, Path], folder: Path, seconds: int) -> dict:
     """Of luce alone: too many clients, files replaced under load, a stop under load."""
     server = luce_server(models, 8797)
     path = "/v1/models/straight/predict"
-    full = server.wrk(folder / "one.lua", path, CLIENTS, seconds)
-    over = server.wrk(folder / "one.lua", path, 10 * CLIENTS, seconds)
-    flood = server.wrk(folder / "one.lua", path, 900, seconds)
-    out = {
-        "full, requests/s": full["requests"] / full["seconds"], "full, p99 ms": full["p99"],
-        "10 x clients, accepted/s": (over["requests"] - over["refused"]) / over["seconds"],
-        "10 x clients, p99 ms": over["p99"], "10 x clients, refused": over["refused"],
-        "900 clients, accepted/s": (flood["requests"] - flood["refused"]) / flood["seconds"],
-        "900 clients, p99 ms": flood["p99"], "900 clients, refused": flood["refused"],
-        "900 clients, broken": flood["broken"],
-    }  # fmt: skip
+    out = {}
+    crowds = {"full": (CLIENTS, 1), "10 x": (10 * CLIENTS, 1), "10 x, who ask again at once": (10 * CLIENTS, 0),
+              "900": (900, 1)}  # fmt: skip
+    for name, (clients, heeds) in crowds.items():
+        found = server.crowd(folder / "one.json", path, clients, seconds, heeds)
+        out |= {f"{name}, {key}": value for key, value in found.items()}
     began = time.perf_counter()
     server.answers("/v2/health/live")
     out["answered after the flood, ms"] = 1000 * (time.perf_counter() - began)
@@ -255,7 +255,7 @@ def main() -> None:
     for key in next(iter(rows.values())):
         print(f"{key:28s}" + "".join(f"{rows[who][key]:>14,.4g} ({who})" for who in rows))
     for key, value in tried.items():
-        print(f"{key:36s}{value:>12,.4g}")
+        print(f"{key:46s}{value:>12,.4g}")
     OUT.mkdir(exist_ok=True)
     with open(OUT / "serve.json", "w", encoding="utf8") as file:
         json.dump({"servers": rows, "trials": tried, "cores": os.cpu_count()}, file, indent=1)
