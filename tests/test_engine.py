@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -140,14 +141,22 @@ def test_workers_give_the_bits_of_one_process(name: str, far: None, tmp_path: Pa
 
 
 @pytest.mark.parametrize("workers", [1, 3, 1000])
-def test_bits_do_not_depend_on_the_number_of_workers(
-    workers: int, far: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bits_do_not_depend_on_the_number_of_workers(workers: int, far: None, tmp_path: Path) -> None:
     """More workers than there are chunks are not started; here a chunk has 256 rows."""
+    rng = np.random.default_rng(3)
+    features = dense(1000, 5, "float64", rng)
+    codes = drawn(features, 3, rng)
+    write(tmp_path, features, codes)
+    known = told(Problem(features, codes, 3, None).solve(1e-3, 1e-6))
     started = []
-    monkeypatch.setattr(LocalProcesses, "start", lambda self, pieces: started.append(len(pieces)) or LocalParts(pieces, 60))
-    assert by_workers(tmp_path / "rows", CASES[0], LocalProcesses(workers)) == in_one_process(CASES[0])
-    assert started == [min(workers, 12)]  # 3000 rows
+
+    class Counted(LocalProcesses):
+        def start(self, pieces: Any) -> LocalParts:
+            started.append(len(pieces))
+            return super().start(pieces)
+
+    assert told(fit_parts(tmp_path, 1e-3, Counted(workers))) == known
+    assert started == [min(workers, 4)]
 
 
 @pytest.mark.parametrize("name", [CASES[1], CASES[4]])
@@ -172,14 +181,13 @@ def test_parted_features_answer_as_whole_ones(name: str, tmp_path: Path) -> None
     write(tmp_path, features, codes, weights)
     rng = np.random.default_rng(1)
     weights, codes = rng.uniform(0, 1, features.rows), codes[::-1].copy()
-    point = rng.normal(size=(features.columns + 1, 1))
+    point, rows = rng.normal(size=(features.columns + 1, 1)), rng.permutation(features.rows)[:100]
     with parted(tmp_path, LocalProcesses(2), classes, features.sparse_columns) as (parts, _):
         assert len(parts.bounds) == 3
         found = []
         for f in (features, parts):
             o = Objective(f, codes, classes, 0.1, weights)
             far = objective.FarLogits(o, point)
-            rows = rng.permutation(f.rows)[:100] if f is features else rows
             some = f.take(rows)
             found.append([
                 *o.value_and_gradient(point, single=True), *o.value_and_gradient(point, correction=np.array([0.2])),
@@ -210,16 +218,16 @@ def test_a_strength_is_chosen_and_rows_are_held_out_over_parts(far: None, tmp_pa
 def test_chunks_lie_in_chunks_and_parts_begin_at_them() -> None:
     for rows in (1, 63, 64, 65, 257, 5000, 130_001, 10_000_000):
         sizes = [_core.chunks(rows, width, rows)[0] for width in (1, 40_000, 70_000, 10**5, 10**6)]
-        assert all(b % a == 0 for a, b in zip(sizes, sizes[1:], strict=False))
+        assert all(b % a == 0 for a, b in itertools.pairwise(sizes))
         for columns, outputs in [(5, 1), (3, 300), (2000, 40), (10**5, 30)]:
             for workers in (1, 2, 7, 100):
                 bounds = bounds_of(rows, columns, outputs, workers)
                 assert bounds[0] == 0 and bounds[-1] == rows and len(bounds) <= workers + 1
-                assert all(a < b for a, b in zip(bounds, bounds[1:], strict=False))
+                assert all(a < b for a, b in itertools.pairwise(bounds))
                 for width in ((columns + 1) * outputs + 1, outputs**2, columns):
                     each, chunks = _core.chunks(rows, width, rows)
                     assert all(first % each == 0 for first in bounds[:-1])
-                    some = [_core.chunks(b - a, width, rows)[1] for a, b in zip(bounds, bounds[1:], strict=False)]
+                    some = [_core.chunks(b - a, width, rows)[1] for a, b in itertools.pairwise(bounds)]
                     assert sum(some) == chunks
 
 
@@ -268,11 +276,11 @@ def test_a_worker_that_dies_of_every_call_ends_the_run(tmp_path: Path, monkeypat
         assert isinstance(parts.workers, LocalParts)
         plain = parts.workers._send
 
-        def send(worker: Any, part: int, *arguments: Any) -> None:
+        def send(part: int, blob: bytes, own: Any, worker: Any) -> None:
             if part == 1:
                 worker.process.kill()
                 worker.process.wait()
-            plain(worker, part, *arguments)
+            plain(part, blob, own, worker)
 
         monkeypatch.setattr(parts.workers, "_send", send)
         with pytest.raises(EngineError, match=r"worker 2 of 2 .*has ended 2 times in one call \(signal 9\)"):
@@ -391,9 +399,7 @@ def test_what_a_worker_cannot_do_is_one_line_that_names_it(tmp_path: Path) -> No
         ("indices", np.ones(12, np.int32), "belong together"),
     ],
 )
-def test_a_folder_that_does_not_hold_what_it_should(
-    name: str, array: Array | None, line: str, tmp_path: Path
-) -> None:
+def test_a_folder_that_does_not_hold_what_it_should(name: str, array: Array | None, line: str, tmp_path: Path) -> None:
     write(tmp_path, *case(CASES[0])[:2])
     if array is None:
         (tmp_path / f"{name}.npy").unlink()
@@ -442,7 +448,7 @@ def test_a_stopped_ray_worker_ends_the_run_within_the_patience(ray_cluster: None
         workers.patience = 1.0
         os.kill(process, signal.SIGSTOP)
         try:
-            with pytest.raises(EngineError, match="worker 2 of 2 .Ray's. did not answer within 1 s"):
+            with pytest.raises(EngineError, match=r"worker 2 of 2 .Ray's. did not answer within 1 s"):
                 parts.column_sums(1)
         finally:
             os.kill(process, signal.SIGKILL)

@@ -16,7 +16,8 @@ import luce
 # From the foundations to the door; `_core` is the compiled extension, `__init__` what `import luce` says.
 LINE = [
     "_core", "errors", "png", "atomic_file", "container", "arrays", "functional", "features", "splits", "intervals",
-    "scored", "metrics", "objective", "metric", "steps", "row_steps", "solver", "path", "inputs", "calibration",
+    "scored", "metrics", "objective", "metric", "steps", "row_steps", "solver", "path", "shard",
+    "engine", "ray_engine", "parts", "inputs", "calibration",
     "conformal", "decision", "inference", "estimator", "linear", "checkpoint", "training", "network", "audit",
     "text_source", "delimited", "json_lines", "labelled_lines", "columnar", "reader", "text_lines", "idx", "pixels",
     "image_files", "images", "embeddings", "cells", "table", "labels", "grouping", "curves", "text", "patches",
@@ -29,7 +30,7 @@ LINE = [
 
 # Installed for files, frames, the terminal and the tests; a plain `import luce` must not wait for any of them.
 HEAVY = ["polars", "pandas", "scipy", "sklearn", "click", "rich", "narwhals", "pyarrow", "torch", "PIL",
-         "starlette", "uvicorn", "msgspec", "httptools", "uvloop"]  # fmt: skip
+         "ray", "starlette", "uvicorn", "msgspec", "httptools", "uvloop"]  # fmt: skip
 
 SOURCE = Path(luce.__file__).parent
 MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))

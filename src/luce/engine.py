@@ -14,6 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing import connection
 from typing import Any, Protocol
 
@@ -35,7 +36,7 @@ class Each:
 
 
 class Parts(Protocol):
-    """Workers, one a piece of the rows. What a call gives depends on its arguments alone, so that it can be repeated."""
+    """Workers, one a piece of the rows. What a call gives depends on its arguments alone: it can be repeated."""
 
     def each(self, method: str, *arguments: Any) -> list[Any]:
         """What Shard.call gives in each worker, in the order of the parts.
@@ -175,10 +176,10 @@ class LocalParts:
         tries, found = [0] * len(self.pieces), dict[int, Any]()
 
         def send(part: int) -> None:
-            while not self._guarded(part, tries, lambda worker: self._send(worker, part, blob, own)):
+            while not self._guarded(part, tries, partial(self._send, part, blob, own)):
                 pass
 
-        def receive(worker: Worker, part: int) -> None:
+        def receive(part: int, worker: Worker) -> None:
             number, well, result = worker.receive()
             if not well and number in (0, self._number):
                 raise EngineError(f"{self._name(part)}: {result}")
@@ -193,14 +194,13 @@ class LocalParts:
             ready = connection.wait(list(waits), max(last + self.patience - time.monotonic(), 0.0))
             if not ready:
                 raise self._no_answer(min(waits.values()))
-            for pipe in ready:
-                part = waits[pipe]
-                if not self._guarded(part, tries, lambda worker, part=part: receive(worker, part)):
+            for part in [part for pipe, part in waits.items() if pipe in ready]:
+                if not self._guarded(part, tries, partial(receive, part)):
                     send(part)
                     last = time.monotonic()
         return [found[part] for part in range(len(self.pieces))]
 
-    def _send(self, worker: Worker, part: int, blob: bytes, own: Sequence[Each]) -> None:
+    def _send(self, part: int, blob: bytes, own: Sequence[Each], worker: Worker) -> None:
         while worker.owes:  # after Ctrl-C; what it answers late is no longer asked for
             if not worker.pipe.poll(self.patience):
                 raise self._no_answer(part)
@@ -253,7 +253,6 @@ class LocalParts:
 def _end_all(workers: list[Worker | None]) -> None:
     for worker in filter(None, workers):
         worker.process.kill()
-    for part, worker in enumerate(workers):
-        if worker is not None:
-            worker.end()
-            workers[part] = None
+    for worker in filter(None, workers):
+        worker.end()
+    workers[:] = [None] * len(workers)

@@ -78,15 +78,15 @@ class PartedFeatures(Features):
         return np.asarray(np.sum(self._each("entries"), axis=0))
 
     @cached_property
-    def can_be_single(self) -> bool:  # type: ignore[override]
+    def can_be_single(self) -> bool:
         return bool(self._each("can_be_single")[0])
 
     def take(self, rows: NDArray[np.int64]) -> Features:
         """Some rows, copied from the workers that have them. Those taken last are kept, as they are asked for thrice
         where curvature is taken."""
-        last = self.__dict__.get("_taken")
+        last: tuple[NDArray[np.int64], Features] | None = self.__dict__.get("_taken")
         if last is not None and np.array_equal(last[0], rows):
-            return last[1]  # type: ignore[no-any-return]
+            return last[1]
         order = np.argsort(rows, kind="stable")
         ascending = rows[order]
         ends = np.searchsorted(ascending, self.bounds)
@@ -119,8 +119,8 @@ def bounds_of(rows: int, columns: int, outputs: int, workers: int) -> tuple[int,
 def parted(
     folder: str | os.PathLike[str], engine: Engine, classes: int | None = None, sparse_columns: int | None = None
 ) -> Iterator[tuple[PartedFeatures, Folder]]:
-    """The rows of a folder (see shard.mapped) with workers of an engine, and what the folder holds; the workers end with
-    the context. classes: by default one more than the largest code.
+    """The rows of a folder (see shard.mapped) with workers of an engine, and what the folder holds; the workers end
+    with the context. classes: by default one more than the largest code.
 
     Raises InputError where the folder does not hold what it should, EngineError where a worker fails.
     """
@@ -131,9 +131,12 @@ def parted(
     pieces = [Piece(place, first, end, f.rows, f.sparse_columns) for first, end in itertools.pairwise(bounds)]
     workers = engine.start(pieces)
     try:
-        yield PartedFeatures(
-            f.rows, f.dense, f.starts, f.indices, f.values, f.sparse_columns, workers=workers, bounds=bounds
-        ), whole
+        yield (
+            PartedFeatures(
+                f.rows, f.dense, f.starts, f.indices, f.values, f.sparse_columns, workers=workers, bounds=bounds
+            ),
+            whole,
+        )
     finally:
         workers.close()
 
@@ -142,7 +145,9 @@ def _classes(whole: Folder, classes: int | None) -> int:
     low, high = int(whole.codes.min(initial=0)), int(whole.codes.max(initial=0))
     known = high + 1 if classes is None else classes
     if low < 0 or high >= known or known < 2:
-        raise InputError(f"codes.npy holds {low} to {high}: {known} classes have 0 to {known - 1}, and there are two or more")
+        raise InputError(
+            f"codes.npy holds {low} to {high}: {known} classes have 0 to {known - 1}, and there are two or more"
+        )
     return known
 
 

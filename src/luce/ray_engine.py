@@ -6,6 +6,7 @@ import os
 import time
 import weakref
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,24 +18,27 @@ from luce.shard import Piece, Shard
 LOOK_S = 1.0  # Ray is asked for answers so long at a time
 
 
+def _ray() -> Any:
+    """Ray, which is imported when it is needed; EngineError where it is not installed."""
+    try:
+        return import_module("ray")
+    except ImportError:
+        raise EngineError("Ray is not installed: pip install 'luce[ray]'") from None
+
+
 class RayWorkers:
     """Workers as Ray's actors, of one processor and one thread each; Ray starts those that die anew.
 
     address: of a running cluster, or "auto"; None: Ray starts on this machine, unless the program has started it.
     """
 
-    def __init__(
-        self, workers: int | None = None, patience: float = PATIENCE_S, address: str | None = None
-    ) -> None:
+    def __init__(self, workers: int | None = None, patience: float = PATIENCE_S, address: str | None = None) -> None:
         self.workers, self.patience, self.address = checked(workers, patience), patience, address
 
     def start(self, pieces: Sequence[Piece]) -> RayParts:
         """Raises EngineError where Ray is not installed, or does not start."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        try:
-            import ray
-        except ImportError:
-            raise EngineError("Ray is not installed: pip install 'luce[ray]'") from None
+        ray = _ray()
         owned = not ray.is_initialized()
         if owned:
             how: dict[str, Any] = {"address": self.address}
@@ -51,9 +55,7 @@ class RayParts:
     """Ray's actors, one a piece; they end with this object, and so does Ray if it was started for them."""
 
     def __init__(self, pieces: Sequence[Piece], patience: float, owned: bool) -> None:
-        import ray
-
-        self.patience = patience
+        ray, self.patience = _ray(), patience
         self.kept: weakref.WeakKeyDictionary[Each, list[Any]] = weakref.WeakKeyDictionary()
         kind = ray.remote(
             num_cpus=1, max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD"
@@ -74,9 +76,7 @@ class RayParts:
             raise
 
     def _each(self, method: str, arguments: Sequence[Any]) -> list[Any]:
-        import ray
-
-        sent = [self._sent(a) for a in arguments]
+        ray, sent = _ray(), [self._sent(a) for a in arguments]
         calls = [
             actor.call.remote(method, *(a[part] if isinstance(a, list) else a for a in sent))
             for part, actor in enumerate(self.actors)
@@ -105,8 +105,7 @@ class RayParts:
 
     def _sent(self, argument: Any) -> Any:
         """An array once for all parts; what each part has its own of, as a list."""
-        import ray
-
+        ray = _ray()
         if isinstance(argument, np.ndarray):
             return ray.put(argument)
         if not isinstance(argument, Each):
@@ -122,8 +121,7 @@ class RayParts:
 
 
 def _end_all(actors: list[Any], owned: bool) -> None:
-    import ray
-
+    ray = _ray()
     if not ray.is_initialized():
         return
     for actor in actors:

@@ -79,20 +79,24 @@ def mapped(folder: str | os.PathLike[str], sparse_columns: int | None = None) ->
     dense, starts, indices, values = (found[name] for name in ("dense", "starts", "indices", "values"))
     codes = found["codes"]
     if codes is None or (dense is None and starts is None):
-        raise InputError(f"{inert(str(where))}: codes.npy, and dense.npy or starts.npy, must lie there")
+        raise InputError(f"{_named(where)}: codes.npy, and dense.npy or starts.npy, must lie there")
     rows = len(codes)
     if (starts is None) != (indices is None) or (values is not None and indices is None):
-        raise InputError(f"{inert(str(where))}: starts.npy and indices.npy belong together, and values.npy to them")
+        raise InputError(f"{_named(where)}: starts.npy and indices.npy belong together, and values.npy to them")
     lengths = {"dense": rows, "starts": rows + 1, "weights": rows}
     lengths["values"] = 0 if indices is None else len(indices)
     for name, length in lengths.items():
         array = found[name]
         if array is not None and len(array) != length:
-            raise InputError(f"{inert(str(where / name))}.npy has {len(array):,} rows; {length:,} belong there")
+            raise InputError(f"{_named(where / name)}.npy has {len(array):,} rows; {length:,} belong there")
     columns = 0
     if indices is not None:
         columns = int(indices.max(initial=0)) + 1 if sparse_columns is None else sparse_columns
     return Folder(Features(rows, dense, starts, indices, values, columns), codes, found["weights"])
+
+
+def _named(path: str | Path) -> str:
+    return inert(str(path), 200)
 
 
 def _array(folder: Path, name: str) -> NDArray[Any] | None:
@@ -104,14 +108,14 @@ def _array(folder: Path, name: str) -> NDArray[Any] | None:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or inert(str(error).partition("\n")[0], 100)
-        raise InputError(f"{inert(str(path))} cannot be read ({reason})") from None
+        raise InputError(f"{_named(path)} cannot be read ({reason})") from None
     dimensions = 2 if name == "dense" else 1
     if array.dtype.name not in NUMBERS[name] or array.ndim != dimensions or not array.flags.c_contiguous:
         raise InputError(
-            f"{inert(str(path))}: {array.dtype.name} in {array.ndim} dimensions; it must hold "
+            f"{_named(path)}: {array.dtype.name} in {array.ndim} dimensions; it must hold "
             f"{' or '.join(NUMBERS[name])} in {dimensions}, row by row"
         )
-    return array.view(np.ndarray)
+    return np.asarray(array)
 
 
 class Shard:
@@ -120,7 +124,7 @@ class Shard:
     def __init__(self, piece: Piece) -> None:
         whole = mapped(piece.folder, piece.sparse_columns).features
         if whole.rows != piece.rows:
-            raise InputError(f"{inert(piece.folder)}: {whole.rows:,} rows; {piece.rows:,} were there before")
+            raise InputError(f"{_named(piece.folder)}: {whole.rows:,} rows; {piece.rows:,} were there before")
         some = whole.between(piece.first, piece.end)
         self.features = Part(
             some.rows, some.dense, some.starts, some.indices, some.values, some.sparse_columns, among=piece.rows
@@ -133,7 +137,9 @@ class Shard:
         if method == "process":
             return os.getpid()
         found = getattr(self.features, method)
-        return found(*(self._known(a) if isinstance(a, Targets) else a for a in arguments)) if callable(found) else found
+        return (
+            found(*(self._known(a) if isinstance(a, Targets) else a for a in arguments)) if callable(found) else found
+        )
 
     def _known(self, targets: Targets) -> _core.Labels:
         if self._labels is None or self._labels[0] != targets.key:
