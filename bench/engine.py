@@ -41,12 +41,12 @@ def write(folder: Path, rows: int, columns: int, classes: int) -> None:
 
 @contextlib.contextmanager
 def in_one_process(folder: Path, keep: bool) -> Iterator[Features]:
-    """Read into memory; without logits that are kept it takes the same way as an engine."""
+    """Read into memory; where the logits of all rows are not kept it takes the same way as an engine."""
     most = objective.MOST_LOGITS, path.MOST_LOGITS
-    if not keep:
-        objective.MOST_LOGITS = path.MOST_LOGITS = 0
     dense = mapped(folder).features.dense
     assert dense is not None
+    if not keep:
+        objective.MOST_LOGITS = path.MOST_LOGITS = len(dense) - 1
     yield Features(len(dense), np.array(dense))
     objective.MOST_LOGITS, path.MOST_LOGITS = most
 
@@ -105,6 +105,7 @@ def main() -> None:
             f"| {way} | {f['start']:.2f} | {f['seconds']:.2f} | {f['seconds'] / known['seconds']:.2f} "
             f"| {f['passes']} | {f['pass_ms']:.1f} | {f['pass_ms'] - known['pass_ms']:+.1f} | {f['same']} |"
         )
+    for f in found.values():
         del f["point"]
     OUT.mkdir(exist_ok=True)
     (OUT / "engine.json").write_text(json.dumps(found, indent=1))

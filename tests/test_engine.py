@@ -199,8 +199,11 @@ def test_parted_features_answer_as_whole_ones(name: str, tmp_path: Path) -> None
         assert [np.asarray(part).tobytes() for part in found[0]] == [np.asarray(part).tobytes() for part in found[1]]
 
 
-def test_a_strength_is_chosen_and_rows_are_held_out_over_parts(far: None, tmp_path: Path) -> None:
+def test_a_strength_is_chosen_and_rows_are_held_out_over_parts(
+    far: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a training asks of a problem, over parts and in one process."""
+    monkeypatch.setattr(path, "SAMPLE", 140)
     features, codes, classes, _ = case(CASES[0])
     write(tmp_path, features, codes)
     rows = np.arange(0, features.rows, 9)
@@ -209,9 +212,9 @@ def test_a_strength_is_chosen_and_rows_are_held_out_over_parts(far: None, tmp_pa
         for f in (features, parts):
             problem = Problem(f, codes, classes, None)
             assert problem.is_large
-            held = path.hold_some_out(problem, 1e-3, rows)
-            assert held is not None
-            found.append(held[0].held_out.tobytes())
+            held, chosen = path.hold_some_out(problem, 1e-3, rows), path.choose_l2(problem)
+            assert held is not None and chosen is not None
+            found.append([held[0].held_out.tobytes(), chosen[0].l2, chosen[0].held_out.tobytes()])
         assert found[0] == found[1]
 
 

@@ -72,6 +72,9 @@ class LocalProcesses:
         self.workers, self.patience = checked(workers, patience), patience
 
     def start(self, pieces: Sequence[Piece]) -> LocalParts:
+        """Raises EngineError on Windows, whose processes inherit no sockets."""
+        if os.name != "posix":
+            raise EngineError("local workers need Linux or macOS: use Ray, or fit in one process")
         return LocalParts(pieces, self.patience)
 
 
@@ -139,7 +142,7 @@ class LocalParts:
         self.workers: list[Worker | None] = [None] * len(pieces)
         self._number, self._closed = 0, False
         self._lock = threading.Lock()
-        self._end = weakref.finalize(self, _end_all, self.workers)
+        self._end = weakref.finalize(self, _end_all, self.workers, os.getpid())
         for part in range(len(pieces)):
             self._worker(part)
 
@@ -250,7 +253,9 @@ class LocalParts:
         )
 
 
-def _end_all(workers: list[Worker | None]) -> None:
+def _end_all(workers: list[Worker | None], driver: int) -> None:
+    if os.getpid() != driver:  # a fork of the driver, whose workers they are not
+        return
     for worker in filter(None, workers):
         worker.process.kill()
     for worker in filter(None, workers):
