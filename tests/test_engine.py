@@ -372,6 +372,36 @@ def test_after_ctrl_c_the_next_call_is_answered(tmp_path: Path, monkeypatch: pyt
         assert parts.column_sums(1).tobytes() == known
 
 
+INTERRUPTED = """
+import sys, time
+from luce.engine import LocalProcesses
+from luce.parts import fit_parts
+
+def progress(passes, rough):
+    print(passes, flush=True)
+    if passes > 4:
+        time.sleep(60)
+
+fit = fit_parts(sys.argv[1], 1e-3, LocalProcesses(2), tolerance=1e-300, progress=progress)
+print(fit.certificate.stopped, 0 <= fit.certificate.relative_gap < 1, flush=True)
+"""
+
+
+def test_ctrl_c_ends_a_fit_at_a_point_with_its_certificate(tmp_path: Path) -> None:
+    """A terminal interrupts the workers as well: they are needed for the proof."""
+    features, codes, _, _ = case(CASES[0])
+    write(tmp_path, features, codes)
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as driver:
+        assert driver.stdout is not None
+        while int(driver.stdout.readline()) <= 4:
+            pass
+        os.killpg(driver.pid, signal.SIGINT)
+        told, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 0
+    assert told.splitlines()[-1] == "interrupted True"
+
+
 def test_what_a_worker_cannot_do_is_one_line_that_names_it(tmp_path: Path) -> None:
     features, codes, _, _ = case(CASES[0])
     write(tmp_path, features, codes)
