@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import pickle
 import socket
@@ -14,11 +15,12 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from multiprocessing import connection
 from typing import Any, Protocol
 
-from luce.errors import EngineError, InputError, LuceError
+from luce.errors import EngineError, InputError
 from luce.shard import Own, Piece
 
 PATIENCE_S = 600.0  # a worker answers within this time, or the run ends
@@ -60,8 +62,8 @@ class Engine(Protocol):
 def checked(workers: int | None, patience: float) -> int:
     """The number of workers, by default one a processor; InputError where it, or the patience, is none."""
     found = (os.cpu_count() or 1) if workers is None else workers
-    if found < 1 or not patience > 0:
-        raise InputError(f"workers is {workers} and patience {patience}: both must be above 0")
+    if found < 1 or not 0 < patience < math.inf:
+        raise InputError(f"workers is {workers} and patience {patience}: both must be above 0, and finite")
     return found
 
 
@@ -86,21 +88,25 @@ class Worker:
         code = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from luce.shard import serve; " \
             "serve(int(sys.argv[2]), int(sys.argv[3]))"  # fmt: skip
         with there:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", code, json.dumps(sys.path), str(there.fileno()), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[there.fileno()],
-                env={**os.environ, "LUCE_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            )
+            try:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-c", code, json.dumps(sys.path), str(there.fileno()), str(os.getpid())],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[there.fileno()],
+                    env={**os.environ, "LUCE_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                )
+            except OSError as error:
+                raise EngineError(f"a worker could not be started ({error.strerror}); use fewer") from None
         self.socket, self.pipe = here, connection.Connection(os.dup(here.fileno()))
         self.limit(patience)
         self.kept: dict[int, weakref.ref[Each]] = {}
         self.owes = 0  # answers to calls that were given up
-        self.pipe.send(piece)
+        with suppress(OSError):  # if it has died already, the first call will meet that
+            self.pipe.send(piece)
 
     def limit(self, patience: float) -> None:
         """How long a message that has begun may stand still, in seconds."""
-        seconds = struct.pack("ll", int(patience), int(patience % 1 * 1e6) + 1)
+        seconds = struct.pack("ll", int(patience), max(int(patience % 1 * 1e6), 1))
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, seconds)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
 
@@ -218,9 +224,7 @@ class LocalParts:
             return True
         except BlockingIOError:  # it stopped in the middle of a message
             raise self._no_answer(part) from None
-        except (EOFError, OSError) as error:
-            if isinstance(error, LuceError):
-                raise
+        except (EOFError, OSError):
             how, name = worker.end(), self._name(part)
             self.workers[part] = None
             tries[part] += 1
@@ -230,7 +234,7 @@ class LocalParts:
                     "maybe memory is short; use fewer workers, or more memory"
                 ) from None
             return False
-        except KeyboardInterrupt:  # maybe in the middle of a message
+        except BaseException:  # Ctrl-C, maybe in the middle of a message; or a message that says what went wrong
             worker.end()
             self.workers[part] = None
             raise
