@@ -39,11 +39,12 @@ from luce.network import NetworkClassifier
 from luce.objective import MOST_LOGITS
 from luce.path import HeldOutLogits, Problem
 from luce.pictures import choose_images, ink_of, seconds_of, with_pixels
-from luce.probe import choose_embeddings
+from luce.probe import choose_embeddings, choose_straight
 from luce.report import Report, evaluate
 from luce.solver import Certificate, Progress
 from luce.splits import Split
 from luce.table import EMBEDDING, Schema, Table, infer_schema, parse
+from luce.vast import ParsedLater, blocks_of, encoder_of, features_of, is_vast
 from luce.wording import choose_texts, keys_of
 
 if TYPE_CHECKING:
@@ -176,7 +177,10 @@ class Classifier:
             if fitted.text_alone is None:
                 raise InputError("texts alone are no rows of this model: it reads other columns too; give a table")
             return self._of_texts(data)
-        parsed = fitted.parsed(self._table(data))
+        table = self._table(data)
+        if is_vast(table, fitted.schema):
+            return np.concatenate([self.predict_proba(block) for block in blocks_of(table)])
+        parsed = fitted.parsed(table)
         if fitted.text_alone is not None:
             return self._of_texts(parsed[fitted.text_alone.name].to_list())
         threads = available_threads(self.threads)
@@ -431,6 +435,11 @@ def train(
     times = None if time is None else times_of(table, time)
     if on_schema is not None:
         on_schema(schema)
+    if times is None and is_vast(table, schema):
+        model._fitted, model._held_out, report = _fit_vast(
+            table, name, target, schema, settings, progress, groups, held_out
+        )
+        return Trained(model, report)
     report, like = None, settings
     why: list[str] = []
     if held_out:
@@ -449,6 +458,24 @@ def train(
         fitted = replace(fitted, facts={**fitted.facts, "held_out": facts, "notes": notes}, measured=measured)
     model._fitted, model._held_out = fitted, rows_held_out
     return Trained(model, report)
+
+
+def _fit_vast(
+    table: Table, name: str, target: Labels, schema: Schema, settings: Classifier, progress: Progress | None,
+    groups: NDArray[np.int64] | None, share: float,
+) -> tuple[Fitted, HeldOut | None, Report | None]:  # fmt: skip
+    """A fit to all rows, and how one without them did on the rows that it held out. Their calibration is that of the
+    model: it has few numbers, and they are many."""
+    fitted, held = _fit(table, name, target, schema, settings, progress, groups)
+    if held is None or not share:
+        return fitted, held, None
+    truth = _array_of(fitted.classes)[held.codes[held.scored]].tolist()
+    p = held.probabilities[held.scored]
+    said = None if fitted.costs is None else _array_of(fitted.classes)[best_of(p, fitted.costs)].tolist()
+    report = evaluate(truth, p, list(fitted.classes), predicted=said, class_shares=fitted.class_shares)
+    facts = {**fitted.facts, "held_out": _held_out_facts(report, report.rows / table.rows, 0)}
+    measured = _kept(report, fitted, bytes_of(settings.size))
+    return replace(fitted, facts=facts, measured=measured), held, report
 
 
 def _measure(
@@ -535,12 +562,19 @@ def _fit(
         raise InputError(
             f"{table.source}: no column is left to learn from ({reasons}); name one with --as 'COLUMN=category'"
         )
-    parsed = parse(table, schema)
-    encoder = Encoder.fit(schema, parsed)
+    vast = is_vast(table, schema)
+    parsed: Mapping[str, Any] = ParsedLater(table, schema) if vast else parse(table, schema)
     codes = target.codes.astype(np.int32)
     counts = np.bincount(codes, minlength=len(target.classes))
-    choice = _chosen(encoder, parsed, schema, codes, len(target.classes), model, groups)
-    layered = choose_network(choice, parsed, model.model, bytes_of(model.size), threads)
+    if vast:
+        _check_vast(table, model)
+        encoder = encoder_of(table, schema)
+        features = features_of(encoder, table, schema, threads)
+        choice = choose_straight(encoder, features, codes, len(target.classes), l2, threads, groups)
+    else:
+        encoder = Encoder.fit(schema, parsed)
+        choice = _chosen(encoder, parsed, schema, codes, len(target.classes), model, groups)
+    layered = choose_network(choice, parsed, "linear" if vast else model.model, bytes_of(model.size), threads)
     choice = layered.choice
     encoder, problem = choice.encoder, choice.problem
     head, told = _linear(choice, l2, target, progress) if layered.settings is None else _network(layered, progress)
@@ -573,6 +607,14 @@ def _fit(
     fitted = Fitted(*parts, tuple(target.classes), name, facts)
     fitted = replace(fitted, spread=spread_of(fitted, problem.features))
     return checked(within(fitted, bytes_of(model.size))), held_out
+
+
+def _check_vast(table: Table, model: Classifier) -> None:
+    if model.effects not in ("auto", "linear") or wanted(model.model)[0] == "network":
+        raise InputError(
+            f"{table.source}: has so many cells that its columns enter straight, in a linear model: leave effects and "
+            "model at what they are by default, or give fewer rows"
+        )
 
 
 def checked(fitted: Fitted) -> Fitted:

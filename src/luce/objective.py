@@ -14,7 +14,7 @@ from luce.features import Array, Features
 from luce.splits import row_keys
 
 LEAST_ROWS = 64  # of a class, in a part of the rows that stands for all
-MOST_LOGITS = 1 << 25  # so many numbers are kept; of more, BLOCK at a time are worked out when they are needed
+MOST_LOGITS = 1 << 24  # so many numbers are kept; of more, BLOCK at a time are worked out when they are needed
 BLOCK = 1 << 22
 
 
@@ -213,6 +213,13 @@ class Objective:
                 _core.row_curvature(z, labels, out[rows], self.threads)
         else:
             _core.row_curvature(logits, self.labels, out, self.threads)
+        return out
+
+    def curvature_of_rows(self, logits: Logits, rows: NDArray[np.int64]) -> Array:
+        """The same of some ascending rows, (len(rows),)."""
+        weights, out = None if self.weights is None else self.weights[rows], np.empty(len(rows))
+        labels = _core.Labels(self.codes[rows], weights, self.classes)
+        _core.row_curvature(logits_of_rows(logits, rows), labels, out, self.threads)
         return out
 
     def along(self, logits: Array, direction: Array, step: float) -> tuple[float, float, float]:

@@ -1,0 +1,103 @@
+"""Vast tables: those of so many cells that they are read block by block, from memory or from a store, to one and the
+same model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luce.encoder import Encoder
+from luce.features import Features
+from luce.splits import row_keys
+from luce.store import Store, StoredFrame
+from luce.table import Parsed, Schema, Table, parse
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MOST_CELLS = 1 << 25  # of a table that is read at once
+BLOCK = 1 << 16  # rows that are read together
+SAMPLE = 1 << 18  # rows that say where the knots of numbers lie
+KINDS = {"number", "boolean", "category", "date"}  # of columns whose features do not depend on labels
+
+
+def is_vast(table: Table, schema: Schema) -> bool:
+    """Whether a table is read block by block: it has many cells, and no texts, images or embeddings."""
+    kept = [column for column in schema.columns if column.kind != "left out"]
+    return table.rows * len(kept) > MOST_CELLS and {column.kind for column in kept} <= KINDS
+
+
+class ParsedLater(Mapping[str, Parsed]):
+    """The cells of a table, as `parse` gives them, a column at a time: each is read anew when it is asked for."""
+
+    def __init__(self, table: Table, schema: Schema) -> None:
+        self.table = table
+        self.columns = {column.name: column for column in schema.columns if column.kind != "left out"}
+
+    def __getitem__(self, name: str) -> Parsed:
+        import polars as pl
+
+        column = self.columns[name]
+        one = replace(self.table, frame=pl.DataFrame([self.table.column(name)]), levels={})
+        return parse(one, Schema((column,)))[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+
+def encoder_of(table: Table, schema: Schema) -> Encoder:
+    """The plan of a vast table: means, scales and levels by all rows, knots and few values by a sample."""
+    keys = row_keys(table.rows, 0)
+    chosen = np.flatnonzero(keys < np.uint64(min(SAMPLE / table.rows, 1.0) * (2.0**64 - 2048)))
+    some = parse(replace(table, frame=table.frame[chosen], levels={}), schema)
+    return Encoder.fit(schema, ParsedLater(table, schema), some)
+
+
+def blocks_of(table: Table) -> Iterator[Table]:
+    """The rows of a table in their order, at most BLOCK at a time."""
+    frame: pl.DataFrame | StoredFrame = table.frame
+    for part in frame.parts() if isinstance(frame, StoredFrame) else [frame]:
+        for first in range(0, part.height, BLOCK):
+            yield replace(table, frame=part.slice(first, BLOCK), levels={})
+
+
+def features_of(encoder: Encoder, table: Table, schema: Schema, threads: int) -> Features:
+    """What `encoder.transform` gives of all rows, made block by block; of a stored table they are stored."""
+    store = table.frame.store if isinstance(table.frame, StoredFrame) else None
+    dense: NDArray[Any] | None = None
+    indices: NDArray[Any] | None = None
+    first, found = 0, Features(0)
+    for block in blocks_of(table):
+        found = encoder.transform(parse(block, schema), threads)
+        end = first + block.rows
+        if found.dense is not None:
+            if dense is None:
+                dense = _array(store, (table.rows, found.dense_columns), found.dense.dtype)
+            dense[first:end] = found.dense
+        if found.indices is not None:
+            each = len(found.indices) // block.rows
+            if indices is None:
+                indices = _array(store, (table.rows * each,), np.int32)
+            indices[first * each : end * each] = found.indices
+        first = end
+    if indices is None:
+        return Features(table.rows, dense)
+    each = len(indices) // table.rows
+    starts = _array(store, (table.rows + 1,), np.int64)
+    starts[:] = np.arange(0, len(indices) + 1, each)
+    values = None
+    if found.values is not None:  # the same in every row
+        values = _array(store, (len(indices),), found.values.dtype)
+        values.reshape(table.rows, each)[:] = found.values[:each]
+    return Features(table.rows, dense, starts, indices, values, found.sparse_columns)
+
+
+def _array(store: Store | None, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    return np.empty(shape, dtype) if store is None else store.array(shape, dtype)
