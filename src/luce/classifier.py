@@ -43,8 +43,9 @@ from luce.probe import choose_embeddings, choose_straight
 from luce.report import Report, evaluate
 from luce.solver import Certificate, Progress
 from luce.splits import Split
+from luce.store import StoredFrame
 from luce.table import EMBEDDING, Schema, Table, infer_schema, parse
-from luce.vast import ParsedLater, blocks_of, encoder_of, features_of, is_vast
+from luce.vast import ParsedLater, blocks_of, encoder_of, features_of, is_vast, trimmed
 from luce.wording import choose_texts, keys_of
 
 if TYPE_CHECKING:
@@ -163,7 +164,8 @@ class Classifier:
         table, name, target = _rows_and_labels(data, label, self.kinds)
         schema = _schema(table, name, self.kinds, group)
         groups = None if group is None else groups_of(table, group)
-        self._fitted, self._held_out = _fit(table, name, target, schema, self, progress, groups)
+        with trimmed(table):
+            self._fitted, self._held_out = _fit(table, name, target, schema, self, progress, groups)
         return self
 
     def predict_proba(self, data: object) -> NDArray[np.float64]:
@@ -436,10 +438,12 @@ def train(
     if on_schema is not None:
         on_schema(schema)
     if times is None and is_vast(table, schema):
-        model._fitted, model._held_out, report = _fit_vast(
-            table, name, target, schema, settings, progress, groups, held_out
-        )
+        with trimmed(table):
+            model._fitted, model._held_out, report = _fit_vast(
+                table, name, target, schema, settings, progress, groups, held_out
+            )
         return Trained(model, report)
+    _check_in_memory(table)
     report, like = None, settings
     why: list[str] = []
     if held_out:
@@ -563,6 +567,8 @@ def _fit(
             f"{table.source}: no column is left to learn from ({reasons}); name one with --as 'COLUMN=category'"
         )
     vast = is_vast(table, schema)
+    if not vast:
+        _check_in_memory(table)
     parsed: Mapping[str, Any] = ParsedLater(table, schema) if vast else parse(table, schema)
     codes = target.codes.astype(np.int32)
     counts = np.bincount(codes, minlength=len(target.classes))
@@ -607,6 +613,15 @@ def _fit(
     fitted = Fitted(*parts, tuple(target.classes), name, facts)
     fitted = replace(fitted, spread=spread_of(fitted, problem.features))
     return checked(within(fitted, bytes_of(model.size))), held_out
+
+
+def _check_in_memory(table: Table) -> None:
+    """Raises InputError for a stored table that has to be read at once."""
+    if isinstance(table.frame, StoredFrame):
+        raise InputError(
+            f"{table.source}: its rows are more than the memory allows, and tables with texts, with rows held out by "
+            "time, or of few cells are read at once: allow more memory"
+        )
 
 
 def _check_vast(table: Table, model: Classifier) -> None:

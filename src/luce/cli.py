@@ -98,6 +98,8 @@ lang_option = click.option(
 @click.option("--hidden", metavar="UNITS", help="Units of each hidden layer of a network, such as 256,64.")
 @click.option("--budget", metavar="TIME", help="About how long the fit to images may take, such as 30s or 2min "
               "(default: as long as richer ways to look at them lower the log loss).")  # fmt: skip
+@click.option("--memory", metavar="BYTES", help="About the memory that a table may take, such as 2GB: more of it is "
+              "kept on the disk, beside the model, until the fit ends.")  # fmt: skip
 @skip_option
 @report_option
 @lang_option
@@ -107,18 +109,19 @@ lang_option = click.option(
 def train(
     data: str, label: str | None, labels: str | None, out: str, holdout: float, seed: int, kinds: tuple[str, ...],
     texts: tuple[str, ...], costs: tuple[str, ...], recalls: tuple[str, ...], group: str | None, time: str | None,
-    size: str, kind: str, hidden: str | None, budget: str | None, skip_bad: bool, page: str | None, lang: str | None,
-    as_json: bool, encoding: str | None,
-    threads: int | None,
+    size: str, kind: str, hidden: str | None, budget: str | None, memory: str | None, skip_bad: bool,
+    page: str | None, lang: str | None, as_json: bool, encoding: str | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Train a classifier on DATA (CSV, TSV, JSON lines, Parquet, Arrow; - for standard input; or lines that begin with
     __label__NAME, as fastText has them, which need no --label), or on images: a folder or archive (.zip, .tar.gz) with
     a folder for each class, or an IDX file; or a table with a column of image files (--as photo=image); or on the rows
-    of an .npy file, embeddings that another model has made (--labels labels.npy).
+    of an .npy file, embeddings that another model has made (--labels labels.npy). DATA may be many files of a table:
+    a pattern in quotes ('data/*.parquet'), or their folder.
 
     Example: luce train patients.csv --label diagnosis --out patients.luce --report patients.html
     """
     import luce
+    from luce.gather import is_many
     from luce.pictures import seconds_of
     from luce.report import render
 
@@ -129,7 +132,10 @@ def train(
     _check_page(page, data, out)
     named = _kinds(kinds, texts)
     images = [name for name, kind in named.items() if kind == "image"]
-    table, label = _read_labelled(data, label, labels, encoding, images, skip_bad)
+    if memory is not None or is_many(data):
+        table, label = _gathered(data, label, encoding, memory, out)
+    else:
+        table, label = _read_labelled(data, label, labels, encoding, images, skip_bad)
     model = luce.Classifier(
         kinds=named,
         threads=threads,
@@ -184,8 +190,12 @@ def _findings(model: Classifier, table: Table, label: str) -> dict[str, Any]:
     """What the data doctor says of the rows that a model was just fitted on, without another fit."""
     from luce.doctor import examine_fitted, to_json
     from luce.labels import labels
+    from luce.vast import some_of
 
-    rows, target, held = table.without(label), labels(table, label), model.held_out
+    whole, held = table, model.held_out
+    table = some_of(table)
+    rows, target = table.without(label), labels(table, label)
+    held = None if table is not whole else held
     held = None if held is None or held.rows is not None else held
     return to_json(examine_fitted(rows, target, model.fitted.schema, held, label=label))
 
@@ -335,6 +345,20 @@ def _read_labelled(
         names = ", ".join(map(inert, raw.frame.columns[:10])) + (", ..." if raw.frame.width > 10 else "")
         raise click.UsageError(f"{missing}; the columns are {names}", click.get_current_context())
     return with_pixels(Table.of(raw), images, os.path.dirname(data), skip_bad=skip_bad), label
+
+
+def _gathered(data: str, label: str | None, encoding: str | None, memory: str | None, out: str) -> tuple[Table, str]:
+    """The rows of many files, or of more than memory may take; what it may not take lies beside the model meanwhile."""
+    from luce.compact import bytes_of
+    from luce.gather import gather
+
+    room = None if memory is None else bytes_of(memory, "--memory")
+    table = gather(data, encoding=encoding, memory=room, parent=os.path.dirname(out) or ".", keep=label)
+    if label is None:
+        names = ", ".join(map(inert, table.names[:10])) + (", ..." if len(table.names) > 10 else "")
+        what = f"say which column of {inert(data)} to predict: --label COLUMN; the columns are {names}"
+        raise click.UsageError(what, click.get_current_context())
+    return table, label
 
 
 def _images_for(fitted: Fitted, data: str, skip_bad: bool) -> tuple[Table, list[str]] | None:

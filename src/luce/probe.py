@@ -17,7 +17,7 @@ from luce.splits import strata_of_groups
 
 MANY_ROWS = 20_000  # with more, one fold is held out, once
 VERY_MANY = 1 << 20  # rows, of which HELD_OF_VERY_MANY are held out
-HELD_OF_VERY_MANY = 200_000
+HELD_OF_VERY_MANY = 100_000
 HELD = 5_000  # rows, or HELD_EACH of each class, are held out where the logits of all would be too many
 HELD_EACH = 20
 

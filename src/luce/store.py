@@ -119,8 +119,8 @@ class Store:
 
 
 class StoredFrame:
-    """Rows that lie in files, part after part, all of the same columns; what is asked for is read when it is asked for.
-    It has what a table needs of a polars frame."""
+    """Rows that lie in files, part after part, all of the same columns, cast to the types of `schema` and read when they
+    are asked for; it has what a table needs of a polars frame."""
 
     def __init__(self, store: Store, paths: Sequence[Path], heights: Sequence[int], schema: Mapping[str, Any]) -> None:
         self.store, self.paths, self.heights, self.schema = store, tuple(paths), tuple(heights), dict(schema)
@@ -141,8 +141,8 @@ class StoredFrame:
         """All cells of a column."""
         import polars as pl
 
-        parts = [pl.read_ipc(path, columns=[name]).to_series() for path in self.paths]
-        return pl.concat(parts, rechunk=True)
+        dtype = self.schema[name]
+        return pl.concat([pl.read_ipc(path, columns=[name]).to_series().cast(dtype) for path in self.paths])
 
     def get_columns(self) -> Iterator[pl.Series]:
         """One after the other."""
@@ -156,7 +156,7 @@ class StoredFrame:
         import polars as pl
 
         for path in self.paths:
-            yield pl.read_ipc(path, columns=self.columns)
+            yield pl.read_ipc(path, columns=self.columns).cast(pl.Schema(self.schema))
 
     def __getitem__(self, rows: NDArray[np.int64]) -> pl.DataFrame:
         """Some rows, ascending."""
@@ -167,7 +167,7 @@ class StoredFrame:
             low, high = np.searchsorted(rows, [first, first + part.height])
             found.append(part[rows[low:high] - first])
             first += part.height
-        return pl.concat(found, rechunk=True)
+        return pl.concat(found)
 
 
 def _remove(folder: str, owner: Any) -> None:

@@ -4,6 +4,7 @@ same model."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,11 @@ def is_vast(table: Table, schema: Schema) -> bool:
     return table.rows * len(kept) > MOST_CELLS and {column.kind for column in kept} <= KINDS
 
 
+def trimmed(table: Table) -> AbstractContextManager[None]:
+    """While a stored table is worked on, what was read of its store need not stay in memory."""
+    return table.frame.store.trimmed() if isinstance(table.frame, StoredFrame) else nullcontext()
+
+
 class ParsedLater(Mapping[str, Parsed]):
     """The cells of a table, as `parse` gives them, a column at a time: each is read anew when it is asked for."""
 
@@ -52,12 +58,17 @@ class ParsedLater(Mapping[str, Parsed]):
         return len(self.columns)
 
 
+def some_of(table: Table) -> Table:
+    """The table, or about SAMPLE of its rows, in their order, where it has more than twice as many."""
+    if table.rows <= 2 * SAMPLE:
+        return table
+    chosen = np.flatnonzero(row_keys(table.rows, 0) < np.uint64(SAMPLE / table.rows * 2.0**64))
+    return replace(table, frame=table.frame[chosen], levels={})
+
+
 def encoder_of(table: Table, schema: Schema) -> Encoder:
-    """The plan of a vast table: means, scales and levels by all rows, knots and few values by a sample."""
-    keys = row_keys(table.rows, 0)
-    chosen = np.flatnonzero(keys < np.uint64(min(SAMPLE / table.rows, 1.0) * (2.0**64 - 2048)))
-    some = parse(replace(table, frame=table.frame[chosen], levels={}), schema)
-    return Encoder.fit(schema, ParsedLater(table, schema), some)
+    """The plan of a vast table: means, scales and levels by all rows, knots and few values by some."""
+    return Encoder.fit(schema, ParsedLater(table, schema), parse(some_of(table), schema))
 
 
 def blocks_of(table: Table) -> Iterator[Table]:
