@@ -120,6 +120,12 @@ def test_no_block_goes_by_unseen(document: Path) -> None:
     assert {block.words[0] for block in blocks_of(text)} <= KINDS
 
 
+def test_the_test_command_of_the_readme_is_the_one_that_is_checked() -> None:
+    commands = [line for line in read(README).splitlines() if line.startswith("pip install '.[test]' && ")]
+    assert len(commands) == 1
+    assert commands[0] in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
 @pytest.mark.parametrize("command", sorted(cli.commands))
 def test_the_readme_names_every_command(command: str) -> None:
     assert re.search(rf"\bluce {re.escape(command)}\b", read(README)), f"README.md does not show `luce {command}`"

@@ -48,9 +48,14 @@ def fitted(classes: tuple[Any, ...] = ("a", "b", "c")) -> luce.Classifier:
     return luce.Classifier().fit(table() | {"y": labels_for(list(classes))}, "y")
 
 
-def saved(path: Path, classes: tuple[Any, ...] = ("a", "b", "c")) -> tuple[dict[str, Any], dict[str, Any]]:
+@functools.cache
+def plain() -> luce.Classifier:
+    return fitted()
+
+
+def saved(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The arrays and facts of a model that was saved there."""
-    fitted(classes).save(path)
+    plain().save(path)
     arrays, facts = read_container(path)
     return arrays, json.loads(json.dumps(facts))
 
