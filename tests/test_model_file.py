@@ -358,7 +358,7 @@ JSON = st.recursive(
 def test_random_changes_of_the_facts_are_refused_or_usable(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "m.luce"
     if not path.exists():
-        fitted().save(path)
+        plain().save(path)
         path.rename(tmp_path / "whole.luce")
     arrays, found = read_container(tmp_path / "whole.luce")
     facts: Any = json.loads(json.dumps(found))
