@@ -157,18 +157,15 @@ def test_s25_ready_comes_after_the_check_and_live_asks_no_model(
 # --- reload ----------------------------------------------------------------------------------------------------------
 
 
-def test_s23_files_that_change_under_load(
-    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_s23_files_that_change_under_load(models: dict[str, Path], tmp_path: Path) -> None:
     """Good, broken, half-written, of another schema, and good again: no request fails, and each answer is that of a
     model that was good."""
-    monkeypatch.setattr("luce.server.LOOK_S", 0.02)
     path, good = tmp_path / "orders.luce", models["orders"].read_bytes()
     path.write_bytes(good)
     second = Classifier(l2=0.1, effects="linear").fit(orders(), "label")
     first = of(load(path))
     assert of(second) != first
-    with serving([path]) as served, Load(served.port) as load_of_it:
+    with serving([path], look_s=0.02) as served, Load(served.port) as load_of_it:
 
         def now() -> list[float]:
             found: list[float] = served.ask("POST", PATH, BODY, JSON).json["probabilities"][0]

@@ -43,7 +43,7 @@ from luce.probe import choose_embeddings
 from luce.report import Report, evaluate
 from luce.solver import Certificate, Progress
 from luce.splits import Split
-from luce.table import EMBEDDING, Schema, Table, infer_schema, parse
+from luce.table import EMBEDDING, Schema, Table, infer_schema, of_cells, parse
 from luce.wording import choose_texts, keys_of
 
 if TYPE_CHECKING:
@@ -576,12 +576,10 @@ def _fit(
 
 
 def checked(fitted: Fitted) -> Fitted:
-    """The model with example rows, and what it says of them; embeddings have none, and no service."""
-    if fitted.encoder.embeddings:
-        return fitted
+    """The model with example rows, and what it says of them."""
     own, columns = Classifier(threads=1), examples(fitted.schema, fitted.encoder)
     own._fitted = fitted
-    p = own.predict_proba(Table.of(cells_of(fitted, columns)))
+    p = own.predict_proba(of_cells(cells_of(fitted, columns)))
     return replace(fitted, check=Check(columns, p, computed_by()))
 
 

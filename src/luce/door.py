@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -15,6 +17,7 @@ from luce.journal import Journal
 TINY = 64  # bytes: a body in more than MOST_TINY pieces smaller than this in the mean is refused
 MOST_TINY = 1_000
 PIPELINED = 64  # requests that may wait behind one another
+FIRST_S = 0.3  # for the first request of a connection to come, when the service stops
 
 _WORDS = {
     400: "this is not HTTP as it is spoken here",
@@ -24,8 +27,10 @@ _WORDS = {
 }
 
 
-def make_door(limits: Limits, journal: Journal) -> type[HttpToolsProtocol]:
-    """The protocol of a server with these limits."""
+def make_door(
+    limits: Limits, journal: Journal, stopping: Callable[[], bool] = lambda: False
+) -> type[HttpToolsProtocol]:
+    """The protocol of a server with these limits; while it is stopping, each answer says that it is the last."""
 
     class Door(HttpToolsProtocol):
         """States: waiting for a header (since its first byte), for a body, for its answer to be made and read, idle."""
@@ -73,6 +78,8 @@ def make_door(limits: Limits, journal: Journal) -> type[HttpToolsProtocol]:
             self.header_bytes = self.body_bytes = self.pieces = 0
             self.since = time.monotonic()
             super().on_headers_complete()
+            if stopping():
+                self.cycle.keep_alive = False
 
         def on_body(self, body: bytes) -> None:
             self.pieces += 1
@@ -103,6 +110,17 @@ def make_door(limits: Limits, journal: Journal) -> type[HttpToolsProtocol]:
                 self.cycle.message_event.set()
             self.transport.close()
 
+        def leave(self) -> None:
+            """Closes, where no request has begun, waits unread, or is still to come on a connection just made."""
+            if self.cycle is None and time.monotonic() - self.since < FIRST_S:
+                return
+            answered = self.cycle is None or self.cycle.response_complete
+            if answered and not self.header_bytes and not self.transport.is_closing() and not _unread(self.transport):
+                self.transport.close()
+
+        def timeout_keep_alive_handler(self) -> None:
+            self.leave()
+
         def check(self, now: float) -> None:
             """Ends what takes too long; called about once a second."""
             if self.transport is None:
@@ -121,9 +139,16 @@ def make_door(limits: Limits, journal: Journal) -> type[HttpToolsProtocol]:
             elif self.header_bytes and waited > limits.header_s:
                 self.refuse(408)
             elif waited > max(limits.header_s, limits.idle_s) + 1:
-                self.transport.close()
+                self.leave()
 
     return Door
+
+
+def _unread(transport: Any) -> bool:
+    """Whether bytes have come that were not read yet; closing would throw them away and tell the client so."""
+    found = select.poll()
+    found.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(found.poll(0))
 
 
 async def watch(connections: set[Any], every: float = 1.0) -> None:
