@@ -95,12 +95,12 @@ class Made:
 class Maker:
     """Makes requests from the document and from what the models tell of their columns."""
 
-    def __init__(self, served: Served, seed: int) -> None:
+    def __init__(self, get: Callable[[str], Any], seed: int) -> None:
         self.random = random.Random(seed)
-        self.document = served.get("/openapi.json").json
+        self.document = get("/openapi.json")
         self.parts = self.document["components"]["schemas"]
-        self.models = served.get("/v1/models").json["models"]
-        self.tensors = {each["name"]: served.get(f"/v2/models/{each['name']}").json for each in self.models}
+        self.models = get("/v1/models")["models"]
+        self.tensors = {each["name"]: get(f"/v2/models/{each['name']}") for each in self.models}
         images, _ = drawn(20, seed=1)
         self.pictures = [png(image) for image in images]
 
@@ -435,7 +435,7 @@ def main(count: int = REQUESTS, seed: int = 0) -> None:
             "open": stack.enter_context(serving(paths)),
             "closed": stack.enter_context(serving(paths, token=TOKEN)),
         }
-        maker = Maker(services["open"], seed)
+        maker = Maker(lambda path: services["open"].get(path).json, seed)
         judge, clients = Judge(maker.document), {name: Client(served) for name, served in services.items()}
         for name, one in all_of(maker, count):
             status, kind, body = clients[name].ask(one)
