@@ -83,17 +83,31 @@ def ask(port: int, path: str, body: bytes | None = None, kind: str = "applicatio
 
 
 class Load:
-    """Connections that stay, each asking as fast as it may; every request that was sent must be answered in full.
+    """Connections that stay, each asking again after a pause; every request that was sent must be answered in full.
 
-    A connection that the service ended before a request was sent is no failure, nor is one that it refused.
+    A connection that the service ended before a request was sent is no failure, nor is one that it refused. bodies:
+    (content type, body); allowed: the probabilities that an answer may have; pauses: at most, of each connection.
     """
 
     def __init__(self, port: int, bodies: list[list[str]], allowed: list[list[Any]], pauses: list[float]) -> None:
-        self.port, self.bodies, self.allowed, self.pauses = port, bodies, allowed, pauses
+        self.port, self.bodies, self.allowed = port, bodies, allowed
         self.stop = False
         self.requests = self.refused = self.ended = 0
         self.seen: Counter[int] = Counter()
         self.failures: list[str] = []
+        self.threads = [threading.Thread(target=self.run, args=(pause, i)) for i, pause in enumerate(pauses)]
+
+    def __enter__(self) -> Load:
+        for thread in self.threads:
+            thread.start()
+        while self.requests < 20 and not self.failures:
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop = True
+        for thread in self.threads:
+            thread.join()
 
     def run(self, pause: float, seed: int) -> None:
         pick, link = random.Random(seed), None
@@ -169,15 +183,9 @@ def closed(link: socket.socket) -> None:
 
 def client(port: str) -> None:
     """A load as standard input's first line has it, until that ends; prints what it saw as JSON."""
-    load = Load(int(port), **json.loads(sys.stdin.readline()))
-    threads = [threading.Thread(target=load.run, args=(pause, i)) for i, pause in enumerate(load.pauses)]
-    for thread in threads:
-        thread.start()
-    print("begun", flush=True)
-    sys.stdin.read()
-    load.stop = True
-    for thread in threads:
-        thread.join()
+    with Load(int(port), **json.loads(sys.stdin.readline())) as load:
+        print("begun", flush=True)
+        sys.stdin.read()
     counts = {"requests": load.requests, "refused": load.refused, "ended": load.ended, "seen": load.seen}
     print(json.dumps(counts | {"failures": load.failures}), flush=True)
 
