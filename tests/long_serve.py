@@ -28,6 +28,7 @@ from typing import Any
 HOST = "127.0.0.1"
 PATH = "/v1/models/orders/predict"
 DEFAULTS = {"fuzz": 10_000, "reload": 1_000, "stop": 100, "soak": 60}
+STALL_S = 10.0  # that no answer may take
 LOOK_S = 0.02  # between two looks at the files, so that a thousand reloads take a minute
 
 
@@ -36,11 +37,14 @@ LOOK_S = 0.02  # between two looks at the files, so that a thousand reloads take
 
 def server(paths: list[str]) -> None:
     """Serves on a free port, which it prints, and looks at the files often."""
+    import faulthandler
+
     from luce.answers import Limits
     from luce.hosting import Models
     from luce.journal import Journal
     from luce.server import listening, running
 
+    faulthandler.register(signal.SIGUSR1)
     bound = listening(HOST, 0)
     # a thousand lines a second are of no use here; the soak counts on /metrics
     print(f"luce serves at http://{HOST}:{bound.getsockname()[1]}/", file=sys.stderr, flush=True)
@@ -363,11 +367,12 @@ def soak(minutes: int) -> None:
     """Good, bad, slow and cut requests, and files that change: memory, descriptors and threads stay as they are."""
     found: dict[str, Any] = {}
     samples: list[tuple[float, int, int, int]] = []
+    worst = 0.0
     with tempfile.TemporaryDirectory() as folder:
         files, bodies, answers = two_models(Path(folder))
         path = Path(folder) / "orders.luce"
         path.write_bytes(files[0])
-        with process([__file__, "server", str(path)]) as (child, port, _):
+        with process([__file__, "server", str(path)]) as (child, port, said):
             first = of_process(child.pid)
             others = Others(port, bodies)
             with loaded(port, bodies, answers, [0.01, 0.02, 0.05], found), others:
@@ -376,6 +381,15 @@ def soak(minutes: int) -> None:
                 turn = 0
                 while (now := time.monotonic() - began) < 60.0 * minutes:
                     time.sleep(2)
+                    asked = time.monotonic()
+                    watch = threading.Timer(STALL_S, child.send_signal, [signal.SIGUSR1])  # says where it is
+                    watch.start()
+                    ask(port, PATH, bodies[1][1].encode(), "text/csv")
+                    watch.cancel()
+                    worst = max(worst, time.monotonic() - asked)
+                    if worst > STALL_S:
+                        print(f"an answer took {worst:.0f} s\n{b''.join(said)[-8000:].decode()}", flush=True)
+                        break
                     put(path, files[turn % 2] if turn % 5 else files[0][: len(files[0]) // 2])
                     turn += 1
                     if now > warm and turn % 5 == 0:
@@ -384,14 +398,15 @@ def soak(minutes: int) -> None:
             last = of_process(child.pid)
             bad = metric(port, r'luce_requests_total\{[^}]*status="5')
             reloads = metric(port, r'luce_events_total\{event="reloaded"\}')
+    if worst > STALL_S:
+        sys.exit(1)
     tenth = max(len(samples) // 10, 1)
     start = max(rss for _, rss, _, _ in samples[:tenth])
     end = max(rss for _, rss, _, _ in samples[-tenth:])
     memory = f"memory {start >> 10} MiB after the first minute, {end >> 10} MiB at the end"
     counts = f"descriptors {first[1]} and {last[1]}, threads {first[2]} and {last[2]}"
-    print(
-        f"soak: {minutes} minutes, {others.done:,} odd requests, {reloads:.0f} reloads; {memory}; {counts}", flush=True
-    )
+    done = f"{others.done:,} odd requests, {reloads:.0f} reloads, {worst:.1f} s at most"
+    print(f"soak: {minutes} minutes, {done}; {memory}; {counts}", flush=True)
     told("soak", found)
     if end > 1.1 * start or last[1] > first[1] + 2 or last[2] > first[2] + 4 or bad:
         sys.exit(f"something grows, or there were errors of the service ({bad:.0f})")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import re
 import secrets
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -44,6 +46,8 @@ from luce.workshop import Workshop
 SWITCH_S = 0.001  # after which the worker's thread gives way to the event loop
 LOOK_S = 1.0  # seconds between two looks at the files of the models
 STILL_S = 0.5  # of answering as not ready, before connections are refused
+HANDSHAKE_S = 0.02  # for connections to be made that have begun
+ATTACH_FILTER = 26  # of Linux: a program of classic BPF that sees each packet from its TCP header on
 LEAVE_S = 0.5  # at most, in which connections without a request end
 TYPES = {
     ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
@@ -367,6 +371,9 @@ class Running(uvicorn.Server):
             server.close()
         for each in copies:
             each.setblocking(False)
+            _begin_no_more(each)
+        await asyncio.sleep(HANDSHAKE_S)
+        for each in copies:
             with contextlib.suppress(OSError):  # there is no more
                 while True:
                     link, _ = each.accept()
@@ -401,6 +408,15 @@ class Running(uvicorn.Server):
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)
+
+
+def _begin_no_more(listener: socket.socket) -> None:
+    """Where the system is Linux: it drops the packets that would begin a connection (SYN), so that none is made between
+    the last one that is taken and the end of the listener, which would reset it."""
+    load, test, drop, take = (0x30, 0, 0, 13), (0x45, 0, 1, 2), (0x06, 0, 0, 0), (0x06, 0, 0, 1 << 18)
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in (load, test, drop, take)))
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, struct.pack("HP", 4, ctypes.addressof(program)))
 
 
 def is_loopback(host: str) -> bool:
