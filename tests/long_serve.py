@@ -373,7 +373,6 @@ def soak(minutes: int) -> None:
         path = Path(folder) / "orders.luce"
         path.write_bytes(files[0])
         with process([__file__, "server", str(path)]) as (child, port, said):
-            first = of_process(child.pid)
             others = Others(port, bodies)
             with loaded(port, bodies, answers, [0.01, 0.02, 0.05], found), others:
                 began = time.monotonic()
@@ -401,14 +400,14 @@ def soak(minutes: int) -> None:
     if worst > STALL_S:
         sys.exit(1)
     tenth = max(len(samples) // 10, 1)
-    start = max(rss for _, rss, _, _ in samples[:tenth])
-    end = max(rss for _, rss, _, _ in samples[-tenth:])
-    memory = f"memory {start >> 10} MiB after the first minute, {end >> 10} MiB at the end"
-    counts = f"descriptors {first[1]} and {last[1]}, threads {first[2]} and {last[2]}"
+    rss, opened, threads = (max(sample[i] for sample in samples[:tenth]) for i in (1, 2, 3))
+    rss_end = max(sample[1] for sample in samples[-tenth:])
+    memory = f"memory {rss >> 10} MiB after the first minute, {rss_end >> 10} MiB at the end"
+    counts = f"descriptors {opened}, and {last[1]} when all had left; threads {threads} and {last[2]}"
     done = f"{others.done:,} odd requests, {reloads:.0f} reloads, {worst:.1f} s at most"
     print(f"soak: {minutes} minutes, {done}; {memory}; {counts}", flush=True)
     told("soak", found)
-    if end > 1.1 * start or last[1] > first[1] + 2 or last[2] > first[2] + 4 or bad:
+    if rss_end > 1.1 * rss or last[1] > opened or last[2] > threads + 2 or bad:
         sys.exit(f"something grows, or there were errors of the service ({bad:.0f})")
 
 
