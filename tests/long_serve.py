@@ -28,7 +28,7 @@ from typing import Any
 HOST = "127.0.0.1"
 PATH = "/v1/models/orders/predict"
 DEFAULTS = {"fuzz": 10_000, "reload": 1_000, "stop": 100, "soak": 60}
-STALL_S = 10.0  # that no answer may take
+STALL_S = 10.0  # that no answer may take, on a machine that does other things as well
 LOOK_S = 0.02  # between two looks at the files, so that a thousand reloads take a minute
 
 
