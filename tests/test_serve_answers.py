@@ -278,7 +278,7 @@ def test_s18_a_spreadsheet_runs_nothing(tmp_path: Path) -> None:
         assert odd.predict("odd", [{"x": 1}]).json["classes"] == sorted(classes)
 
 
-def test_names_that_would_be_code_are_only_texts(tmp_path: Path) -> None:
+def test_s17_names_that_would_be_code_are_only_texts(tmp_path: Path) -> None:
     names = ["<img src=x onerror=alert(1)>", "</script><b>", "a\u202eb", "{{7*7}}", "q\"'`", "rows[0].x: y"]
     rng = np.random.default_rng(0)
     data = {name: rng.normal(size=40) for name in names}

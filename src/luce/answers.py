@@ -140,6 +140,7 @@ class Reader:
         fitted = hosted.fitted
         self.hosted = hosted
         unread = {c.name for c in fitted.schema.columns if c.kind == "left out"} | set(hosted.unread)
+        self.widths = {e.name: e.width for e in fitted.encoder.embeddings}
         self.columns = [c for c in fitted.schema.columns if c.name not in unread]
         self.names = [c.name for c in self.columns]
         self.others = unread | ({fitted.label} - {""})
@@ -191,6 +192,8 @@ class Reader:
         pictures = [c.name for c in self.columns if c.kind == "image"]
         for name in pictures:
             cells[name] = pixels_in(self.hosted, name, cells[name])
+        for name, width in self.widths.items():
+            cells[name] = vectors_in(name, width, cells[name])
         return asked
 
     def _coded(self, body: bytes, limits: Limits) -> Asked | None:
@@ -242,7 +245,7 @@ class Reader:
                     raise RefusedError(
                         422, f"the model knows no column {shown(name)}{hint}", f"rows[{i}].{inert(name)}"
                     )
-                if isinstance(cell, (dict, list)):
+                if isinstance(cell, dict) or (isinstance(cell, list) and nfc(name) not in self.widths):
                     raise RefusedError(
                         422, "a cell is a number, a text, true, false or null", f"rows[{i}].{inert(name)}"
                     )
@@ -251,6 +254,10 @@ class Reader:
         for column in self.columns:
             if column.kind == "image":
                 cells[column.name] = pixels_in(self.hosted, column.name, cells[column.name])
+        for name, width in self.widths.items():
+            cells[name] = vectors_in(name, width, cells[name])
+        if self.widths:
+            return _asked(Asked(len(query.rows), cells), query)
         return _asked(Asked(len(query.rows), None, self.hosted.table(cells, len(query.rows))), query)
 
     def check_missing(self, cells: Mapping[str, Any]) -> None:
@@ -337,8 +344,32 @@ def pixels_of(hosted: Hosted, name: str, encoded: Sequence[bytes]) -> NDArray[np
     return read_images(list(encoded), size=(height, width), channels=channels, threads=1).pixels
 
 
+def vectors_in(name: str, width: int, cells: Sequence[Any]) -> NDArray[np.float64]:
+    """Cells of a column of embeddings, (n, width)."""
+    out = np.empty((len(cells), width))
+    for row, cell in enumerate(cells):
+        where = f"rows[{row}].{inert(name)}"
+        if not isinstance(cell, list) or len(cell) != width or not set(map(type, cell)) <= {float, int}:
+            raise RefusedError(422, f"an embedding is a list of {width:,} numbers", where)
+        out[row] = finite(cell, where)
+    return out
+
+
+def finite(values: Sequence[Any], where: str, dtype: str = "<f8") -> NDArray[Any]:
+    """Numbers in their type; raises RefusedError for one that it does not hold."""
+    try:
+        with np.errstate(over="ignore"):
+            found = np.array(values, dtype=np.float64).astype(dtype)
+    except OverflowError:  # a whole number beyond float64
+        found = np.array([np.inf])
+    if not np.isfinite(found).all():
+        what = "an embedding holds a number that is not finite, or that its type does not hold"
+        raise RefusedError(422, what, where)
+    return found
+
+
 def _cell_type(kind: str) -> Any:
-    return {"number": float, "boolean": bool | str}.get(kind, str)
+    return {"number": float, "boolean": bool | str, "embedding": list[float]}.get(kind, str)
 
 
 def _given(query: Any) -> int:
@@ -493,7 +524,7 @@ def _explained(hosted: Hosted, asked: Asked, row: int) -> dict[str, Any]:
 
 def _as_given(own: Any) -> Any:
     """Numbers as a person writes them: whole ones without a point."""
-    if isinstance(own, np.ndarray) and own.dtype == np.float64:
+    if isinstance(own, np.ndarray) and own.dtype == np.float64 and own.ndim == 1:
         return [_plain(cell) for cell in own.tolist()]
     return own
 

@@ -44,7 +44,7 @@ from luce.report import Report, evaluate
 from luce.solver import Certificate, Progress
 from luce.splits import Split
 from luce.store import StoredFrame
-from luce.table import EMBEDDING, Schema, Table, infer_schema, parse
+from luce.table import EMBEDDING, Schema, Table, infer_schema, of_cells, parse
 from luce.vast import ParsedLater, blocks_of, encoder_of, features_of, is_vast, trimmed
 from luce.wording import choose_texts, keys_of
 
@@ -633,12 +633,10 @@ def _check_vast(table: Table, model: Classifier) -> None:
 
 
 def checked(fitted: Fitted) -> Fitted:
-    """The model with example rows, and what it says of them; embeddings have none, and no service."""
-    if fitted.encoder.embeddings:
-        return fitted
+    """The model with example rows, and what it says of them."""
     own, columns = Classifier(threads=1), examples(fitted.schema, fitted.encoder)
     own._fitted = fitted
-    p = own.predict_proba(Table.of(cells_of(fitted, columns)))
+    p = own.predict_proba(of_cells(cells_of(fitted, columns)))
     return replace(fitted, check=Check(columns, p, computed_by()))
 
 

@@ -51,6 +51,8 @@ def _column(fitted: Fitted, column: Column, missing: dict[str, float], known: bo
         ink = fitted.facts.get("ink", {})
         height, width, channels = fitted.image_sizes[name]
         return out | {"height": height, "width": width, "channels": channels, "ink": ink.get(name), "typical": None}
+    if column.kind == "embedding":
+        return out | {"width": next(e.width for e in encoder.embeddings if e.name == name), "typical": None}
     if column.kind == "text":
         return out | {"typical": ""}
     if column.kind == "date":

@@ -119,8 +119,8 @@ class Store:
 
 
 class StoredFrame:
-    """Rows that lie in files, part after part, all of the same columns, cast to the types of `schema` and read when they
-    are asked for; it has what a table needs of a polars frame."""
+    """Rows in files, part after part, all of the same columns, cast to the types of `schema` and read when they are asked
+    for; it has what a table needs of a polars frame."""
 
     def __init__(self, store: Store, paths: Sequence[Path], heights: Sequence[int], schema: Mapping[str, Any]) -> None:
         self.store, self.paths, self.heights, self.schema = store, tuple(paths), tuple(heights), dict(schema)

@@ -127,12 +127,25 @@ def _of_images(images: Images, source: str) -> Table:
     return table if numbered else replace(table, files=tuple(map(str, images.names)))
 
 
+def of_cells(columns: Mapping[str, Any], source: str = "the data") -> Table:
+    """Columns of cells as `Table.of` takes them, and embeddings, each an array (rows, width) that lies beside."""
+    vectors = {nfc(name): own for name, own in columns.items() if isinstance(own, np.ndarray) and own.ndim == 2}
+    frame = {name: _numbers(name, len(vectors[name])) if name in vectors else own for name, own in columns.items()}
+    return replace(Table.of(frame, source), vectors=vectors)
+
+
+def _numbers(name: str, rows: int) -> pl.Series:
+    """The numbers of rows, which stand for rows of embeddings."""
+    import polars as pl
+
+    return pl.Series(name, np.arange(rows, dtype=np.uint32)[:, np.newaxis], dtype=pl.Array(pl.UInt32, 1))
+
+
 def _of_embeddings(embeddings: Embeddings, source: str) -> Table:
     """A column of row numbers, with the rows beside the frame, and one of the labels where there are some."""
     import polars as pl
 
-    numbers = np.arange(len(embeddings.vectors), dtype=np.uint32)
-    columns = [pl.Series(EMBEDDING, numbers[:, np.newaxis], dtype=pl.Array(pl.UInt32, 1))]
+    columns = [_numbers(EMBEDDING, len(embeddings.vectors))]
     if embeddings.labels is not None:
         columns.append(pl.Series(LABEL, embeddings.labels.tolist()))
     table = _table(pl.DataFrame(columns), source, embeddings.notes)

@@ -52,6 +52,7 @@ const KINDS = {
   date,
   text,
   image,
+  embedding,
 };
 
 /** The box that says that a cell is missing; null for a column that always had one. */
@@ -277,6 +278,18 @@ function text(column, cell, changed) {
   const node = el("textarea", { id: own, rows: 5, oninput: changed });
   node.value = cell ?? "";
   return { node, id: own, cell: () => node.value };
+}
+
+/** Numbers, as many as the model reads, with blanks or commas between them. */
+function embedding(column, cell, changed) {
+  const own = id("field");
+  const node = el("textarea", { id: own, rows: 5, placeholder: `${column.width} × 0.0`, oninput: changed });
+  node.value = (cell ?? []).join(", ");
+  const read = () => {
+    const found = node.value.split(/[\s,;[\]]+/).filter(Boolean).map(Number);
+    return found.length === column.width && found.every(Number.isFinite) ? found : undefined;
+  };
+  return { node, id: own, cell: read };
 }
 
 function image(column, cell, changed) {
