@@ -119,7 +119,7 @@ class Store:
 
 
 class StoredFrame:
-    """Rows in files, part after part, all of the same columns, cast to the types of `schema` and read when they are asked
+    """Rows in files, part after part, all of the same columns, cast to the types of `schema`, read when they are asked
     for; it has what a table needs of a polars frame."""
 
     def __init__(self, store: Store, paths: Sequence[Path], heights: Sequence[int], schema: Mapping[str, Any]) -> None:
