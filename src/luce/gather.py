@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from luce.blocks import files_of, frames
 from luce.cells import says_date, shown
 from luce.errors import InputError, inert
+from luce.reader import kind_of
 from luce.store import Store, StoredFrame
 from luce.table import Table
 
 if TYPE_CHECKING:
     import polars as pl
 
-TABLES = (".csv", ".csv.gz", ".tsv", ".jsonl", ".jsonl.gz", ".ndjson", ".parquet", ".pq", ".arrow", ".feather", ".ipc")
 SHARE = 4  # of the memory that is allowed, rows take at most one part of so many, before they are stored
 PART = 1 << 18  # rows, or
 PART_BYTES = 64 << 20  # bytes, that are stored together
@@ -60,10 +61,11 @@ def gather(
 
 
 def is_many(source: str) -> bool:
-    """Whether this is a pattern, or a folder of table files."""
+    """Whether this is a pattern, or a folder of table files and no others inside."""
     if os.path.isdir(source):
-        return any(name.lower().endswith(TABLES) and not name.startswith((".", "_")) for name in os.listdir(source))
-    return any(c in source for c in "*?[") and not os.path.exists(source)
+        inside = [os.path.join(source, name) for name in os.listdir(source)]
+        return any(kind_of(name)[0] not in ("other", "txt") for name in inside) and not any(map(os.path.isdir, inside))
+    return has_magic(source) and not os.path.exists(source)
 
 
 def _stored(store: Store, kept: list[pl.DataFrame], columns: _Columns) -> tuple[Path, int]:
