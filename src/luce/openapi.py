@@ -9,6 +9,30 @@ import msgspec
 from luce.answers import Answer, Error, Query
 from luce.oip import InferRequest, InferResponse
 
+_NAME, _FLAG, _COUNT, _NUMBER = ({"type": kind} for kind in ("string", "boolean", "integer", "number"))
+_LABEL = {"type": ["string", "integer", "boolean"]}
+DESCRIPTION: dict[str, Any] = {
+    "name": _NAME, "label": _NAME, "classes": {"type": "array", "items": _LABEL},
+    "model": {"enum": ["linear", "network"]}, "rows": _COUNT, "certificate": _NAME,
+    "held_out": {
+        "type": ["object", "null"],
+        "properties": {"rows": _COUNT, "accuracy": _NUMBER, "log_loss": {"type": ["number", "null"]}},
+    },
+    "sets": _FLAG | {"description": "whether coverage can be asked"},
+    "costs": {"type": ["array", "null"], "items": {"type": "array", "items": _NUMBER}},
+    "measured": _FLAG | {"description": "whether /v1/models/{name}/measured has rows"},
+    "columns": {
+        "type": "array",
+        "items": {
+            "type": "object", "required": ["name", "kind", "typical"],
+            "properties": {
+                "name": _NAME, "kind": {"enum": ["number", "boolean", "category", "date", "text", "image"]},
+                "typical": {}, "missing": _FLAG | {"description": "whether a cell may be missing"},
+                "missing_share": {"type": ["number", "null"]},
+            },
+        },
+    },
+}  # fmt: skip
 _TYPES = [Query, Answer, Error, InferRequest, InferResponse]
 
 
@@ -53,7 +77,7 @@ def openapi(version: str, models: list[str]) -> dict[str, Any]:
         "paths": {
             "/v1": get("what is served"),
             "/v1/models": get("the models"),
-            "/v1/models/{name}": get("a model: its classes and columns", name),
+            "/v1/models/{name}": get("a model: its classes and columns", name, schema=_all_of(DESCRIPTION)),
             "/v1/models/{name}/facts": get("all that the report shows", name),
             "/v1/models/{name}/measured": get("probabilities of rows held out", name),
             "/v1/models/{name}/predict": {
@@ -122,6 +146,10 @@ def openapi(version: str, models: list[str]) -> dict[str, Any]:
 
 def _asked(name: str, place: str = "query") -> dict[str, Any]:
     return {"name": name, "in": place, "required": place == "path" or name == "name", "schema": {"type": "string"}}
+
+
+def _all_of(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
 
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:

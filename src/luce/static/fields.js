@@ -8,6 +8,7 @@ import { t } from "./texts.js";
 const RADIOS = 5; // choices that are shown side by side
 const LISTED = 80; // levels of a list to choose from; of more one is typed
 const STEPS = 200; // of a slider
+const THICK = 0.06; // of the width: a bar of one value at most
 const LARGE = 1600; // pixels a side, to which a larger photograph is made smaller
 
 /**
@@ -54,11 +55,13 @@ const KINDS = {
   image,
 };
 
+const shareOf = (share) => (share ? el("small", {}, percent(share, 0)) : null);
+
 /** The box that says that a cell is missing; null for a column that always had one. */
 function missingBox(column, checked, changed) {
   if (!column.missing) return null;
   const input = el("input", { type: "checkbox", checked, onchange: () => changed(input.checked) });
-  input.box = el("label", { class: "check missing" }, input, t("missing"));
+  input.box = el("label", { class: "check missing" }, input, t("missing"), shareOf(column.missing_share));
   return input;
 }
 
@@ -131,7 +134,7 @@ function number(column, cell, changed) {
   });
   if (cell !== null) put(kept);
   show();
-  const shape = ranged && column.histogram ? el("div", { class: "shape" }, histogram(even(column)), mark) : null;
+  const shape = ranged && column.histogram ? el("div", { class: "shape" }, shapeOf(column), mark) : null;
   const ends = ranged
     ? el(
         "div",
@@ -154,18 +157,14 @@ function number(column, cell, changed) {
   };
 }
 
-/** The shares of a histogram on bins of equal width between low and high. */
-function even({ low, high, histogram: { edges, shares } }) {
-  const bins = Math.min(24, Math.max(shares.length, 1));
-  const out = new Array(bins).fill(0);
-  shares.forEach((share, k) => {
-    const [from, to] = [edges[k], edges[k + 1]].map((edge) => ((edge - low) / (high - low)) * bins);
-    const wide = Math.max(to - from, 1e-9);
-    for (let b = Math.max(0, Math.floor(from)); b < bins && b < to; b += 1) {
-      out[b] += (share * Math.max(0, Math.min(to, b + 1) - Math.max(from, b))) / wide;
-    }
-  });
-  return out;
+/** The histogram of a column: a bar a value where there are few, else a bar a bin. */
+function shapeOf({ low, high, histogram: { values, edges, shares } }) {
+  const at = (value) => (value - low) / (high - low);
+  if (!values) return histogram(shares.map((share, k) => ({ share, from: at(edges[k]), to: at(edges[k + 1]) })));
+  const places = values.map(at);
+  const near = Math.min(...places.slice(1).map((place, k) => place - places[k]));
+  const half = Math.min(0.35 * near, THICK / 2);
+  return histogram(shares.map((share, k) => ({ share, from: places[k] - half, to: places[k] + half })));
 }
 
 function date(column, cell, changed) {
@@ -198,7 +197,7 @@ const shown = (level) => (level === true ? t("yes") : level === false ? t("no") 
 function choice(column, cell, changed) {
   const choices = [
     ...column.levels.map((each) => ({ ...each, said: shown(each.level) })),
-    ...(column.missing ? [{ level: null, said: t("missing") }] : []),
+    ...(column.missing ? [{ level: null, said: t("missing"), share: column.missing_share || null }] : []),
   ];
   if (choices.length <= RADIOS) return radios(choices, cell, changed);
   return column.levels.length <= LISTED ? list(choices, cell, changed) : typed(column, cell, changed);

@@ -38,10 +38,7 @@ export function draw(main, { model, picker }) {
 const load = (model) =>
   Promise.all([
     ask(of(model.name, "facts")),
-    ask(of(model.name, "measured")).catch((error) => {
-      if (error.status === 404) return null;
-      throw error;
-    }),
+    model.measured ? ask(of(model.name, "measured")) : null,
   ]);
 
 const sections = (model, facts, measured) =>

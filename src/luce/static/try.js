@@ -8,11 +8,15 @@ import { answerPanel } from "./answer.js";
 
 const THEN = 300; // milliseconds from an answer until its reasons are asked for
 const COVERAGE = 0.95;
+const FIXED = ["text", "image"]; // kinds of which no change is tried
 const SHOWN = 24; // fields; more are folded away
 const kept = new Map(); // the cells of each model's form, as long as the page lives
 
+/** What most rows had: nothing, where most cells were missing. */
+const usual = (column) => (column.missing && column.missing_share > 0.5 ? null : column.typical);
+
 export function draw(main, { model, picker }) {
-  const cells = kept.get(model.name) ?? new Map(model.columns.map((column) => [column.name, column.typical]));
+  const cells = kept.get(model.name) ?? new Map(model.columns.map((column) => [column.name, usual(column)]));
   kept.set(model.name, cells);
   const state = { against: null, answer: null };
   let asking = new AbortController();
@@ -55,10 +59,11 @@ export function draw(main, { model, picker }) {
     if (!given) return;
     asking.abort();
     asking = new AbortController();
+    const flip = model.columns.some((column) => !FIXED.includes(column.kind));
     const against = state.against === null || state.against === state.answer ? {} : { against: state.against };
     try {
-      const found = await predict({ rows: [given], explain: true, flip: true, ...against }, asking.signal);
-      panel.explain(found.explanations?.[0] ?? null);
+      const found = await predict({ rows: [given], explain: true, flip, ...against }, asking.signal);
+      panel.explain(found.explanations?.[0] ?? null, given);
     } catch (error) {
       if (error.name !== "AbortError") wrong(error);
     }
