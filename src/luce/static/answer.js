@@ -1,7 +1,7 @@
 // What a model answers: probabilities as bars, the set, the reasons, what would flip it.
 
 import { heatMap } from "./charts.js";
-import { bar, el, fill, later, name, percent, signed, signedBar } from "./dom.js";
+import { bar, el, fill, later, name, percent, plainName, rounded, signed, signedBar } from "./dom.js";
 import { say, t } from "./texts.js";
 
 const SHOWN = 12; // classes with a bar of their own
@@ -9,7 +9,7 @@ const REASONS = 8;
 const QUIET = 900; // milliseconds without a change until the answer is read out
 
 const nameOf = (value, most = 40) => name(value === true ? t("yes") : value === false ? t("no") : value, most);
-const plain = (value) => (value === true ? t("yes") : value === false ? t("no") : String(value));
+const plain = (value) => (value === true ? t("yes") : value === false ? t("no") : plainName(value, 40));
 
 /** The panel beside the form; against(class): called when another class is set against the answer. */
 export function answerPanel(model, against) {
@@ -20,6 +20,7 @@ export function answerPanel(model, against) {
   const live = el("p", { class: "hidden-text", "aria-live": "polite" });
   const error = el("p", { class: "warn", role: "alert", hidden: true });
   const strip = el("div", { class: "strip", "aria-hidden": "true", hidden: true });
+  new IntersectionObserver(([seen]) => strip.classList.toggle("needless", seen.isIntersecting)).observe(head);
   const node = el(
     "div",
     { class: "panel answer", role: "region", "aria-label": t("answer") },
@@ -172,7 +173,7 @@ function contributions(found) {
 
 function cell(value) {
   if (value === null || value === undefined || value === "") return t("missing");
-  return typeof value === "string" ? name(value, 30) : plain(value);
+  return typeof value === "string" ? name(value, 30) : typeof value === "number" ? rounded(value) : plain(value);
 }
 
 function marked(text, found, many) {
@@ -210,7 +211,7 @@ function mapped({ column, cells }, found, own, picture, many) {
     least.amount < 0 ? t("heat.against", { place: place(least), amount: signed(least.amount) }) : "",
   ].join(" ");
   const { amount } = found.contributions.find((each) => each.column === column);
-  const key = (kind, said) => el("li", {}, el("span", { class: `swatch ${kind}`, "aria-hidden": "true" }), said);
+  const key = (kind, said) => el("li", {}, el("span", { class: `swatch ${kind}`, "aria-hidden": "true" }), el("span", {}, said));
   return el(
     "figure",
     { class: "heat" },

@@ -1,6 +1,6 @@
 // The fields of a form, one a column of the model: each knows its cell, and shows what was wrong with it.
 
-import { dropZone, el, few, id, name, percent } from "./dom.js";
+import { dropZone, el, few, id, name, percent, plainName } from "./dom.js";
 import { histogram } from "./charts.js";
 import { drawing } from "./drawing.js";
 import { t } from "./texts.js";
@@ -8,7 +8,7 @@ import { t } from "./texts.js";
 const RADIOS = 5; // choices that are shown side by side
 const LISTED = 80; // levels of a list to choose from; of more one is typed
 const STEPS = 200; // of a slider
-const THICK = 0.06; // of the width: a bar of one value at most
+const THICK = 0.04; // of the width: a bar of one value at most
 const LARGE = 1600; // pixels a side, to which a larger photograph is made smaller
 
 /**
@@ -91,7 +91,7 @@ function number(column, cell, changed) {
         min: column.low,
         max: column.high,
         step: stepOf(column),
-        "aria-label": t("slider.of", { name: column.name }),
+        "aria-label": t("slider.of", { name: plainName(column.name) }),
       })
     : null;
   const mark = el("span", { class: "mark-at" });
@@ -133,6 +133,7 @@ function number(column, cell, changed) {
     changed();
   });
   if (cell !== null) put(kept);
+  else if (slide) slide.value = kept;
   show();
   const shape = ranged && column.histogram ? el("div", { class: "shape" }, shapeOf(column), mark) : null;
   const ends = ranged
@@ -231,7 +232,11 @@ function list(choices, cell, changed) {
     "select",
     { id: own, onchange: changed },
     choices.map(({ said, share }, k) =>
-      el("option", { value: k, selected: k === at }, share == null ? said : `${said} · ${percent(share, 0)}`),
+      el(
+        "option",
+        { value: k, selected: k === at },
+        share == null ? plainName(said) : `${plainName(said)} · ${percent(share, 0)}`,
+      ),
     ),
   );
   if (at < 0) node.selectedIndex = -1;
@@ -302,12 +307,12 @@ function image(column, cell, changed) {
       board?.clear();
       put(
         canvas,
-        t("image.file", { file: file.name, width: canvas.width, height: canvas.height }),
+        t("image.file", { file: plainName(file.name), width: canvas.width, height: canvas.height }),
         await dataOf(file, canvas),
       );
     } catch {
       told.textContent = "";
-      fault(t("image.bad", { file: file.name }));
+      fault(t("image.bad", { file: plainName(file.name) }));
     }
   };
   const error = el("p", { class: "field-error", role: "alert", hidden: true });

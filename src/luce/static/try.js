@@ -1,8 +1,8 @@
 // A form of a model's columns, and its answer while one types or draws.
 
-import { el, later } from "./dom.js";
+import { el, later, name } from "./dom.js";
 import { ask, newest, of } from "./service.js";
-import { t } from "./texts.js";
+import { say, t } from "./texts.js";
 import { field } from "./fields.js";
 import { answerPanel } from "./answer.js";
 
@@ -122,7 +122,7 @@ export function draw(main, { model, picker }) {
   );
   main.append(
     ...[picker].filter(Boolean),
-    el("h1", {}, model.label ? t("try.title", { label: model.label }) : t("try.title.plain")),
+    el("h1", {}, model.label ? say("try.title", { label: name(model.label, 40) }) : t("try.title.plain")),
     el("p", { class: "lead" }, t(model.columns.length === 1 ? `try.lead.${model.columns[0].kind}` : "try.lead")),
     el("div", { class: "try" }, el("div", {}, form, model.columns.length > 1 ? el("p", {}, begin) : null), panel.node),
     panel.strip,
