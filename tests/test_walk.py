@@ -108,8 +108,8 @@ class Walk(browsing.Opened):
         self.page.wait_for_selector("main h1")
 
     def at(self, view: str) -> Any:
+        self.page.goto("about:blank")  # so that no view before this one is taken for it
         self.page.goto(f"{self.address}/#/{view}")
-        self.page.wait_for_selector(f"nav a[aria-current][href^='#/{view.partition('/')[0]}']")
         self.page.wait_for_selector("main h1")
         return self.page
 

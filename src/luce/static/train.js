@@ -2,7 +2,7 @@
 
 import { download, dropZone, el, few, fill, name, percent, plainName, svg } from "./dom.js";
 import { cells, decoded, records, separatorOf } from "./csv.js";
-import { curvePath, Frame, picture } from "./charts.js";
+import { curvePath, Frame, picture, ticks } from "./charts.js";
 import { ask, askFile, events, keepToken, of, token } from "./service.js";
 import { say, t } from "./texts.js";
 
@@ -161,9 +161,7 @@ function gapChart(gaps) {
       196,
       t("train.curve"),
       t("train.curve.desc"),
-      frame.grid([...new Set([frame.x[0], frame.x[1]])], [...new Set([low, Math.round((low + high) / 2), high])], (v) =>
-        few(v),
-      ),
+      frame.grid(ticks(...frame.x).filter(Number.isInteger), ticks(low, high, 4).filter(Number.isInteger), (v) => few(v)),
       svg("path", { class: "line s0", d: curvePath(gaps.map((point) => frame.point(...point))) }),
       frame.axisName(t("train.curve.x")),
       frame.sideName(t("train.curve.y")),
