@@ -12,7 +12,7 @@ import pytest
 # scikit-learn's check of arrays of other libraries skips itself unless this was set before SciPy was imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
-pytest.register_assert_rewrite("commands", "container_bytes", "parsing", "reading")
+pytest.register_assert_rewrite("browsing", "commands", "container_bytes", "parsing", "reading")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -106,6 +106,55 @@ class Query(Options):
     rows: list[dict[str, Any]]
 
 
+class Part(msgspec.Struct):
+    """What a column adds to the difference of the logits, with its cell."""
+
+    column: str
+    value: Any
+    amount: float
+
+
+class Piece(msgspec.Struct):
+    """A part of a text; strength: from -3 (against the answer) to 3 (for it)."""
+
+    text: str
+    strength: int
+
+
+class Marked(msgspec.Struct):
+    column: str
+    pieces: list[Piece]
+
+
+class Heat(msgspec.Struct):
+    """What each part of an image adds, lines from the top; the sum is the amount of its column."""
+
+    column: str
+    cells: list[list[float]]
+
+
+class Change(msgspec.Struct):
+    """The smallest change that flips the answer: moves have a column, before and after."""
+
+    sentence: str
+    moves: list[dict[str, Any]]
+    answer: str | int | bool
+
+
+class Reasons(msgspec.Struct):
+    """Why answer and not other: difference of their logits = base + the sum of all contributions."""
+
+    answer: str | int | bool
+    other: str | int | bool
+    probabilities: tuple[float, float]
+    difference: float
+    base: float
+    contributions: list[Part]
+    texts: list[Marked]
+    images: list[Heat]
+    flip: Change | UnsetType | None = UNSET
+
+
 class Answer(msgspec.Struct, omit_defaults=True):
     """Classes and, of each row, the answer and the probabilities in the order of the classes."""
 
@@ -114,7 +163,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
     answers: list[Any]
     probabilities: list[list[float]]
     sets: list[list[Any]] | None = None
-    explanations: list[Any] | None = None
+    explanations: list[Reasons] | None = None
 
 
 class Fault(msgspec.Struct):
@@ -505,7 +554,7 @@ def _csv(hosted: Hosted, asked: Asked, p: NDArray[np.float64]) -> bytes:
     return guarded(pl.DataFrame(columns))[0].write_csv().encode()
 
 
-def _explained(hosted: Hosted, asked: Asked, row: int) -> dict[str, Any]:
+def _explained(hosted: Hosted, asked: Asked, row: int) -> Reasons:
     classifier = hosted.classifier
     table = asked.table
     if table is None:
@@ -515,10 +564,10 @@ def _explained(hosted: Hosted, asked: Asked, row: int) -> dict[str, Any]:
     out = explanation(found)
     if asked.flip:
         flip = classifier.counterfactual(table, row, against_of(hosted, asked.against))
-        out["flip"] = None
+        out.flip = None
         if flip is not None:
             moves = [{"column": m.column, "before": _plain(m.before), "after": _plain(m.after)} for m in flip.moves]
-            out["flip"] = {"sentence": flip.sentence(), "moves": moves, "answer": flip.answer}
+            out.flip = Change(flip.sentence(), moves, flip.answer)
     return out
 
 
@@ -539,18 +588,14 @@ def against_of(hosted: Hosted, given: Any) -> Any:
     return found
 
 
-def explanation(found: Explanation) -> dict[str, Any]:
-    out: dict[str, Any] = {"answer": found.answer, "other": found.other, "probabilities": list(found.probabilities)}
-    out |= {"difference": found.difference, "base": found.base}
-    out["contributions"] = [
-        {"column": c.column, "value": _plain(c.value), "amount": c.amount} for c in found.contributions
-    ]
+def explanation(found: Explanation) -> Reasons:
     texts = [text for text in found.texts if text.marks]
-    out["texts"] = [
-        {"column": t.column, "pieces": [{"text": p.before + p.text, "strength": p.strength} for p in t.shown()]}
-        for t in texts
-    ]
-    return out
+    return Reasons(
+        found.answer, found.other, found.probabilities, found.difference, found.base,
+        [Part(c.column, _plain(c.value), c.amount) for c in found.contributions],
+        [Marked(t.column, [Piece(p.before + p.text, p.strength) for p in t.shown()]) for t in texts],
+        [Heat(image.column, [list(line) for line in image.cells]) for image in found.images],
+    )  # fmt: skip
 
 
 def _plain(value: Any) -> Any:

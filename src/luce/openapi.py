@@ -23,7 +23,8 @@ class About(msgspec.Struct):
 
 
 class Column(msgspec.Struct):
-    """name, kind; and by its kind missing, low, high, histogram, whole, levels, height, width, channels, ink."""
+    """By its kind also missing (whether a cell may be), missing_share, low, high, histogram, whole, levels, height,
+    width, channels, ink."""
 
     name: str
     kind: Kind
@@ -37,7 +38,7 @@ class HeldOut(msgspec.Struct):
 
 
 class Description(msgspec.Struct):
-    """sets: a coverage can be asked for."""
+    """sets: a coverage can be asked for; measured: /v1/models/{name}/measured has rows."""
 
     name: str
     label: str
@@ -48,6 +49,7 @@ class Description(msgspec.Struct):
     held_out: HeldOut | None
     sets: bool
     costs: list[list[float]] | None
+    measured: bool
     columns: list[Column]
 
 

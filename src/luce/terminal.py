@@ -188,6 +188,8 @@ def explanation_json(found: Explanation, flip: Counterfactual | None) -> dict[st
     facts |= {"contributions": parts, "change": change}
     if found.texts:
         facts["texts"] = [asdict(text) for text in found.texts]
+    if found.images:
+        facts["images"] = [asdict(image) for image in found.images]
     shown: dict[str, Any] = json.loads(json.dumps(facts, default=str))
     return shown
 
