@@ -17,6 +17,7 @@
 #include "bind_network.h"
 #include "bind_patches.h"
 #include "bind_text.h"
+#include "chunks.h"
 #include "coordinate_descent.h"
 #include "cross_entropy.h"
 #include "dense_part.h"
@@ -118,16 +119,58 @@ void transposed_product(const Design& d, Matrix<double> residual, OutMatrix grad
                              threads);
 }
 
-double cross_entropy(const Design& d, Matrix<double> w, Vector<double> b, const Labels& labels, OutMatrix gradient,
-                     int threads, bool single, std::optional<Vector<double>> correction) {
+// (rows in a chunk, chunks) of a pass that sums `width` numbers over rows that are some of `all`
+std::pair<Index, Index> chunks_of(Index rows, Index width, Index all) {
+    require(rows >= 0 && width >= 0 && rows <= all, "some of all rows, and what is summed over them");
+    const luce::Chunks chunks(rows, width, all);
+    return {chunks.tiles_each * luce::TILE, chunks.count};
+}
+
+void check_parts(const OutMatrix& parts, Index rows, Index width, Index of_width, Index all) {
+    require(static_cast<Index>(parts.shape(0)) == chunks_of(rows, of_width, all).second &&
+                static_cast<Index>(parts.shape(1)) == width,
+            "the parts must be chunks x sums");
+}
+
+void add_chunks(Matrix<double> parts, OutVector out, int threads) {
+    require(parts.shape(1) == out.shape(0), "parts and their sum differ in width");
+    nb::gil_scoped_release free;
+    luce::add_chunks(parts.data(), static_cast<Index>(parts.shape(0)), static_cast<Index>(parts.shape(1)), out.data(),
+                     threads);
+}
+
+void cross_entropy_chunks(const Design& d, Index all, Matrix<double> w, Vector<double> b, const Labels& labels,
+                          std::optional<Vector<double>> correction, OutMatrix parts, int threads, bool single) {
     check_weights(d, w, b);
     require(static_cast<int>(w.shape(1)) == labels.y.outputs(), "weights need one column for each output");
     require(labels.rows() == d.x.rows, "labels and design differ in rows");
-    check_gradient(d, w.shape(1), gradient);
     require(!correction || correction->shape(0) == w.shape(1), "one correction for each output");
+    const Index width = (d.x.columns() + 1) * labels.y.outputs() + 1;
+    check_parts(parts, d.x.rows, width, width, all);
     nb::gil_scoped_release free;
-    return luce::cross_entropy(d.x, w.data(), b.data(), labels.y, correction ? correction->data() : nullptr,
-                               gradient.data(), threads, single);
+    luce::cross_entropy_chunks(d.x, all, w.data(), b.data(), labels.y, correction ? correction->data() : nullptr,
+                               parts.data(), threads, single);
+}
+
+void intercept_curvature_chunks(const Design& d, Index all, Matrix<double> w, Vector<double> b, const Labels& labels,
+                                OutMatrix parts, int threads) {
+    check_weights(d, w, b);
+    require(static_cast<int>(w.shape(1)) == labels.y.outputs(), "weights need one column for each output");
+    require(labels.rows() == d.x.rows, "labels and design differ in rows");
+    const Index width = static_cast<Index>(w.shape(1) * w.shape(1));
+    check_parts(parts, d.x.rows, width, width, all);
+    nb::gil_scoped_release free;
+    luce::intercept_curvature_chunks(d.x, all, w.data(), b.data(), labels.y, parts.data(), threads);
+}
+
+void row_curvature_at(const Design& d, Matrix<double> w, Vector<double> b, const Labels& labels, OutVector curvature,
+                      int threads) {
+    check_weights(d, w, b);
+    require(static_cast<int>(w.shape(1)) == labels.y.outputs(), "weights need one column for each output");
+    require(labels.rows() == d.x.rows && static_cast<Index>(curvature.shape(0)) == d.x.rows,
+            "a label and a curvature for each row");
+    nb::gil_scoped_release free;
+    luce::row_curvature_at(d.x, w.data(), b.data(), labels.y, curvature.data(), threads);
 }
 
 void hessian_product(const Design& d, Matrix<double> logits, const Labels& labels, Matrix<double> v, Vector<double> c,
@@ -207,12 +250,25 @@ void submatrix(const Design& d, Vector<Index> rows, Vector<Index> columns, Vecto
                     static_cast<Index>(out.shape(1)), out.data(), threads);
 }
 
-void row_energy(const Design& d, OutVector centre, OutVector spread, OutVector energy, int threads) {
-    require(static_cast<Index>(spread.shape(0)) == d.x.columns(), "a spread for each column");
+void column_sums(const Design& d, Index all, OutMatrix parts, int threads) {
+    check_parts(parts, d.x.rows, d.x.dense_columns, d.x.columns(), all);
+    nb::gil_scoped_release free;
+    luce::column_sums(d.x, all, parts.data(), threads);
+}
+
+void column_squares(const Design& d, Index all, Vector<double> centre, OutMatrix parts, int threads) {
+    require(static_cast<Index>(centre.shape(0)) == d.x.dense_columns, "a centre for each dense column");
+    check_parts(parts, d.x.rows, d.x.columns(), d.x.columns(), all);
+    nb::gil_scoped_release free;
+    luce::column_squares(d.x, all, centre.data(), parts.data(), threads);
+}
+
+void row_energy(const Design& d, Vector<double> centre, Vector<double> variance, OutVector energy, int threads) {
+    require(static_cast<Index>(variance.shape(0)) == d.x.columns(), "a variance for each column");
     require(static_cast<Index>(centre.shape(0)) == d.x.dense_columns && static_cast<Index>(energy.shape(0)) == d.x.rows,
             "a centre for each dense column, an energy for each row");
     nb::gil_scoped_release free;
-    luce::row_energy(d.x, centre.data(), spread.data(), energy.data(), threads);
+    luce::row_energy(d.x, centre.data(), variance.data(), energy.data(), threads);
 }
 
 void row_hash(const Design& d, std::uint64_t seed,
@@ -707,8 +763,15 @@ NB_MODULE(_core, m) {
           "residual"_a.noconvert(), "threads"_a);
     m.def("transposed_product", &transposed_product, "design"_a, "residual"_a.noconvert(), "gradient"_a.noconvert(),
           "threads"_a);
-    m.def("cross_entropy", &cross_entropy, "design"_a, "weights"_a.noconvert(), "bias"_a.noconvert(), "labels"_a,
-          "gradient"_a.noconvert(), "threads"_a, "single"_a = false, "correction"_a.none().noconvert() = nb::none());
+    m.def("chunks", &chunks_of, "rows"_a, "width"_a, "all"_a);
+    m.def("add_chunks", &add_chunks, "parts"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
+    m.def("cross_entropy_chunks", &cross_entropy_chunks, "design"_a, "all"_a, "weights"_a.noconvert(),
+          "bias"_a.noconvert(), "labels"_a, "correction"_a.none().noconvert(), "parts"_a.noconvert(), "threads"_a,
+          "single"_a);
+    m.def("intercept_curvature_chunks", &intercept_curvature_chunks, "design"_a, "all"_a, "weights"_a.noconvert(),
+          "bias"_a.noconvert(), "labels"_a, "parts"_a.noconvert(), "threads"_a);
+    m.def("row_curvature_at", &row_curvature_at, "design"_a, "weights"_a.noconvert(), "bias"_a.noconvert(), "labels"_a,
+          "curvature"_a.noconvert(), "threads"_a);
     m.def("hessian_product", &hessian_product, "design"_a, "logits"_a.noconvert(), "labels"_a, "v"_a.noconvert(),
           "c"_a.noconvert(), "product"_a.noconvert(), "threads"_a, "single"_a = false);
     m.def("intercept_curvature", &intercept_curvature, "logits"_a.noconvert(), "labels"_a, "hessian"_a.noconvert(),
@@ -729,8 +792,11 @@ NB_MODULE(_core, m) {
           "curvature"_a.noconvert(), "threads"_a);
     m.def("submatrix", &submatrix, "design"_a, "rows"_a.noconvert(), "columns"_a.noconvert(), "centre"_a.noconvert(),
           "spread"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
-    m.def("row_energy", &row_energy, "design"_a, "centre"_a.noconvert(), "spread"_a.noconvert(), "energy"_a.noconvert(),
+    m.def("column_sums", &column_sums, "design"_a, "all"_a, "parts"_a.noconvert(), "threads"_a);
+    m.def("column_squares", &column_squares, "design"_a, "all"_a, "centre"_a.noconvert(), "parts"_a.noconvert(),
           "threads"_a);
+    m.def("row_energy", &row_energy, "design"_a, "centre"_a.noconvert(), "variance"_a.noconvert(),
+          "energy"_a.noconvert(), "threads"_a);
     m.def("row_hash", &row_hash, "design"_a, "seed"_a, "hash"_a.noconvert(), "threads"_a);
     m.def("weighted_squares", &weighted_squares, "design"_a, "rows"_a.noconvert(), "weights"_a.noconvert(),
           "out"_a.noconvert(), "threads"_a);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "chunks.h"
 #include "dense_part.h"
 #include "kernels.h"
 #include "parallel.h"
@@ -29,22 +30,6 @@ public:
 private:
     unsigned before_;
 #endif
-};
-
-// Chunks of whole tiles. Their number depends on the shape alone: enough for many threads, few enough
-// that one partial sum of `width` numbers a chunk stays within 16 MiB, as long as there are eight.
-struct Chunks {
-    Index rows, tiles_each, count;
-
-    Chunks(Index n, Index width) : rows(n) {
-        const Index tiles = (n + TILE - 1) / TILE;
-        const Index most = std::clamp<Index>((Index{1} << 21) / std::max<Index>(width, 1), 8, 64);
-        tiles_each = std::max<Index>((tiles + most - 1) / most, 4);
-        count = (tiles + tiles_each - 1) / tiles_each;
-    }
-    Index first_tile(Index chunk) const { return chunk * tiles_each; }
-    Index end_tile(Index chunk) const { return std::min((rows + TILE - 1) / TILE, (chunk + 1) * tiles_each); }
-    int rows_in(Index tile) const { return static_cast<int>(std::min<Index>(TILE, rows - tile * TILE)); }
 };
 
 // Waking a thread costs some 50 microseconds: below about that much work, the caller works alone.
@@ -180,33 +165,13 @@ private:
     Numbers bias_;
 };
 
-// Runs body(chunk, partial sums of `width` numbers) for all chunks and adds the partial sums in order into out.
-template <class Body>
-void sum_over_chunks(const Chunks& chunks, Index width, int threads, double* out, const Body& body) {
-    const std::unique_ptr<double[]> parts(new double[chunks.count * width]);
-    parallel_for(chunks.count, threads, [&](Index c) {
-        const FlushSubnormals flush;
-        double* part = parts.get() + c * width;
-        std::fill(part, part + width, 0.0);
-        body(c, part);
-    });
-    const Index each = 1 << 12, ranges = (width + each - 1) / each;
-    parallel_for(ranges, ranges < 16 ? 1 : threads, [&](Index g) {
-        const Index first = g * each, end = std::min(width, first + each);
-        std::copy(&parts[first], &parts[end], out + first);
-        for (Index c = 1; c < chunks.count; ++c)
-            for (Index i = first; i < end; ++i) out[i] += parts[c * width + i];
-    });
-}
-
 // The pass that forward-and-backward passes share: residual_of(tile, rows, dense, s, extra sums) fills s.residual for a
-// tile, then X'R is summed.
+// tile, then X'R is summed; the sums of each chunk, `width` numbers, of which the last are `extra` ones.
 template <class ResidualOf>
-void gradient_pass(const Features& x, const DensePlan& plan, int outputs, double* gradient, Index extra, int threads,
-                   const ResidualOf& residual_of) {
-    const Index width = (x.columns() + 1) * outputs + extra;
-    const Chunks chunks(x.rows, width);
-    sum_over_chunks(chunks, width, threads, gradient, [&](Index c, double* part) {
+void gradient_chunks(const Features& x, const DensePlan& plan, const Chunks& chunks, int outputs, Index width,
+                     Index extra, int threads, double* parts, const ResidualOf& residual_of) {
+    each_chunk(chunks, width, threads, parts, [&](Index c, double* part) {
+        const FlushSubnormals flush;
         const std::unique_ptr<DensePart> dense = plan.part();
         Scratch s(outputs);
         GradientSum sum(x, *dense, outputs, part);
@@ -220,20 +185,106 @@ void gradient_pass(const Features& x, const DensePlan& plan, int outputs, double
     });
 }
 
+// The same added up: gradient, and after it the extra sums.
+template <class ResidualOf>
+void gradient_pass(const Features& x, const DensePlan& plan, int outputs, double* gradient, Index extra, int threads,
+                   const ResidualOf& residual_of) {
+    const Index width = (x.columns() + 1) * outputs + extra;
+    const Chunks chunks(x.rows, width);
+    const std::unique_ptr<double[]> parts(new double[chunks.count * width]);
+    gradient_chunks(x, plan, chunks, outputs, width, extra, threads, parts.get(), residual_of);
+    add_chunks(parts.get(), chunks.count, width, gradient, threads);
+}
+
+// Where a pass has its logits from: an array, or rows and weights, a tile after the other.
+struct KeptLogits {
+    const double* logits;
+    Index stride;
+    int outputs;
+    const KeptLogits& reader() const { return *this; }
+    void read(Index tile, int rows, Scratch& s) const { gather(logits, stride, tile, rows, outputs, s.z.data()); }
+};
+
+struct WorkedLogits {
+    const Features& x;
+    const Weights& w;
+    int outputs;
+    DensePlan plan;
+    WorkedLogits(const Features& features, const Weights& weights, int width)
+        : x(features), w(weights), outputs(width), plan(features, width, false, weights.columns) {}
+
+    struct Reader {
+        const WorkedLogits& from;
+        std::unique_ptr<DensePart> dense;
+        void read(Index tile, int rows, Scratch& s) const {
+            dense->load(tile, rows);
+            multiply(from.x, *dense, tile, rows, from.w, from.outputs, s, s.z.data());
+        }
+    };
+    Reader reader() const { return {*this, plan.part()}; }
+};
+
 // Calls body(tile, rows in it, targets, scratch) with the probabilities of every tile of logits in scratch.residual.
-template <class Body>
-void over_probabilities(const double* logits, Index stride, Index rows, const Targets& y, int threads,
-                        const Body& body) {
+template <class Logits, class Body>
+void over_probabilities(const Logits& logits, Index rows, const Targets& y, int threads, const Body& body) {
     const int outputs = y.outputs();
     const Chunks chunks(rows, 1);
-    parallel_for(chunks.count, worth(threads, 20.0 * rows * outputs), [&](Index c) {
+    parallel_for(chunks.count, threads, [&](Index c) {
         const FlushSubnormals flush;
         Scratch s(outputs);
+        const auto& reader = logits.reader();
         for (Index t = chunks.first_tile(c); t < chunks.end_tile(c); ++t) {
             const int n = chunks.rows_in(t);
-            gather(logits, stride, t, n, outputs, s.z.data());
+            reader.read(t, n, s);
             probabilities(s, outputs);
             body(t, n, TileTargets(y, t, n), s);
+        }
+    });
+}
+
+// The curvature of the intercepts, chunk by chunk: outputs x outputs numbers each.
+template <class Logits>
+void intercept_chunks(const Logits& logits, const Chunks& chunks, const Targets& y, double* parts, int threads) {
+    const int outputs = y.outputs();
+    each_chunk(chunks, static_cast<Index>(outputs) * outputs, threads, parts, [&](Index c, double* part) {
+        const FlushSubnormals flush;
+        Scratch s(outputs);
+        const auto& reader = logits.reader();
+        for (Index t = chunks.first_tile(c); t < chunks.end_tile(c); ++t) {
+            const int n = chunks.rows_in(t);
+            const TileTargets target(y, t, n);
+            reader.read(t, n, s);
+            probabilities(s, outputs);
+            if (outputs == 1) {
+                for (int r = 0; r < TILE; ++r) s.direction[r] *= target.weight[r];
+                part[0] += kernels().dot(s.direction.data(), s.residual.data(), TILE);
+            }
+            for (int a = 1; a < outputs; ++a) {
+                double* weighted = &s.direction[a * TILE];
+                for (int r = 0; r < TILE; ++r) weighted[r] = target.weight[r] * s.residual[a * TILE + r];
+                for (int b = 0; b < a; ++b)
+                    part[a * outputs + b] -= kernels().dot(weighted, &s.residual[b * TILE], TILE);
+            }
+        }
+        // Every row sums to 0: the diagonal from the others, not as p - p^2, which loses all digits where p is near 1.
+        for (int a = 0; a < outputs; ++a)
+            for (int b = 0; b < a; ++b) {
+                const double off = part[a * outputs + b];
+                part[b * outputs + a] = off;
+                part[a * outputs + a] -= off;
+                part[b * outputs + b] -= off;
+            }
+    });
+}
+
+template <class Logits>
+void write_row_curvature(const Logits& logits, Index rows, const Targets& y, double* curvature, int threads) {
+    const int outputs = y.outputs();
+    over_probabilities(logits, rows, y, threads, [&](Index t, int n, const TileTargets& target, Scratch& s) {
+        for (int r = 0; r < n; ++r) {
+            double sum = 0.0;
+            for (int k = 0; k < outputs; ++k) sum += s.residual[k * TILE + r] * (1.0 - s.residual[k * TILE + r]);
+            curvature[t * TILE + r] = target.weight[r] * (outputs == 1 ? 2.0 * sum : sum);
         }
     });
 }
@@ -268,6 +319,7 @@ Derivatives along(const double* logits, const double* direction, double step, In
     const Chunks chunks(rows, 3);
     double sums[3];
     sum_over_chunks(chunks, 3, worth(threads, 20.0 * rows * outputs), sums, [&](Index c, double* part) {
+        const FlushSubnormals flush;
         Scratch s(outputs);
         Sweep w = sweep_of(s, outputs);
         w.direction = s.direction.data();
@@ -331,6 +383,7 @@ double residuals(const double* logits, Index stride, Index rows, const Targets& 
     const Chunks chunks(rows, 1);
     double loss = 0.0;
     sum_over_chunks(chunks, 1, worth(threads, 20.0 * rows * outputs), &loss, [&](Index c, double* part) {
+        const FlushSubnormals flush;
         Scratch s(outputs);
         for (Index t = chunks.first_tile(c); t < chunks.end_tile(c); ++t) {
             const int n = chunks.rows_in(t);
@@ -361,18 +414,16 @@ void transposed_product(const Features& x, const double* residual, Index stride,
     });
 }
 
-double cross_entropy(const Features& x, const double* weights, const double* bias, const Targets& y,
-                     const double* correction, double* gradient, int threads, bool single) {
+void cross_entropy_chunks(const Features& x, Index all, const double* weights, const double* bias, const Targets& y,
+                          const double* correction, double* parts, int threads, bool single) {
     const int outputs = y.outputs();
     const DensePlan plan(x, outputs, single, weights);
-    Numbers sums((x.columns() + 1) * outputs + 1);
-    gradient_pass(x, plan, outputs, sums.data(), 1, worth(threads, 2 * operations(x, outputs)),
-                  [&](Index t, int rows, DensePart& dense, Scratch& s, double* loss) {
-                      multiply(x, dense, t, rows, {weights, bias}, outputs, s, s.z.data());
-                      *loss += sweep_tile(s, outputs, y, t, rows, correction);
-                  });
-    std::copy(sums.begin(), sums.end() - 1, gradient);
-    return sums.back();
+    const Index width = (x.columns() + 1) * outputs + 1;
+    gradient_chunks(x, plan, Chunks(x.rows, width, all), outputs, width, 1, worth(threads, 2 * operations(x, outputs)),
+                    parts, [&](Index t, int rows, DensePart& dense, Scratch& s, double* loss) {
+                        multiply(x, dense, t, rows, {weights, bias}, outputs, s, s.z.data());
+                        *loss += sweep_tile(s, outputs, y, t, rows, correction);
+                    });
 }
 
 void hessian_product(const Features& x, const double* logits, Index stride, const Targets& y, const double* v,
@@ -394,47 +445,33 @@ void hessian_product(const Features& x, const double* logits, Index stride, cons
 
 void intercept_curvature(const double* logits, Index stride, Index rows, const Targets& y, double* hessian,
                          int threads) {
+    const Index width = static_cast<Index>(y.outputs()) * y.outputs();
+    const Chunks chunks(rows, width);
+    const std::unique_ptr<double[]> parts(new double[chunks.count * width]);
+    intercept_chunks(KeptLogits{logits, stride, y.outputs()}, chunks, y, parts.get(),
+                     worth(threads, 10.0 * rows * width));
+    add_chunks(parts.get(), chunks.count, width, hessian, threads);
+}
+
+void intercept_curvature_chunks(const Features& x, Index all, const double* weights, const double* bias,
+                                const Targets& y, double* parts, int threads) {
     const int outputs = y.outputs();
     const Index width = static_cast<Index>(outputs) * outputs;
-    const Chunks chunks(rows, width);
-    sum_over_chunks(chunks, width, worth(threads, 10.0 * rows * width), hessian, [&](Index c, double* part) {
-        Scratch s(outputs);
-        for (Index t = chunks.first_tile(c); t < chunks.end_tile(c); ++t) {
-            const int n = chunks.rows_in(t);
-            const TileTargets target(y, t, n);
-            gather(logits, stride, t, n, outputs, s.z.data());
-            probabilities(s, outputs);
-            if (outputs == 1) {
-                for (int r = 0; r < TILE; ++r) s.direction[r] *= target.weight[r];
-                part[0] += kernels().dot(s.direction.data(), s.residual.data(), TILE);
-            }
-            for (int a = 1; a < outputs; ++a) {
-                double* weighted = &s.direction[a * TILE];
-                for (int r = 0; r < TILE; ++r) weighted[r] = target.weight[r] * s.residual[a * TILE + r];
-                for (int b = 0; b < a; ++b)
-                    part[a * outputs + b] -= kernels().dot(weighted, &s.residual[b * TILE], TILE);
-            }
-        }
-    });
-    // Every row sums to 0: the diagonal from the others, not as p - p^2, which loses all digits where p is near 1.
-    for (int a = 0; a < outputs; ++a)
-        for (int b = 0; b < a; ++b) {
-            const double off = hessian[a * outputs + b];
-            hessian[b * outputs + a] = off;
-            hessian[a * outputs + a] -= off;
-            hessian[b * outputs + b] -= off;
-        }
+    const Weights w{weights, bias};
+    intercept_chunks(WorkedLogits(x, w, outputs), Chunks(x.rows, width, all), y, parts,
+                     worth(threads, operations(x, outputs) + 10.0 * x.rows * width));
 }
 
 void row_curvature(const double* logits, Index stride, Index rows, const Targets& y, double* curvature, int threads) {
-    const int outputs = y.outputs();
-    over_probabilities(logits, stride, rows, y, threads, [&](Index t, int n, const TileTargets& target, Scratch& s) {
-        for (int r = 0; r < n; ++r) {
-            double sum = 0.0;
-            for (int k = 0; k < outputs; ++k) sum += s.residual[k * TILE + r] * (1.0 - s.residual[k * TILE + r]);
-            curvature[t * TILE + r] = target.weight[r] * (outputs == 1 ? 2.0 * sum : sum);
-        }
-    });
+    write_row_curvature(KeptLogits{logits, stride, y.outputs()}, rows, y, curvature,
+                        worth(threads, 20.0 * rows * y.outputs()));
+}
+
+void row_curvature_at(const Features& x, const double* weights, const double* bias, const Targets& y, double* curvature,
+                      int threads) {
+    const Weights w{weights, bias};
+    write_row_curvature(WorkedLogits(x, w, y.outputs()), x.rows, y, curvature,
+                        worth(threads, operations(x, y.outputs())));
 }
 
 void curvature_along(const double* logits, Index stride, Index rows, const Targets& y, const double* basis,
@@ -442,7 +479,9 @@ void curvature_along(const double* logits, Index stride, Index rows, const Targe
     const int outputs = y.outputs();
     Numbers squares(outputs * outputs);
     for (int i = 0; i < outputs * outputs; ++i) squares[i] = basis[i] * basis[i];
-    over_probabilities(logits, stride, rows, y, threads, [&](Index t, int n, const TileTargets& target, Scratch& s) {
+    const KeptLogits kept{logits, stride, outputs};
+    const int some = worth(threads, 20.0 * rows * outputs);
+    over_probabilities(kept, rows, y, some, [&](Index t, int n, const TileTargets& target, Scratch& s) {
         const double* p = s.residual.data();
         kernels().forward(p, outputs, basis, nullptr, outputs, s.z.data());
         kernels().forward(p, outputs, squares.data(), nullptr, outputs, s.scratch.data());

@@ -6,8 +6,7 @@
 // With `single`, products with a dense float32, float16 or uint8 part may be calculated in float32, summed over at most
 // 64 rows before they are added in double; everything else, and float64, is double.
 //
-// Rows are cut into chunks that depend on the shape alone; each chunk is summed in order by one thread
-// and the chunks are added in order, so the bits do not depend on the number of threads.
+// Sums over rows run chunk by chunk (chunks.h), so the bits do not depend on the number of threads.
 #pragma once
 #include "view.h"
 
@@ -51,9 +50,10 @@ double residuals(const double* logits, Index stride, Index rows, const Targets& 
 void transposed_product(const Features& x, const double* residual, Index stride, int outputs, double* gradient,
                         int threads);
 
-// The whole in one read of X: loss and gradient at (weights, bias), with p_i moved as in gradient_at.
-double cross_entropy(const Features& x, const double* weights, const double* bias, const Targets& y,
-                     const double* correction, double* gradient, int threads, bool single);
+// The whole in one read of X: gradient and loss at (weights, bias), with p_i moved as in gradient_at; the sums of each
+// chunk, (columns + 1) * outputs + 1 numbers, where the rows of x are some of `all` (see chunks.h).
+void cross_entropy_chunks(const Features& x, Index all, const double* weights, const double* bias, const Targets& y,
+                          const double* correction, double* parts, int threads, bool single);
 
 // product = X' S (diag p - p p') (X V + c), p = softmax(logits), in one read of X.
 void hessian_product(const Features& x, const double* logits, Index stride, const Targets& y, const double* v,
@@ -63,8 +63,16 @@ void hessian_product(const Features& x, const double* logits, Index stride, cons
 void intercept_curvature(const double* logits, Index stride, Index rows, const Targets& y, double* hessian,
                          int threads);
 
+// The same from rows and weights, in one read of X, chunk by chunk: outputs * outputs numbers each.
+void intercept_curvature_chunks(const Features& x, Index all, const double* weights, const double* bias,
+                                const Targets& y, double* parts, int threads);
+
 // curvature[i] = s_i sum_k p_ik (1 - p_ik)
 void row_curvature(const double* logits, Index stride, Index rows, const Targets& y, double* curvature, int threads);
+
+// The same from rows and weights, in one read of X.
+void row_curvature_at(const Features& x, const double* weights, const double* bias, const Targets& y, double* curvature,
+                      int threads);
 
 // curvature[m * rows + i] = s_i u_m' (diag p_i - p_i p_i') u_m, u_m a column of basis (outputs x outputs)
 void curvature_along(const double* logits, Index stride, Index rows, const Targets& y, const double* basis,

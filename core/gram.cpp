@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "chunks.h"
 #include "kernels.h"
 #include "parallel.h"
 
@@ -147,6 +148,9 @@ double dense_cell(const Features& x, Index row, Index column) {
     return x.dense32.data != nullptr ? cell(x.dense32, row, column) : cell(x.dense64, row, column);
 }
 
+// How many threads a look at every number is worth.
+int worth(int threads, const Features& x) { return x.rows * (x.dense_columns + 1) < 200'000 ? 1 : threads; }
+
 // The mixing steps of splitmix64 (Steele, Lea and Flood, OOPSLA 2014, section 5).
 std::uint64_t mixed(std::uint64_t key) {
     key = (key ^ (key >> 30)) * 0xBF58476D1CE4E5B9u;
@@ -179,44 +183,43 @@ void submatrix(const Features& x, const Index* rows, Index row_count, const Inde
     });
 }
 
-void row_energy(const Features& x, double* centre, double* spread, double* energy, int threads) {
-    const Index p = x.dense_columns, each = std::max<Index>((x.rows + 63) / 64, 256),
-                blocks = (x.rows + each - 1) / each;
-    std::vector<double> parts(blocks * 2 * p), scale(p), squares(x.sparse.columns);
-    const auto over_rows = [&](const auto& body) {
-        parallel_for(blocks, x.rows * (p + 1) < 200'000 ? 1 : threads, [&](Index g) {
-            for (Index i = g * each; i < std::min(x.rows, (g + 1) * each); ++i) body(i, &parts[g * 2 * p]);
-        });
-    };
-    const auto add_up = [&](Index of) {
-        for (Index j = 0; j < p; ++j) {
-            double sum = 0.0;
-            for (Index g = 0; g < blocks; ++g) sum += parts[(g * 2 + of) * p + j];
-            (of == 0 ? centre : scale.data())[j] = sum / static_cast<double>(x.rows);
-        }
-    };
-    over_rows([&](Index i, double* sums) { dense_row(x, i, [&](Index j, double value) { sums[j] += value; }); });
-    add_up(0);
-    over_rows([&](Index i, double* sums) {
-        dense_row(x, i, [&](Index j, double value) { sums[p + j] += (value - centre[j]) * (value - centre[j]); });
+void column_sums(const Features& x, Index all, double* parts, int threads) {
+    const Index p = x.dense_columns;
+    const Chunks chunks(x.rows, x.columns(), all);
+    each_chunk(chunks, p, worth(threads, x), parts, [&](Index c, double* sums) {
+        for (Index i = chunks.first_row(c); i < chunks.end_row(c); ++i)
+            dense_row(x, i, [&](Index j, double value) { sums[j] += value; });
     });
-    add_up(1);
-    for (Index i = 0; i < x.rows; ++i)
-        sparse_cells(x.sparse, i, [&](Index column, double value) { squares[column] += value * value; });
-    const double rows = static_cast<double>(x.rows);
-    for (double& s : squares) s /= rows;
-    double varying = 0.0;
-    for (std::vector<double>* of : {&scale, &squares})
-        for (double& s : *of) {
-            varying += s > 0.0 ? 1.0 : 0.0;
-            *spread++ = s > 0.0 ? std::sqrt(s) : 1.0;
-            s = s > 0.0 ? 1.0 / s : 0.0;
+}
+
+void column_squares(const Features& x, Index all, const double* centre, double* parts, int threads) {
+    const Index p = x.dense_columns;
+    const Chunks chunks(x.rows, x.columns(), all);
+    each_chunk(chunks, x.columns(), worth(threads, x), parts, [&](Index c, double* sums) {
+        for (Index i = chunks.first_row(c); i < chunks.end_row(c); ++i) {
+            dense_row(x, i, [&](Index j, double value) { sums[j] += (value - centre[j]) * (value - centre[j]); });
+            sparse_cells(x.sparse, i, [&](Index j, double value) { sums[p + j] += value * value; });
         }
-    over_rows([&](Index i, double*) {
-        double sum = 0.0;
-        dense_row(x, i, [&](Index j, double value) { sum += (value - centre[j]) * (value - centre[j]) * scale[j]; });
-        sparse_cells(x.sparse, i, [&](Index column, double value) { sum += value * value * squares[column]; });
-        energy[i] = varying > 0.0 ? sum / varying : 1.0;
+    });
+}
+
+void row_energy(const Features& x, const double* centre, const double* variance, double* energy, int threads) {
+    const Index p = x.dense_columns;
+    std::vector<double> scale(x.columns());
+    double varying = 0.0;
+    for (Index j = 0; j < x.columns(); ++j) {
+        varying += variance[j] > 0.0 ? 1.0 : 0.0;
+        scale[j] = variance[j] > 0.0 ? 1.0 / variance[j] : 0.0;
+    }
+    const Chunks chunks(x.rows, 1);
+    parallel_for(chunks.count, worth(threads, x), [&](Index c) {
+        for (Index i = chunks.first_row(c); i < chunks.end_row(c); ++i) {
+            double sum = 0.0;
+            dense_row(x, i,
+                      [&](Index j, double value) { sum += (value - centre[j]) * (value - centre[j]) * scale[j]; });
+            sparse_cells(x.sparse, i, [&](Index j, double value) { sum += value * value * scale[p + j]; });
+            energy[i] = varying > 0.0 ? sum / varying : 1.0;
+        }
     });
 }
 
@@ -230,7 +233,7 @@ void row_hash(const Features& x, std::uint64_t seed, std::uint64_t* hash, int th
         return (bits ^ (bits >> 32)) * odd[j];
     };
     const Index each = 1024;
-    parallel_for((x.rows + each - 1) / each, x.rows * (x.dense_columns + 1) < 200'000 ? 1 : threads, [&](Index g) {
+    parallel_for((x.rows + each - 1) / each, worth(threads, x), [&](Index g) {
         for (Index i = g * each; i < std::min(x.rows, (g + 1) * each); ++i) {
             std::uint64_t sum = seed;
             dense_row(x, i, [&](Index j, double value) { sum += term(j, value); });

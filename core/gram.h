@@ -9,10 +9,16 @@ namespace luce {
 void submatrix(const Features& x, const Index* rows, Index row_count, const Index* columns, Index column_count,
                const double* centre, const double* spread, Index padded, float* out, int threads);
 
-// How much each row stands out, 1 in the mean: the mean over the columns that vary of (x_ij - mean_j)^2 / variance_j;
-// for sparse columns of x_ij^2 over its mean. A cheap stand-in for leverage. Also gives the means of the dense columns,
-// and of all columns the root of that variance or mean square, 1 where it is 0.
-void row_energy(const Features& x, double* centre, double* spread, double* energy, int threads);
+// The sums of the dense columns, chunk by chunk, where the rows of x are some of `all` (chunks.h). parts: chunks x
+// dense columns.
+void column_sums(const Features& x, Index all, double* parts, int threads);
+
+// The same of (x_ij - centre_j)^2, and of x_ij^2 for sparse columns: parts is chunks x columns, of as many chunks.
+void column_squares(const Features& x, Index all, const double* centre, double* parts, int threads);
+
+// How much each row stands out, 1 in the mean: the mean over the columns that vary of (x_ij - centre_j)^2 / variance_j;
+// for sparse columns of x_ij^2 over its mean, which `variance` has for them. A cheap stand-in for leverage.
+void row_energy(const Features& x, const double* centre, const double* variance, double* energy, int threads);
 
 // A 64-bit hash of the numbers of each row, the same for every way to store them: sum_j bits(x_ij) odd_j, mixed, with
 // an odd multiplier for each column; -0 counts as 0, and a 0 adds nothing, stored or not.

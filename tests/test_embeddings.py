@@ -128,7 +128,6 @@ def far(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is more than is kept, but for the sample that a strength is chosen on."""
     monkeypatch.setattr(objective, "MOST_LOGITS", 600)
     monkeypatch.setattr(path, "MOST_LOGITS", 600)
-    monkeypatch.setattr(objective, "BLOCK", 256)  # blocks of a tile or two
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -152,16 +151,15 @@ def test_the_solver_without_logits_finds_the_same_optimum(classes: int, weighted
     assert np.allclose(found.logits, o.logits(found.point), rtol=0, atol=1e-12)
 
 
-def test_what_is_worked_out_in_blocks_is_that_of_all_rows(far: None) -> None:
+def test_what_is_worked_out_is_that_of_logits_that_are_kept(far: None) -> None:
     x, y = rows_of(500, 12, 3)
     o = Objective(Features(len(x), x), y.astype(np.int32), 3, 1.0)
     point = np.random.default_rng(3).normal(size=(13, 3))
-    logits, blocks = o.logits(point), FarLogits(o, point)
-    assert np.concatenate([z for _, z, _ in blocks.blocks()], axis=1).tobytes() == logits.tobytes()
-    assert o.row_curvature(blocks).tobytes() == o.row_curvature(logits).tobytes()
+    logits, worked = o.logits(point), FarLogits(o, point)
+    assert o.row_curvature(worked).tobytes() == o.row_curvature(logits).tobytes()
     rows = np.array([0, 3, 77, 499])
-    assert objective.logits_of_rows(blocks, rows).tobytes() == objective.logits_of_rows(logits, rows).tobytes()
-    gap, same = o.certify(point, blocks), o.certify(point, logits)
+    assert objective.logits_of_rows(worked, rows).tobytes() == objective.logits_of_rows(logits, rows).tobytes()
+    gap, same = o.certify(point, worked), o.certify(point, logits)
     assert gap.value == pytest.approx(same.value, rel=1e-13)  # sums of 500 rows in another order
     value, gradient = o.value_and_gradient(point, correction=np.array([0.1, -0.2, 0.1]))
     known, other = o.gradient_at(point, logits, correction=np.array([0.1, -0.2, 0.1]))

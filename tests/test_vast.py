@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from commands import Run, luce, refused
 
-from luce import Classifier, gather, probe, store, vast
+from luce import Classifier, gather, probe, processes, store, vast
 from luce import train as train_on
 from luce.errors import FileError, InputError
 from luce.store import Store, StoredFrame
@@ -78,6 +78,16 @@ def test_memory_store_and_any_cut_into_files_give_the_same_file(tmp_path: Path) 
         assert saved(gather.gather(pattern), tmp_path / "files.luce") == wanted
 
 
+def test_workers_give_the_same_file(tmp_path: Path) -> None:
+    """Of one machine, with and without a store; Ray's are in tests/test_engine.py."""
+    frame, model = people(), Classifier(engine=processes(3))
+    wanted = saved(frame, tmp_path / "memory.luce")
+    stored = gather.gather(cut(frame, tmp_path / "files", 1_000), memory=1, parent=tmp_path)
+    for data in (frame, stored):
+        train_on(data, "label", classifier=model).classifier.save(tmp_path / "workers.luce")
+        assert (tmp_path / "workers.luce").read_bytes() == wanted
+
+
 def test_a_row_that_differs_makes_another_file(tmp_path: Path) -> None:
     """The comparison above can fail."""
     frame = people()
@@ -136,7 +146,7 @@ def test_a_stored_frame_is_the_frame(tmp_path: Path) -> None:
 def test_arrays_of_a_store_are_let_go_of_and_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "BREATH_S", 0.001)
     stored = Store(tmp_path)
-    array = stored.array((1_000, 1_000), np.float32)
+    array = stored.array("a", (1_000, 1_000), np.float32)
     array[:] = np.arange(1_000, dtype=np.float32)
     with stored.trimmed():
         for _ in range(50):
@@ -146,7 +156,7 @@ def test_arrays_of_a_store_are_let_go_of_and_come_back(tmp_path: Path, monkeypat
 
 
 def test_a_store_goes_with_its_owner_and_one_of_a_killed_owner_with_the_next(tmp_path: Path) -> None:
-    code = "import sys; from luce.store import Store; s = Store(sys.argv[1]); s.array((9,), 'f4'); "
+    code = "import sys; from luce.store import Store; s = Store(sys.argv[1]); s.array('a', (9,), 'f4'); "
     for end, left in (("pass", 0), ("import os; os.kill(os.getpid(), 9)", 1)):
         subprocess.run([sys.executable, "-c", code + end, tmp_path], capture_output=True, check=False)
         assert len(list(tmp_path.iterdir())) == left
@@ -162,7 +172,7 @@ def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
     try:
         with pytest.raises(FileError, match="1,600,000 bytes could not be stored"):
-            stored.array((400_000,), np.float32)
+            stored.array("a", (400_000,), np.float32)
         with pytest.raises(FileError, match="could not be stored"):
             stored.part(pl.DataFrame({"x": np.zeros(400_000)}))
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,6 +23,7 @@ from luce.effects import known_spread, spread_of
 from luce.effects import overview as overview_of
 from luce.embeddings import WIDE, Embeddings
 from luce.encoder import Encoder
+from luce.engine import Engine
 from luce.errors import InputError, NotFittedError, inert, warn
 from luce.estimator import probabilities_of
 from luce.explain import Explanation, explain
@@ -45,7 +47,7 @@ from luce.solver import Certificate, Progress
 from luce.splits import Split
 from luce.store import StoredFrame
 from luce.table import EMBEDDING, Schema, Table, infer_schema, of_cells, parse
-from luce.vast import ParsedLater, blocks_of, encoder_of, features_of, is_vast, trimmed
+from luce.vast import ParsedLater, blocks_of, encoder_of, features_for, is_vast, trimmed
 from luce.wording import choose_texts, keys_of
 
 if TYPE_CHECKING:
@@ -80,6 +82,8 @@ class Classifier:
     size: of the file of a model that reads texts, at most about, such as "2MB": weights of 8 bits and fewer n-grams.
     model: "linear", "network" (hidden layers before the softmax, network.py, or a NetworkClassifier with settings of
     its own: no proof, `facts` tell what stands there), or "auto": a network if it lowers the log loss of rows held out.
+    engine: who makes the passes over a vast table: `luce.processes()`, `luce.ray()` (docs/scale.md); the model is the
+    same file.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class Classifier:
         size: str | float = "20MB",
         model: str | NetworkClassifier = "linear",
         budget: str | float | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.l2 = l2
         self.kinds = kinds
@@ -104,6 +109,7 @@ class Classifier:
         self.size = size
         self.model = model
         self.budget = budget
+        self.engine = engine
         self._fitted: Fitted | None = None
         self._held_out: HeldOut | None = None
 
@@ -116,7 +122,7 @@ class Classifier:
         """One with the same settings."""
         return Classifier(
             self.l2, self.kinds, self.threads, effects=self.effects, costs=self.costs, recall=self.recall,
-            size=self.size, model=self.model, budget=self.budget,
+            size=self.size, model=self.model, budget=self.budget, engine=self.engine,
         )  # fmt: skip
 
     @property
@@ -555,6 +561,15 @@ def _fit(
     progress: Progress | None,
     groups: NDArray[np.int64] | None = None,
 ) -> tuple[Fitted, HeldOut | None]:
+    with ExitStack() as workers:
+        return _fit_with(workers, table, name, target, schema, model, progress, groups)
+
+
+def _fit_with(
+    workers: ExitStack, table: Table, name: str, target: Labels, schema: Schema, model: Classifier,
+    progress: Progress | None, groups: NDArray[np.int64] | None,
+) -> tuple[Fitted, HeldOut | None]:  # fmt: skip
+    """The fit, where an engine's workers live as long as the context."""
     l2, threads = model.l2, available_threads(model.threads)
     if model.budget is not None:
         seconds_of(model.budget)
@@ -574,9 +589,9 @@ def _fit(
     counts = np.bincount(codes, minlength=len(target.classes))
     if vast:
         _check_vast(table, model)
-        encoder = encoder_of(table, schema)
-        features = features_of(encoder, table, schema, threads)
-        choice = choose_straight(encoder, features, codes, len(target.classes), l2, threads, groups)
+        encoder, classes = encoder_of(table, schema), len(target.classes)
+        features = workers.enter_context(features_for(model.engine, encoder, table, schema, codes, classes, threads))
+        choice = choose_straight(encoder, features, codes, classes, l2, threads, groups)
     else:
         encoder = Encoder.fit(schema, parsed)
         choice = _chosen(encoder, parsed, schema, codes, len(target.classes), model, groups)

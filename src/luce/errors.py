@@ -31,6 +31,10 @@ class FileError(LuceError, OSError):
     """A file could not be written; the line names the path, the reason, and what stands there now."""
 
 
+class EngineError(LuceError, RuntimeError):
+    """A worker of an engine did not answer in time, or could not be kept alive; the line names it."""
+
+
 class NotFittedError(LuceError, ValueError, AttributeError):
     """A model was asked for an answer before `fit`."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,13 @@ class Features:
     indices: NDArray[np.int32] | None = None
     values: NDArray[np.floating] | None = None
     sparse_columns: int = 0
+
+    at_hand: ClassVar[bool] = True  # whether the rows are in this process, so that logits of them may be kept
+
+    @property
+    def all_rows(self) -> int:
+        """How many rows these are some of, if they begin and are cut as chunks of more rows (core/chunks.h)."""
+        return self.rows
 
     @property
     def dense_columns(self) -> int:
@@ -129,15 +137,79 @@ class Features:
         _core.forward(self.design, weights, bias, out, threads, single)
         return out
 
+    def labels(self, codes: NDArray[np.int32], weights: Array | None, classes: int) -> _core.Labels:
+        """The class codes and weights of the rows as the passes below see them; borrows the arrays."""
+        return _core.Labels(codes, weights, classes)
+
+    def _chunks(self, layout: int, width: int) -> Array:
+        """Room for sums over rows, `width` numbers a chunk, in the chunks of a pass that sums `layout` numbers."""
+        return np.empty((_core.chunks(self.rows, layout, self.all_rows)[1], width))
+
+    def cross_entropy_chunks(
+        self, weights: Array, bias: Array, labels: _core.Labels, correction: Array | None, threads: int, single: bool
+    ) -> Array:
+        """The gradient of the loss at X W + b and, last, the loss, chunk by chunk: (chunks, width); correction: as in
+        Objective.gradient_at."""
+        width = (self.columns + 1) * weights.shape[1] + 1
+        out = self._chunks(width, width)
+        _core.cross_entropy_chunks(
+            self.design, self.all_rows, weights, bias, labels, correction, out, threads, single
+        )  # fmt: skip
+        return out
+
+    def cross_entropy(
+        self, weights: Array, bias: Array, labels: _core.Labels, correction: Array | None, threads: int, single: bool
+    ) -> tuple[float, Array]:
+        """The loss at X W + b and its gradient, (columns + 1, outputs), in one read of X."""
+        out = added(self.cross_entropy_chunks(weights, bias, labels, correction, threads, single), threads)
+        return float(out[-1]), out[:-1].reshape(self.columns + 1, -1)
+
+    def intercept_chunks(self, weights: Array, bias: Array, labels: _core.Labels, threads: int) -> Array:
+        """sum_i s_i (diag p_i - p_i p_i') at X W + b, chunk by chunk: (chunks, outputs^2)"""
+        width = weights.shape[1] ** 2
+        out = self._chunks(width, width)
+        _core.intercept_curvature_chunks(self.design, self.all_rows, weights, bias, labels, out, threads)
+        return out
+
+    def intercept_curvature(self, weights: Array, bias: Array, labels: _core.Labels, threads: int) -> Array:
+        """The same added up, (outputs, outputs), in one read of X."""
+        return added(self.intercept_chunks(weights, bias, labels, threads), threads).reshape(len(bias), len(bias))
+
+    def row_curvature(self, weights: Array, bias: Array, labels: _core.Labels, threads: int) -> Array:
+        """s_i sum_k p_ik (1 - p_ik) at X W + b, (rows,), in one read of X."""
+        out = np.empty(self.rows)
+        _core.row_curvature_at(self.design, weights, bias, labels, out, threads)
+        return out
+
     def energy(self, threads: int) -> tuple[Array, Array, Array]:
         """The mean of each dense column, the spread of every column (1 for a constant one), and how much each row
         stands out, 1 in the mean (core/gram.h). Worked out once."""
         found = self.__dict__.get("_energy")
         if found is None:
-            found = np.empty(self.dense_columns), np.empty(self.columns), np.empty(self.rows)
-            _core.row_energy(self.design, *found, threads)
+            centre = added(self.column_sums(threads), threads) / self.rows
+            variance = added(self.column_squares(centre, threads), threads) / self.rows
+            spread = np.where(variance > 0, np.sqrt(variance), 1.0)
+            found = centre, spread, self.row_energy(centre, variance, threads)
             self.__dict__["_energy"] = found
         return found
+
+    def column_sums(self, threads: int) -> Array:
+        """The sums of the dense columns, chunk by chunk: (chunks, dense columns)."""
+        out = self._chunks(self.columns, self.dense_columns)
+        _core.column_sums(self.design, self.all_rows, out, threads)
+        return out
+
+    def column_squares(self, centre: Array, threads: int) -> Array:
+        """The same of (x - centre)^2, and of x^2 for sparse columns: (chunks, columns)."""
+        out = self._chunks(self.columns, self.columns)
+        _core.column_squares(self.design, self.all_rows, centre, out, threads)
+        return out
+
+    def row_energy(self, centre: Array, variance: Array, threads: int) -> Array:
+        """How much each row stands out, (rows,)."""
+        out = np.empty(self.rows)
+        _core.row_energy(self.design, centre, variance, out, threads)
+        return out
 
     def means(self) -> Array:
         """The mean of each column, (columns,)."""
@@ -153,13 +225,17 @@ class Features:
         _core.row_hash(self.design, seed, out, threads)
         return out
 
+    def entries(self) -> NDArray[np.int64]:
+        """How many rows store something in each sparse column, (sparse columns,)."""
+        indices = np.empty(0, dtype=np.int32) if self.indices is None else self.indices
+        return np.bincount(indices, minlength=self.sparse_columns)
+
     def frequent_columns(self, count: int) -> NDArray[np.int64]:
         """The dense columns, then the sparse columns that most rows store something in: at most `count`, ascending."""
         p = self.dense_columns
         if p >= count or self.indices is None:
             return np.arange(min(p, count))
-        stored = np.bincount(self.indices, minlength=self.sparse_columns)
-        order = np.argsort(-stored, kind="stable")[: count - p]
+        order = np.argsort(-self.entries(), kind="stable")[: count - p]
         return np.concatenate([np.arange(p), p + np.sort(order)])
 
     def submatrix(
@@ -176,6 +252,27 @@ class Features:
         out = np.empty((len(weights), self.columns))
         _core.weighted_squares(self.design, rows, weights, out, threads)
         return out
+
+
+def joined(parts: Sequence[Features]) -> Features:
+    """Rows of the same columns below each other, copied."""
+    first = parts[0]
+    dense = None if first.dense is None else np.concatenate([part.dense for part in parts if part.dense is not None])
+    rows = sum(part.rows for part in parts)
+    if first.starts is None:
+        return Features(rows, dense)
+    stored = [np.diff(part.starts) for part in parts if part.starts is not None]
+    starts = np.concatenate([[0], np.cumsum(np.concatenate(stored))])
+    indices = np.concatenate([part.indices for part in parts if part.indices is not None])
+    values = None if first.values is None else np.concatenate([p.values for p in parts if p.values is not None])
+    return Features(rows, dense, starts, indices, values, first.sparse_columns)
+
+
+def added(parts: Array, threads: int) -> Array:
+    """Sums over rows, chunk by chunk (chunks, width), added in order: (width,)."""
+    out = np.empty(parts.shape[1])
+    _core.add_chunks(parts, out, threads)
+    return out
 
 
 def dense_row(features: Features) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,8 +14,7 @@ from luce.features import Array, Features
 from luce.splits import row_keys
 
 LEAST_ROWS = 64  # of a class, in a part of the rows that stands for all
-MOST_LOGITS = 1 << 24  # so many numbers are kept; of more, BLOCK at a time are worked out when they are needed
-BLOCK = 1 << 22
+MOST_LOGITS = 1 << 24  # so many numbers are kept; more are worked out each time that they are needed
 
 
 @dataclass(frozen=True)
@@ -42,29 +41,20 @@ def none_beside(correction: Array | None) -> Others:
     return NO_OTHERS
 
 
+def halves(point: Array) -> tuple[Array, Array]:
+    """The weights and the intercepts of a point, each side by side in memory."""
+    return np.ascontiguousarray(point[:-1]), np.ascontiguousarray(point[-1])
+
+
 class FarLogits:
-    """The logits of a point, which are worked out in blocks of rows each time that they are asked for."""
+    """The logits of a point, which are worked out each time that they are needed."""
 
     def __init__(self, objective: Objective, point: Array) -> None:
         self.objective, self.point = objective, point
 
-    def blocks(self) -> Iterator[tuple[slice, Array, _core.Labels]]:
-        """Rows that lie side by side, their logits (outputs, rows), and their labels."""
-        o = self.objective
-        step = max(BLOCK // o.outputs // 64, 1) * 64
-        for first in range(0, o.features.rows, step):
-            rows = slice(first, min(first + step, o.features.rows))
-            logits = self._of(o.features.between(rows.start, rows.stop))
-            weights = None if o.weights is None else o.weights[rows]
-            yield rows, logits, _core.Labels(o.codes[rows], weights, o.classes)
-
     def of_rows(self, rows: NDArray[np.int64]) -> Array:
         """Those of some rows, (outputs, len(rows))."""
-        return self._of(self.objective.features.take(rows))
-
-    def _of(self, features: Features) -> Array:
-        weights, bias = np.ascontiguousarray(self.point[:-1]), np.ascontiguousarray(self.point[-1])
-        return features.logits(weights, bias, self.objective.threads)
+        return self.objective.features.take(rows).logits(*halves(self.point), self.objective.threads)
 
 
 Logits: TypeAlias = Array | FarLogits
@@ -112,7 +102,7 @@ class Objective:
         self.weights = weights
         self.total = float(features.rows if weights is None else weights.sum())
         self.codes = codes
-        self.labels = _core.Labels(codes, weights, classes)
+        self.labels = features.labels(codes, weights, classes)
         self._shares = np.bincount(codes, weights=weights, minlength=classes) / self.total
 
     def of_some_rows(self, wanted: int) -> Objective:
@@ -147,12 +137,11 @@ class Objective:
 
     @property
     def keeps_logits(self) -> bool:
-        """Whether there is room for the logits of all rows, and a few arrays of their size."""
-        return self.features.rows * self.outputs <= MOST_LOGITS
+        """Whether the rows are at hand, and there is room for the logits of all, and a few arrays of their size."""
+        return self.features.at_hand and self.features.rows * self.outputs <= MOST_LOGITS
 
     def logits(self, point: Array, single: bool = False) -> Array:
-        weights, bias = np.ascontiguousarray(point[:-1]), np.ascontiguousarray(point[-1])
-        return self.features.logits(weights, bias, self.threads, single)
+        return self.features.logits(*halves(point), self.threads, single)
 
     def penalty_of(self, point: Array) -> float:
         weights = point[:-1]
@@ -166,11 +155,7 @@ class Objective:
         self, point: Array, single: bool = False, correction: Array | None = None
     ) -> tuple[float, Array]:
         """P and its gradient in one read of X, no logits kept; correction: as in `gradient_at`."""
-        gradient = np.empty_like(point)
-        loss = _core.cross_entropy(
-            self.features.design, np.ascontiguousarray(point[:-1]), np.ascontiguousarray(point[-1]), self.labels,
-            gradient, self.threads, single, correction,
-        )  # fmt: skip
+        loss, gradient = self.features.cross_entropy(*halves(point), self.labels, correction, self.threads, single)
         return loss + self.penalty_of(point), self._smooth(gradient, self.pull(point))
 
     def _smooth(self, gradient: Array, pull: Array) -> Array:
@@ -207,12 +192,10 @@ class Objective:
 
     def row_curvature(self, logits: Logits) -> Array:
         """s_i sum_k p_ik (1 - p_ik), (rows,)"""
-        out = np.empty(self.features.rows)
         if isinstance(logits, FarLogits):
-            for rows, z, labels in logits.blocks():
-                _core.row_curvature(z, labels, out[rows], self.threads)
-        else:
-            _core.row_curvature(logits, self.labels, out, self.threads)
+            return self.features.row_curvature(*halves(logits.point), self.labels, self.threads)
+        out = np.empty(self.features.rows)
+        _core.row_curvature(logits, self.labels, out, self.threads)
         return out
 
     def curvature_of_rows(self, logits: Logits, rows: NDArray[np.int64]) -> Array:
@@ -326,13 +309,10 @@ class Objective:
 
     def intercept_step(self, logits: Logits, slope: Array) -> Array | None:
         """H_b^+ g_b: minus the step of Newton's method for the intercepts; None where rounding leaves no solution."""
-        hessian = np.empty((self.outputs, self.outputs))
         if isinstance(logits, FarLogits):
-            hessian[:] = 0.0
-            for _, z, labels in logits.blocks():
-                _core.intercept_curvature(z, labels, part := np.empty_like(hessian), self.threads)
-                hessian += part
+            hessian = self.features.intercept_curvature(*halves(logits.point), self.labels, self.threads)
         else:
+            hessian = np.empty((self.outputs, self.outputs))
             _core.intercept_curvature(logits, self.labels, hessian, self.threads)
         correction = np.empty(self.outputs)
         solved = _core.solve_symmetric(hessian.copy(), slope, 1e-13, correction)

@@ -104,8 +104,8 @@ class Problem:
 
     @property
     def is_large(self) -> bool:
-        """Whether the logits of all rows are more than are kept."""
-        return self.features.rows * self.outputs > MOST_LOGITS
+        """Whether the rows are not at hand, or their logits are more than are kept."""
+        return not self.features.at_hand or self.features.rows * self.outputs > MOST_LOGITS
 
     @property
     def tells_by_rows(self) -> bool:

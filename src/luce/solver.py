@@ -30,6 +30,7 @@ MOST_ITERATIONS = 3000
 
 PART = 8  # a fit to many rows starts where a fit to one in so many ends
 LEAST_PART = 4_000  # if these are at least so many rows, and twice as many as there are weights
+MOST_PART = 1 << 28  # numbers that these rows hold at most
 PART_SHARE = 1e-3  # see approach
 
 SINGLE_GAP = 1e-8  # rough relative gap down to which passes may calculate in float32
@@ -205,7 +206,7 @@ def _start_of_some_rows(o: Objective, time_limit: float | None) -> tuple[Start |
     """Where the fit to an eighth of the rows ends, if that is still many rows for the weights; and whether it was
     interrupted or out of time, which ends the whole."""
     numbers = (o.features.columns + 1) * max(o.outputs - 1, 1)
-    wanted = o.features.rows // PART
+    wanted = min(o.features.rows // PART, o.features.rows * MOST_PART // max(o.features.stored, 1))
     if o.l1 or o.prior is not None or o.features.tells_by_rows or wanted < max(LEAST_PART, 2 * numbers):
         return None, ""
     part, early = approach(o.of_some_rows(wanted), PART_SHARE, time_limit=time_limit)

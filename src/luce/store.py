@@ -60,23 +60,21 @@ class Store:
         """Removes the folder; what is mapped stays readable until it is let go."""
         self._end()
 
-    def _next(self, suffix: str) -> Path:
-        self._count += 1
-        return self.folder / f"{self._count:06d}{suffix}"
-
-    def array(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """A new array on the disk, in rows, all 0."""
-        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        if not size:
-            return np.zeros(shape, dtype)
-        path = self._next(".array")
+    def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """A new array on the disk, in rows, all 0: the file name.npy."""
+        size, path = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize, self.folder / f"{name}.npy"
+        facts = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
         try:
             with open(path, "wb") as file:
-                if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, size)
+                np.lib.format.write_array_header_1_0(file, facts)
+                begin = file.tell()
+                if size and hasattr(os, "posix_fallocate"):  # a map of a file without room would end the process
+                    os.posix_fallocate(file.fileno(), begin, size)
                 else:
-                    file.truncate(size)
-            found = np.memmap(path, dtype, "r+", shape=shape)
+                    file.truncate(begin + size)
+            if not size:
+                return np.zeros(shape, dtype)
+            found = np.memmap(path, dtype, "r+", offset=begin, shape=shape)
         except OSError as error:
             raise self._full(size, error) from None
         self._arrays.append(found)
@@ -86,7 +84,8 @@ class Store:
         """Writes rows to a file of their own."""
         import polars as pl
 
-        path = self._next(".arrow")
+        self._count += 1
+        path = self.folder / f"{self._count:06d}.arrow"
         try:
             frame.write_ipc(path, compression="uncompressed")
         except (OSError, pl.exceptions.PolarsError) as error:

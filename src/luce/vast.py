@@ -4,14 +4,16 @@ same model."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from luce.distributed import parted
 from luce.encoder import Encoder
+from luce.engine import Engine
 from luce.features import Features
 from luce.splits import row_keys
 from luce.store import Store, StoredFrame
@@ -79,9 +81,15 @@ def blocks_of(table: Table) -> Iterator[Table]:
             yield replace(table, frame=part.slice(first, BLOCK), levels={})
 
 
-def features_of(encoder: Encoder, table: Table, schema: Schema, threads: int) -> Features:
-    """What `encoder.transform` gives of all rows, made block by block; of a stored table they are stored."""
-    store = table.frame.store if isinstance(table.frame, StoredFrame) else None
+@dataclass(frozen=True)
+class VastFeatures(Features):
+    """Features of a vast table: no fit keeps the logits of all rows, wherever the passes over them are made."""
+
+    at_hand: ClassVar[bool] = False
+
+
+def features_of(encoder: Encoder, table: Table, schema: Schema, threads: int, store: Store | None = None) -> Features:
+    """What `encoder.transform` gives of all rows, made block by block, in memory or in a store."""
     dense: NDArray[Any] | None = None
     indices: NDArray[Any] | None = None
     first, found = 0, Features(0)
@@ -90,25 +98,46 @@ def features_of(encoder: Encoder, table: Table, schema: Schema, threads: int) ->
         end = first + block.rows
         if found.dense is not None:
             if dense is None:
-                dense = _array(store, (table.rows, found.dense_columns), found.dense.dtype)
+                dense = _array(store, "dense", (table.rows, found.dense_columns), found.dense.dtype)
             dense[first:end] = found.dense
         if found.indices is not None:
             each = len(found.indices) // block.rows
             if indices is None:
-                indices = _array(store, (table.rows * each,), np.int32)
+                indices = _array(store, "indices", (table.rows * each,), np.int32)
             indices[first * each : end * each] = found.indices
         first = end
     if indices is None:
-        return Features(table.rows, dense)
+        return VastFeatures(table.rows, dense)
     each = len(indices) // table.rows
-    starts = _array(store, (table.rows + 1,), np.int64)
+    starts = _array(store, "starts", (table.rows + 1,), np.int64)
     starts[:] = np.arange(0, len(indices) + 1, each)
     values = None
     if found.values is not None:  # the same in every row
-        values = _array(store, (len(indices),), found.values.dtype)
+        values = _array(store, "values", (len(indices),), found.values.dtype)
         values.reshape(table.rows, each)[:] = found.values[:each]
-    return Features(table.rows, dense, starts, indices, values, found.sparse_columns)
+    return VastFeatures(table.rows, dense, starts, indices, values, found.sparse_columns)
 
 
-def _array(store: Store | None, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    return np.empty(shape, dtype) if store is None else store.array(shape, dtype)
+def _array(store: Store | None, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    return np.empty(shape, dtype) if store is None else store.array(name, shape, dtype)
+
+
+@contextmanager
+def features_for(
+    engine: Engine | None, encoder: Encoder, table: Table, schema: Schema, codes: NDArray[np.int32], classes: int,
+    threads: int,
+) -> Iterator[Features]:  # fmt: skip
+    """The features of a vast table, and meanwhile an engine's workers, which make the passes over them."""
+    store = table.frame.store if isinstance(table.frame, StoredFrame) else None
+    if engine is None:
+        yield features_of(encoder, table, schema, threads, store)
+        return
+    own = Store() if store is None else store
+    try:
+        columns = features_of(encoder, table, schema, threads, own).sparse_columns
+        own.array("codes", codes.shape, np.int32)[:] = codes
+        with parted(own.folder, engine, classes, columns) as (features, _):
+            yield features
+    finally:
+        if store is None:
+            own.close()

@@ -1,0 +1,263 @@
+"""Engines: workers in other processes that hold parts of the rows. The protocol, and local processes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import pickle
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from functools import partial
+from multiprocessing import connection
+from typing import Any, Protocol
+
+from luce.errors import EngineError, InputError, LuceError
+from luce.shard import Own, Piece
+
+PATIENCE_S = 600.0  # a worker answers within this time, or the run ends
+END_S = 10.0  # a killed process is waited for
+REPEATS = 3  # a call whose worker is killed is repeated so often, by a new one
+
+_keys = itertools.count(1)
+
+
+class Each:
+    """An argument that is another one for each part; `kept`: workers hold it as long as this object lives."""
+
+    def __init__(self, values: Sequence[Any], kept: bool = False) -> None:
+        self.values, self.kept, self.key = values, kept, next(_keys)
+
+
+class Parts(Protocol):
+    """Workers, one a piece of the rows. What a call gives depends on its arguments alone: it can be repeated."""
+
+    def each(self, method: str, *arguments: Any) -> list[Any]:
+        """What Shard.call gives in each worker, in the order of the parts.
+
+        Raises EngineError, one line that names the worker, where one fails, or does not answer in time.
+        """
+
+    def close(self) -> None:
+        """Ends the workers; more than once is once."""
+
+
+class Engine(Protocol):
+    """Where workers run, how many there are at most, and how long one may take to answer, in seconds."""
+
+    workers: int
+    patience: float
+
+    def start(self, pieces: Sequence[Piece]) -> Parts: ...
+
+
+def checked(workers: int | None, patience: float) -> int:
+    """The number of workers, by default one a processor; InputError where it, or the patience, is none."""
+    found = (os.cpu_count() or 1) if workers is None else workers
+    if found < 1 or not patience > 0:
+        raise InputError(f"workers is {workers} and patience {patience}: both must be above 0")
+    return found
+
+
+class LocalProcesses:
+    """Workers as processes of this machine, of one thread each."""
+
+    def __init__(self, workers: int | None = None, patience: float = PATIENCE_S) -> None:
+        self.workers, self.patience = checked(workers, patience), patience
+
+    def start(self, pieces: Sequence[Piece]) -> LocalParts:
+        return LocalParts(pieces, self.patience)
+
+
+def processes(workers: int | None = None, patience: float = PATIENCE_S) -> LocalProcesses:
+    """Workers on this machine, for Classifier(engine=...); see LocalProcesses. Raises InputError for less than one."""
+    return LocalProcesses(workers, patience)
+
+
+class Worker:
+    """A process that serves a piece, and what it owes and keeps."""
+
+    def __init__(self, piece: Piece, patience: float) -> None:
+        here, there = socket.socketpair()
+        code = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from luce.shard import serve; " \
+            "serve(int(sys.argv[2]), int(sys.argv[3]))"  # fmt: skip
+        with there:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code, json.dumps(sys.path), str(there.fileno()), str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[there.fileno()],
+                env={**os.environ, "LUCE_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            )
+        self.socket, self.pipe = here, connection.Connection(os.dup(here.fileno()))
+        self.limit(patience)
+        self.kept: dict[int, weakref.ref[Each]] = {}
+        self.owes = 0  # answers to calls that were given up
+        self.pipe.send(piece)
+
+    def limit(self, patience: float) -> None:
+        """How long a message that has begun may stand still, in seconds."""
+        seconds = struct.pack("ll", int(patience), int(patience % 1 * 1e6) + 1)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, seconds)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
+
+    def send(self, blob: bytes, own: Sequence[Each], part: int) -> None:
+        """Sends a call, and what the worker does not have of its own arguments."""
+        fresh = {a.key: a.values[part] for a in own if a.key not in self.kept}
+        needed = {a.key for a in own}
+        known = {key: at() for key, at in self.kept.items()}
+        done = [key for key, each in known.items() if key not in needed and (each is None or not each.kept)]
+        self.pipe.send((fresh, done))
+        self.pipe.send_bytes(blob)
+        for key in done:
+            del self.kept[key]
+        self.kept |= {a.key: weakref.ref(a) for a in own}
+        self.owes += 1
+
+    def receive(self) -> tuple[int, bool, Any]:
+        number, well, result = pickle.loads(self.pipe.recv_bytes())
+        self.owes -= number > 0
+        return number, well, result
+
+    def end(self) -> str:
+        """Ends the process, which holds nothing that would be lost; says how it ended."""
+        self.process.kill()
+        self.pipe.close()
+        self.socket.close()
+        try:
+            code = self.process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            return "it does not end"
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+class LocalParts:
+    """Local processes, one a piece. One that is killed is replaced, and its call repeated; all end with this object."""
+
+    def __init__(self, pieces: Sequence[Piece], patience: float) -> None:
+        self.pieces, self.patience = pieces, patience
+        self.workers: list[Worker | None] = [None] * len(pieces)
+        self._number, self._closed = 0, False
+        self._lock = threading.Lock()
+        self._end = weakref.finalize(self, _end_all, self.workers)
+        for part in range(len(pieces)):
+            self._worker(part)
+
+    def close(self) -> None:
+        self._closed = True
+        self._end()
+
+    def limit(self, patience: float) -> None:
+        """How long a worker may take to answer from now on, in seconds."""
+        self.patience = patience
+        for worker in filter(None, self.workers):
+            worker.limit(patience)
+
+    @property
+    def processes(self) -> list[int]:
+        """The process of each part that has one."""
+        return [worker.process.pid for worker in self.workers if worker is not None]
+
+    def each(self, method: str, *arguments: Any) -> list[Any]:
+        with self._lock:
+            if self._closed:
+                raise EngineError("the workers have ended: start the engine anew")
+            try:
+                return self._each(method, arguments)
+            except EngineError:
+                self.close()
+                raise
+
+    def _each(self, method: str, arguments: Sequence[Any]) -> list[Any]:
+        self._number += 1
+        own = [a for a in arguments if isinstance(a, Each)]
+        stand_ins = tuple(Own(a.key) if isinstance(a, Each) else a for a in arguments)
+        blob = pickle.dumps((self._number, method, stand_ins), protocol=5)
+        tries, found = [0] * len(self.pieces), dict[int, Any]()
+
+        def send(part: int) -> None:
+            while not self._guarded(part, tries, partial(self._send, part, blob, own)):
+                pass
+
+        def receive(part: int, worker: Worker) -> None:
+            number, well, result = worker.receive()
+            if not well and number in (0, self._number):
+                raise EngineError(f"{self._name(part)}: {result}")
+            if number == self._number:
+                found[part] = result
+
+        for part in range(len(self.pieces)):
+            send(part)
+        last = time.monotonic()
+        while len(found) < len(self.pieces):
+            waits = {self._worker(part).pipe: part for part in range(len(self.pieces)) if part not in found}
+            ready = connection.wait(list(waits), max(last + self.patience - time.monotonic(), 0.0))
+            if not ready:
+                raise self._no_answer(min(waits.values()))
+            for part in [part for pipe, part in waits.items() if pipe in ready]:
+                if not self._guarded(part, tries, partial(receive, part)):
+                    send(part)
+                    last = time.monotonic()
+        return [found[part] for part in range(len(self.pieces))]
+
+    def _send(self, part: int, blob: bytes, own: Sequence[Each], worker: Worker) -> None:
+        while worker.owes:  # after Ctrl-C; what it answers late is no longer asked for
+            if not worker.pipe.poll(self.patience):
+                raise self._no_answer(part)
+            worker.receive()
+        worker.send(blob, own, part)
+
+    def _guarded(self, part: int, tries: list[int], act: Callable[[Worker], None]) -> bool:
+        """Whether it went well; if the worker has died meanwhile, another one is there for the next time."""
+        worker = self._worker(part)
+        try:
+            act(worker)
+            return True
+        except BlockingIOError:  # it stopped in the middle of a message
+            raise self._no_answer(part) from None
+        except (EOFError, OSError) as error:
+            if isinstance(error, LuceError):
+                raise
+            how, name = worker.end(), self._name(part)
+            self.workers[part] = None
+            tries[part] += 1
+            if tries[part] > REPEATS:
+                raise EngineError(
+                    f"{name} has ended {tries[part]} times in one call ({how}): "
+                    "maybe memory is short; use fewer workers, or more memory"
+                ) from None
+            return False
+        except KeyboardInterrupt:  # maybe in the middle of a message
+            worker.end()
+            self.workers[part] = None
+            raise
+
+    def _worker(self, part: int) -> Worker:
+        worker = self.workers[part]
+        if worker is None:
+            worker = self.workers[part] = Worker(self.pieces[part], self.patience)
+        return worker
+
+    def _name(self, part: int) -> str:
+        worker = self.workers[part]
+        process = "" if worker is None else f" (process {worker.process.pid})"
+        return f"worker {part + 1} of {len(self.pieces)}{process}"
+
+    def _no_answer(self, part: int) -> EngineError:
+        return EngineError(
+            f"{self._name(part)} did not answer within {self.patience:g} s: if it had enough to do, "
+            "give it more patience; if not, see what holds it up"
+        )
+
+
+def _end_all(workers: list[Worker | None]) -> None:
+    for worker in filter(None, workers):
+        worker.process.kill()
+    for worker in filter(None, workers):
+        worker.end()
+    workers[:] = [None] * len(workers)
