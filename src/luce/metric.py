@@ -23,7 +23,8 @@ WIDE_STEPS = 25  # costs at most so many steps, and rows are so many times as ma
 WIDE_ROWS = 4  # a pass; then a block for each direction may cost
 WIDE_PASSES, WIDE_NUMBERS = 100, 1 << 28  # so many passes, and hold so many numbers
 COUPLED_STEPS = 100  # the coupled metric is taken where it costs at most so many steps
-VERY_MANY = 1 << 22  # rows: of more only each so many-th is looked at
+VERY_MANY = 1 << 20  # rows: of more only each so many-th is looked at
+MOST_NUMBERS = 1 << 25  # of the rows that curvature is taken from
 SAMPLE_ROWS = 4_096  # rows that the metric in blocks is made from, or 8 a column
 
 
@@ -104,7 +105,8 @@ class Metric:
         self.factoring = 0.5 * (m * size) ** 3 / 3
         self.summing = 0.25 * (m * (m + 1) / 2) * size * (size + 24) / 2  # a row
         affordable = int(0.5 * self.step_work / self.summing)
-        self.wanted = min(max(1024, 4 * size * m, affordable), 4 * o.features.rows)
+        self.most = min(4 * o.features.rows, max(1024, 4 * size * m, MOST_NUMBERS // size))
+        self.wanted = min(max(1024, 4 * size * m, affordable), self.most)
         free = o.prior is None  # a prior also holds what is the same for all classes, which the coupled metric leaves
         self.coupled = free and not len(self.rest) and self.work <= COUPLED_STEPS * self.step_work
         self.wide &= not self.coupled
@@ -145,7 +147,7 @@ class Metric:
         ridge[:-1] /= self.units[:, 0] ** 2
         ridge[-1] += 1e-8 * o.total if o.intercept else 1e8 * o.total
         if self.coupled:
-            self.wanted = min(2 * self.wanted, 4 * o.features.rows)  # the nearer the optimum, the more a good one gains
+            self.wanted = min(2 * self.wanted, self.most)  # the nearer the optimum, the more a good one gains
         if self.coupled and o.outputs > 1:
             self._take_coupled(x, z, scale, ridge)
             return

@@ -14,6 +14,7 @@ from luce.features import Array, Features
 from luce.splits import row_keys
 
 LEAST_ROWS = 64  # of a class, in a part of the rows that stands for all
+AT_ONCE = 1 << 24  # numbers of rows that are copied to work their logits out
 MOST_LOGITS = 1 << 24  # so many numbers are kept; more are worked out each time that they are needed
 
 
@@ -54,7 +55,10 @@ class FarLogits:
 
     def of_rows(self, rows: NDArray[np.int64]) -> Array:
         """Those of some rows, (outputs, len(rows))."""
-        return self.objective.features.take(rows).logits(*halves(self.point), self.objective.threads)
+        o, (weights, bias) = self.objective, halves(self.point)
+        step = AT_ONCE // max(o.features.columns, o.outputs) + 1
+        parts = (o.features.take(rows[i : i + step]) for i in range(0, max(len(rows), 1), step))
+        return np.concatenate([part.logits(weights, bias, o.threads) for part in parts], axis=1)
 
 
 Logits: TypeAlias = Array | FarLogits

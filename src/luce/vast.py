@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from luce.distributed import parted
 from luce.encoder import Encoder
 from luce.engine import Engine
-from luce.features import Features
+from luce.features import Features, joined
 from luce.splits import row_keys
 from luce.store import Store, StoredFrame
 from luce.table import Parsed, Schema, Table, parse
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MOST_CELLS = 1 << 25  # of a table that is read at once
 BLOCK = 1 << 16  # rows that are read together
+TAKEN = 1 << 13  # rows that are copied together
 SAMPLE = 1 << 18  # rows that say where the knots of numbers lie
 KINDS = {"number", "boolean", "category", "date"}  # of columns whose features do not depend on labels
 
@@ -86,6 +87,11 @@ class VastFeatures(Features):
     """Features of a vast table: no fit keeps the logits of all rows, wherever the passes over them are made."""
 
     at_hand: ClassVar[bool] = False
+
+    def take(self, rows: NDArray[np.int64]) -> Features:
+        """Some rows, copied; TAKEN at a time, so that what is read of a store can be let go of meanwhile."""
+        parts = [super(VastFeatures, self).take(rows[i : i + TAKEN]) for i in range(0, max(len(rows), 1), TAKEN)]
+        return joined(parts)
 
 
 def features_of(encoder: Encoder, table: Table, schema: Schema, threads: int, store: Store | None = None) -> Features:
