@@ -20,11 +20,11 @@ LINE = [
     "conformal", "decision", "inference", "estimator", "linear", "checkpoint", "training", "network", "audit",
     "text_source", "delimited", "json_lines", "labelled_lines", "columnar", "reader", "blocks", "text_lines", "idx",
     "pixels", "image_files", "images", "embeddings", "cells", "table", "labels", "grouping", "curves", "text",
-    "patches", "encoder", "interactions", "choice", "heads", "fitted", "check", "compact", "wording", "pictures", "probe",
-    "hidden", "effects", "marks", "explain", "counterfactual", "model_file", "report", "classifier", "suspects",
-    "alone", "twins", "hints", "findings", "doctor", "gallery", "facts", "markup", "phrases", "words", "svg",
-    "sections", "portrait", "thumbnails", "page", "plain", "hosting", "form", "journal", "answers", "oip",
-    "openapi", "batching", "guard", "door", "workshop", "server", "__init__", "terminal", "cli", "__main__",
+    "patches", "encoder", "interactions", "choice", "heads", "fitted", "check", "compact", "wording", "pictures",
+    "probe", "hidden", "effects", "marks", "explain", "counterfactual", "model_file", "report", "classifier",
+    "suspects", "alone", "twins", "hints", "findings", "doctor", "gallery", "facts", "markup", "phrases", "words",
+    "svg", "sections", "portrait", "thumbnails", "page", "plain", "parts", "hosting", "form", "journal", "answers",
+    "oip", "openapi", "batching", "guard", "door", "workshop", "server", "__init__", "terminal", "cli", "__main__",
 ]  # fmt: skip
 
 # Installed for files, frames, the terminal and the tests; a plain `import luce` must not wait for any of them.

@@ -23,6 +23,7 @@ from luce.functional import (
 from luce.linear import SoftmaxRegression
 from luce.network import NetworkClassifier
 from luce.page import write_report
+from luce.parts import predict_file, predict_files
 from luce.reader import read_file
 
 __version__ = "0.1.0"
@@ -51,6 +52,8 @@ __all__ = [
     "logsumexp",
     "metrics",
     "one_hot",
+    "predict_file",
+    "predict_files",
     "read_file",
     "show_config",
     "sigmoid",

@@ -176,7 +176,11 @@ class Classifier:
             if fitted.text_alone is None:
                 raise InputError("texts alone are no rows of this model: it reads other columns too; give a table")
             return self._of_texts(data)
-        parsed = fitted.parsed(self._table(data))
+        return self.proba_of(fitted.parsed(self._table(data)))
+
+    def proba_of(self, parsed: Mapping[str, Any]) -> NDArray[np.float64]:
+        """The probabilities of rows whose cells are parsed: what `predict_proba` does after it has read them."""
+        fitted = self.fitted
         if fitted.text_alone is not None:
             return self._of_texts(parsed[fitted.text_alone.name].to_list())
         threads = available_threads(self.threads)
