@@ -42,7 +42,7 @@ from luce.reader import (
     status_of,
     unknown_suffix,
 )
-from luce.text_source import SAMPLE, Text, clean_names, last_line_end
+from luce.text_source import SAMPLE, Text, clean_names, last_line_end, line_at
 
 if TYPE_CHECKING:
     import polars as pl
@@ -190,15 +190,11 @@ def _lines(pieces: Iterable[bytes], where: str, returns: bool | None = None) -> 
             if not end:
                 break
             text = Text(where, data[:end], "utf-8", [], line)
-            line += _ends(text.data)
+            line += line_at(text.data) - 1
             yield text
             data = data[end:]
     if data:
         yield Text(where, data + b"\n" if returns is False else data, "utf-8", [], line)
-
-
-def _ends(data: bytes) -> int:
-    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
 
 
 # ---------------------------------------------------------------------------------------------------- bytes
@@ -362,7 +358,7 @@ class _Line:
         self.number, self.after_return = 1, False
 
     def behind(self, data: bytes) -> int:
-        return self.number + _ends(data) - (self.after_return and data.startswith(b"\n"))
+        return self.number + line_at(data) - 1 - (self.after_return and data.startswith(b"\n"))
 
     def pass_over(self, data: bytes) -> None:
         if data:
