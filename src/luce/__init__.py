@@ -33,6 +33,7 @@ from luce.functional import (
 from luce.linear import SoftmaxRegression
 from luce.network import NetworkClassifier
 from luce.page import write_report
+from luce.prediction import predict_file, predict_files
 from luce.ray_engine import ray
 from luce.reader import read_file
 
@@ -63,6 +64,8 @@ __all__ = [
     "logsumexp",
     "metrics",
     "one_hot",
+    "predict_file",
+    "predict_files",
     "processes",
     "ray",
     "read_file",

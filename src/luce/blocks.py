@@ -7,7 +7,7 @@ import glob
 import gzip
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, TYPE_CHECKING
 
 from luce.columnar import ARROW_STARTS, PARQUET_START, parquet_frames
@@ -42,7 +42,7 @@ from luce.reader import (
     status_of,
     unknown_suffix,
 )
-from luce.text_source import SAMPLE, Text, clean_names, last_line_end
+from luce.text_source import SAMPLE, Text, clean_names, last_line_end, line_at
 
 if TYPE_CHECKING:
     import polars as pl
@@ -101,7 +101,12 @@ def files_of(source: str | os.PathLike[str]) -> list[str]:
 
 
 def frames(
-    path: str | os.PathLike[str], *, encoding: str | None = None, rows: int = ROWS, begun: bytes = b""
+    path: str | os.PathLike[str],
+    *,
+    encoding: str | None = None,
+    rows: int = ROWS,
+    begun: bytes = b"",
+    told: Callable[[float], None] = lambda share: None,
 ) -> Iterator[pl.DataFrame]:
     """The rows of a file, or of standard input for "-", in order, in frames of at most so many rows, in flat memory.
 
@@ -110,14 +115,15 @@ def frames(
     all of it. Standard input is read once: an error may come behind rows, a text that is no UTF-8 is taken as cp949 if
     all before its first such character was ASCII, and the first JSON lines settle columns and types, which later ones
     keep to, or InputError says which does not. Arrow files, and Parquet from standard input, are read whole.
-    begun: what was read of standard input already.
+    Of lines without a label, which are refused, those of one part are counted.
+    begun: what was read of standard input already. told: is called with the share of a file that has been read.
     """
     name = os.fspath(path)
     where = "standard input" if name == "-" else inert(name, 4096)
     check_encoding(encoding)
     names: list[str] | None = None
     try:
-        for frame in _read(name, where, encoding, begun):
+        for frame in _read(name, where, encoding, begun, told):
             names = names or clean_names(where, frame.columns, [])
             frame.columns = names
             yield from frame.iter_slices(rows)
@@ -125,8 +131,10 @@ def frames(
         raise InputError(f"{where}: does not fit in this machine's memory; split it") from None
 
 
-def _read(name: str, where: str, encoding: str | None, begun: bytes) -> Iterator[pl.DataFrame]:
-    source = _Input(where, begun) if name == "-" else _File(name, where)
+def _read(
+    name: str, where: str, encoding: str | None, begun: bytes, told: Callable[[float], None]
+) -> Iterator[pl.DataFrame]:
+    source = _Input(where, begun) if name == "-" else _File(name, where, told)
     if source.kind == "parquet" and isinstance(source, _File):
         return source.parquet()
     if source.kind in BINARY_KINDS.values():
@@ -139,10 +147,10 @@ def _text_frames(source: _File | _Input, encoding: str | None, codec: str | None
     """codec: that of a file, whose bytes have been looked at."""
     where, kind = source.where, source.kind
 
-    def pieces() -> Iterator[bytes]:
-        return _decoded(source, codec) if codec else _checked(source, encoding)
+    def pieces(last: bool = False) -> Iterator[bytes]:
+        return _decoded(source, codec, last) if codec else _checked(source, encoding)
 
-    first, data = _with_sample(pieces())
+    first, data = _with_sample(pieces(True))
     if kind in ("txt", "unknown", "other") and is_labelled(first):
         returns = b"\n" not in first if codec is None else not any(b"\n" in piece for piece in pieces())
         for text in _lines(data, where, returns):
@@ -182,15 +190,11 @@ def _lines(pieces: Iterable[bytes], where: str, returns: bool | None = None) -> 
             if not end:
                 break
             text = Text(where, data[:end], "utf-8", [], line)
-            line += _ends(text.data)
+            line += line_at(text.data) - 1
             yield text
             data = data[end:]
     if data:
         yield Text(where, data + b"\n" if returns is False else data, "utf-8", [], line)
-
-
-def _ends(data: bytes) -> int:
-    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
 
 
 # ---------------------------------------------------------------------------------------------------- bytes
@@ -212,7 +216,7 @@ class _Input:
         if self.begun.startswith(ARROW_STARTS):
             self.kind = "arrow"
 
-    def pieces(self) -> Iterator[bytes]:
+    def pieces(self, last: bool = True) -> Iterator[bytes]:
         try:
             yield from pieces_of(standard_input(), self.where, text=True, begun=self.begun)
         except (OSError, ValueError) as error:
@@ -226,20 +230,23 @@ class _File:
 
     begun = b""
 
-    def __init__(self, name: str, where: str) -> None:
-        self.name, self.where = name, where
+    def __init__(self, name: str, where: str, told: Callable[[float], None]) -> None:
+        self.name, self.where, self.told = name, where, told
         self.status = status_of(name, where)
         self.kind, self.zipped = kind_of(name)
 
-    def pieces(self) -> Iterator[bytes]:
-        """The bytes, from the start, without compression."""
+    def pieces(self, last: bool = False) -> Iterator[bytes]:
+        """The bytes, from the start, without compression; for the last time."""
         most = most_unzipped(self.status.st_size) if self.zipped else None
         try:
             with open(self.name, "rb", opener=open_at_once) as file:
                 if self.kind == "other" and PREFIX.encode() not in file.peek().replace(b"\0", b""):  # of UTF-16
                     raise unknown_suffix(self.name, self.where)
                 stream: IO[bytes] = gzip.GzipFile(fileobj=file) if self.zipped else file  # type: ignore[assignment]
-                yield from pieces_of(stream, self.where, text=True, most=most)
+                for piece in pieces_of(stream, self.where, text=True, most=most):
+                    if last:
+                        self.told(file.tell() / max(self.status.st_size, 1))
+                    yield piece
                 self.check(file)
         except InputError:
             raise
@@ -253,8 +260,9 @@ class _File:
         try:
             with open(self.name, "rb", opener=open_at_once) as file:
                 check_start(self.where, file.read(SAMPLE), self.kind)
-                for frame in parquet_frames(self.where, self.name, file, CELL_BYTES):
+                for frame, share in parquet_frames(self.where, self.name, file, CELL_BYTES):
                     self.check()
+                    self.told(share)
                     yield frame
         except InputError:
             self.check()  # first, as it explains the rest
@@ -350,7 +358,7 @@ class _Line:
         self.number, self.after_return = 1, False
 
     def behind(self, data: bytes) -> int:
-        return self.number + _ends(data) - (self.after_return and data.startswith(b"\n"))
+        return self.number + line_at(data) - 1 - (self.after_return and data.startswith(b"\n"))
 
     def pass_over(self, data: bytes) -> None:
         if data:
@@ -439,10 +447,10 @@ def _and_end(pieces: Iterator[bytes]) -> Iterator[bytes]:
     yield b""
 
 
-def _decoded(source: _File | _Input, codec: str) -> Iterator[bytes]:
-    """UTF-8 of bytes that have been looked at before."""
+def _decoded(source: _File | _Input, codec: str, last: bool = False) -> Iterator[bytes]:
+    """UTF-8 of bytes that have been looked at before; for the last time."""
     strict = _Strict(source.where, codec)
-    for piece in _and_end(source.pieces()):
+    for piece in _and_end(source.pieces(last)):
         try:
             data = strict.feed(piece)
         except _FaultError:

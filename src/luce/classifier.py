@@ -188,7 +188,11 @@ class Classifier:
         table = self._table(data)
         if is_vast(table, fitted.schema):
             return np.concatenate([self.predict_proba(block) for block in blocks_of(table)])
-        parsed = fitted.parsed(table)
+        return self.proba_of(fitted.parsed(table))
+
+    def proba_of(self, parsed: Mapping[str, Any]) -> NDArray[np.float64]:
+        """The probabilities of rows whose cells are parsed: what `predict_proba` does after it has read them."""
+        fitted = self.fitted
         if fitted.text_alone is not None:
             return self._of_texts(parsed[fitted.text_alone.name].to_list())
         threads = available_threads(self.threads)

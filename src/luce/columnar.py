@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
@@ -35,8 +36,9 @@ def read_columnar(where: str, data: bytes, kind: str) -> pl.DataFrame:
     return _plain_types(where, frame)
 
 
-def parquet_frames(where: str, path: str, file: IO[bytes], size: int) -> Iterator[pl.DataFrame]:
-    """The rows of a Parquet file in frames of about `size` bytes, none of which asks for more of the file than its own.
+def parquet_frames(where: str, path: str, file: IO[bytes], size: int) -> Iterator[tuple[pl.DataFrame, float]]:
+    """The rows of a Parquet file in frames of about `size` bytes, none of which asks for more of the file than its own,
+    each with the share of the rows up to its end.
 
     file: the same, open, to check what it claims. Raises InputError for a broken file, LimitError.
     """
@@ -55,7 +57,7 @@ def parquet_frames(where: str, path: str, file: IO[bytes], size: int) -> Iterato
     for start, count in _spans(groups, len(schema), size):
         with _one_line(where, "parquet"):
             frame = scan.slice(start, count).collect()
-        yield _plain_types(where, frame)
+        yield _plain_types(where, frame), (start + count) / rows
 
 
 def _spans(groups: Sequence[tuple[int, int]], columns: int, size: int) -> Iterator[tuple[int, int]]:
@@ -191,6 +193,47 @@ def _claimed(data: bytes, length: int) -> tuple[int, int, list[tuple[int, int]]]
     return rows, max(columns, default=0), sizes
 
 
+def parquet_pieces(frames: Iterable[pl.DataFrame]) -> Iterator[bytes]:
+    """A Parquet file of the rows of frames of one schema, each a row group, in pieces as they come; one frame at least.
+
+    Each frame is written as a file of its own, whose row group stands in the whole with its places moved.
+    """
+    yield b"PAR1"
+    at, whole = 4, None
+    for frame in frames:
+        stream = io.BytesIO()
+        frame.write_parquet(stream, row_group_size=max(frame.height, 1))
+        data = stream.getvalue()
+        end = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+        footer = _Typed(data[end:-8]).struct()
+        for group in footer[4][1][1]:
+            _move(group, at - 4)
+        if whole is None:
+            whole = footer
+        else:
+            whole[3] = (whole[3][0], whole[3][1] + footer[3][1])
+            whole[4][1][1].extend(footer[4][1][1])
+        yield data[4:end]
+        at += end - 4
+    assert whole is not None
+    for number, group in enumerate(whole[4][1][1]):
+        if 7 in group:  # its place among the groups, in 16 bits
+            group[7] = (group[7][0], min(number, 0x7FFF))
+    tail = _bytes_of(12, whole)
+    yield tail + len(tail).to_bytes(4, "little") + b"PAR1"
+
+
+# Fields that are places in the file, of RowGroup, ColumnChunk and ColumnMetaData.
+_PLACES = ((5,), (2, 4, 6), (9, 10, 11, 14))
+
+
+def _move(group: dict[int, Any], by: int) -> None:
+    chunks = group[1][1][1]
+    for structs, places in zip(([group], chunks, [chunk[3][1] for chunk in chunks]), _PLACES, strict=True):
+        for struct in structs:
+            struct.update({n: (struct[n][0], struct[n][1] + by) for n in places if n in struct and struct[n][1] > 0})
+
+
 class _Thrift:
     """The part of Thrift's compact protocol that a Parquet footer uses, as dicts by field number."""
 
@@ -243,3 +286,49 @@ class _Thrift:
         if self.at > len(self.data):
             raise ValueError("length")
         return self.data[self.at - size : self.at]
+
+
+class _Typed(_Thrift):
+    """The same with the kind of each value before it, so that it can be written again."""
+
+    def struct(self) -> dict[int, Any]:
+        fields: dict[int, Any] = {}
+        number = 0
+        while head := self.byte():
+            number = number + (head >> 4) if head >> 4 else self.integer()
+            fields[number] = (head & 15, None if head & 15 in (1, 2) else self.value(head & 15))
+        return fields
+
+    def sequence(self) -> Any:
+        head = self.byte()
+        count = self.varint() if head >> 4 == 15 else head >> 4
+        return head & 15, [self.value(head & 15) for _ in range(count)]
+
+
+def _bytes_of(kind: int, value: Any) -> bytes:
+    """A value of `_Typed` in Thrift's compact protocol."""
+    if kind == 12:
+        out, last = b"", 0
+        for number, (own, inner) in sorted(value.items()):
+            near = 0 < number - last < 16
+            out += bytes([(number - last) << 4 | own]) if near else bytes([own]) + _bytes_of(5, number)
+            out += b"" if own in (1, 2) else _bytes_of(own, inner)
+            last = number
+        return out + b"\0"
+    if kind in (9, 10):
+        own, items = value
+        head = bytes([len(items) << 4 | own]) if len(items) < 15 else bytes([0xF0 | own]) + _varint(len(items))
+        return head + b"".join(_bytes_of(own, item) for item in items)
+    if kind in (4, 5, 6):
+        return _varint(value << 1 ^ value >> 63)
+    if kind == 8:
+        return _varint(len(value)) + bytes(value)
+    return bytes([value]) if kind in (1, 2, 3) else bytes(value)
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])

@@ -58,7 +58,7 @@ class Table:
     `mixed` says, for a column of Python cells of several types, where the types first differ. `files`: the name of each
     row's image, where it is a file. `vectors`: the arrays of columns of embeddings, which lie beside the frame: their
     cells are numbers of rows, so that some rows of a table copy none of them. `levels` remembers what was read of the
-    text columns, so that it is read once.
+    text columns, so that it is read once. `first`: how many rows of the source come before these.
     """
 
     frame: pl.DataFrame
@@ -68,6 +68,7 @@ class Table:
     files: tuple[str, ...] = field(default=(), repr=False)
     vectors: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
     levels: dict[str, cells.Cleaned] = field(default_factory=dict, repr=False)
+    first: int = 0
 
     @property
     def rows(self) -> int:
@@ -703,7 +704,7 @@ def _date_cells(table: Table, series: pl.Series, column: Column) -> pl.Series:
 
 
 def _place(table: Table, row: int, name: str) -> str:
-    return f"{table.source}, row {row + 1}, column {shown(name)}"
+    return f"{table.source}, row {table.first + row + 1}, column {shown(name)}"
 
 
 def _as(name: str, kind: str) -> str:

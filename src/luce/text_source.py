@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from luce.errors import InputError, LimitError, inert
 
 MAX_COLUMNS = 100_000
@@ -34,7 +36,8 @@ def mib(size: int) -> str:
 
 def line_at(prefix: bytes) -> int:
     """The number of the line that follows a prefix of the file; CRLF, LF and CR each end a line."""
-    return prefix.count(b"\n") + prefix.count(b"\r") - prefix.count(b"\r\n") + 1
+    returns = prefix.count(b"\r") - prefix.count(b"\r\n") if b"\r" in prefix else 0
+    return int(np.count_nonzero(np.frombuffer(prefix, np.uint8) == 10)) + returns + 1  # much faster than to count bytes
 
 
 def last_line_end(data: bytes) -> int:
