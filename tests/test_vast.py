@@ -229,7 +229,8 @@ def test_the_command_trains_on_a_pattern_and_on_a_folder(luce: Run, tmp_path: Pa
     frame = people()
     pattern, model = cut(frame, tmp_path / "data", 1_000, 2_000), tmp_path / "m.luce"
     wanted = saved(frame, tmp_path / "wanted.luce")
-    for data, more in ((pattern, []), (pattern, ["--memory", "100kB"]), (tmp_path / "data", ["--memory", "100kB"])):
+    workers = ["--engine", "local", "--workers", "2"]
+    for data, more in ((pattern, []), (tmp_path / "data", ["--memory", "100kB"]), (pattern, workers)):
         done = luce("train", data, "--label", "label", "--out", model, *more)
         assert done.code == 0 and model.read_bytes() == wanted
     assert sorted(os.listdir(tmp_path)) == ["data", "m.luce", "wanted.luce"]  # the store is gone
@@ -249,4 +250,6 @@ def test_the_command_trains_on_a_pattern_and_on_a_folder(luce: Run, tmp_path: Pa
     assert done.code == 0 and (tmp_path / "r.html").stat().st_size > 10_000
     unsaid = luce("train", pattern, "--out", model)
     assert unsaid.code == 2 and "--label COLUMN; the columns are age, weight" in unsaid.err
+    for wrong in (["--workers", "2"], ["--address", "auto"], ["--engine", "local", "--address", "auto"]):
+        assert luce("train", pattern, "--label", "label", "--out", model, *wrong).code == 2
     assert "--memory" in refused(luce("train", pattern, "--label", "label", "--memory", "much"))

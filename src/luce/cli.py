@@ -41,11 +41,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from luce.classifier import Classifier
+    from luce.engine import Engine
     from luce.fitted import Fitted
     from luce.network import NetworkClassifier
     from luce.prediction import Counts
     from luce.report import Report
-    from luce.table import Table
+    from luce.table import Schema, Table
     from luce.text import TextPlan
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -101,6 +102,10 @@ lang_option = click.option(
               "(default: as long as richer ways to look at them lower the log loss).")  # fmt: skip
 @click.option("--memory", metavar="BYTES", help="About the memory that a table may take, such as 2GB: more of it is "
               "kept on the disk, beside the model, until the fit ends.")  # fmt: skip
+@click.option("--engine", type=click.Choice(["local", "ray"]), help="Workers that make the passes over a vast table: "
+              "processes of this machine, or Ray's.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(min=1), help="How many of them (default: as many as processors).")
+@click.option("--address", help="Of a Ray cluster, or auto (default: Ray starts on this machine).")
 @skip_option
 @report_option
 @lang_option
@@ -110,8 +115,9 @@ lang_option = click.option(
 def train(
     data: str, label: str | None, labels: str | None, out: str, holdout: float, seed: int, kinds: tuple[str, ...],
     texts: tuple[str, ...], costs: tuple[str, ...], recalls: tuple[str, ...], group: str | None, time: str | None,
-    size: str, kind: str, hidden: str | None, budget: str | None, memory: str | None, skip_bad: bool,
-    page: str | None, lang: str | None, as_json: bool, encoding: str | None, threads: int | None,
+    size: str, kind: str, hidden: str | None, budget: str | None, memory: str | None,
+    engine: str | None, workers: int | None, address: str | None, skip_bad: bool, page: str | None, lang: str | None,
+    as_json: bool, encoding: str | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Train a classifier on DATA (CSV, TSV, JSON lines, Parquet, Arrow; - for standard input; or lines that begin with
     __label__NAME, as fastText has them, which need no --label), or on images: a folder or archive (.zip, .tar.gz) with
@@ -125,6 +131,7 @@ def train(
     from luce.gather import is_many
     from luce.pictures import seconds_of
     from luce.report import render
+    from luce.vast import is_vast
 
     _check_share(holdout)
     if budget is not None:
@@ -145,11 +152,18 @@ def train(
         size=size,
         model=_model(kind, hidden),
         budget=budget,
+        engine=_engine(engine, workers, address),
     )
+
+    def on_schema(schema: Schema) -> None:
+        show_schema(schema, table.rows, data)
+        if engine is not None and not is_vast(table, schema):
+            say("note: the table has too few cells to be worth workers: it is fitted here")
+
     with progress_bar("fitting", kind) as progress:
         trained = luce.train(
             table, label, classifier=model, held_out=holdout, seed=seed, group=group, time=time, progress=progress,
-            on_schema=lambda schema: show_schema(schema, table.rows, data),
+            on_schema=on_schema,
         )  # fmt: skip
     model.save(out)  # before anything is printed: whoever reads our output may leave early
     fitted = model.fitted
@@ -260,6 +274,20 @@ def _model(kind: str, hidden: str | None) -> str | NetworkClassifier:
         return luce.NetworkClassifier([int(units) for units in hidden.split(",")])
     except ValueError:
         raise InputError(f"--hidden {inert(hidden)}: give whole numbers, such as 256 or 256,64") from None
+
+
+def _engine(kind: str | None, workers: int | None, address: str | None) -> Engine | None:
+    """What makes the passes, by --engine, --workers and --address."""
+    import luce
+
+    if address is not None and kind != "ray":
+        raise click.UsageError("--address is that of a Ray cluster: say --engine ray", click.get_current_context())
+    if kind is None:
+        if workers is not None:
+            what = "--workers are those of an engine: say --engine local or --engine ray"
+            raise click.UsageError(what, click.get_current_context())
+        return None
+    return luce.ray(workers, address=address) if kind == "ray" else luce.processes(workers)
 
 
 def _numbers(option: str, pairs: tuple[str, ...]) -> dict[str, float] | None:
