@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from luce import objective, path
+from luce.distributed import parted
 from luce.engine import Engine, LocalProcesses
 from luce.features import Features
-from luce.parts import parted
 from luce.path import Problem
 from luce.ray_engine import RayWorkers
 from luce.shard import mapped

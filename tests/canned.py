@@ -28,6 +28,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 PATIENTS: dict[str, Any] = {
     "name": "patients", "label": "diagnosis", "classes": CLASSES, "model": "linear", "rows": 1200,
     "certificate": "proven", "held_out": {"rows": 240, "accuracy": 0.83, "log_loss": 0.41}, "sets": True, "costs": None,
+    "measured": True,
     "columns": [
         {
             "name": "age", "kind": "number", "missing": True, "low": 18, "high": 90, "typical": 44.0, "whole": True,
@@ -53,7 +54,9 @@ PATIENTS: dict[str, Any] = {
         },
     ],
 }  # fmt: skip
-PLAIN: dict[str, Any] = {"model": "linear", "rows": 500, "certificate": "", "held_out": None, "sets": False}
+PLAIN: dict[str, Any] = {
+    "model": "linear", "rows": 500, "certificate": "", "held_out": None, "sets": False, "measured": False,
+}  # fmt: skip
 REVIEWS: dict[str, Any] = PLAIN | {
     "name": "reviews", "label": "liked", "classes": [True, False], "costs": [[0, 1], [2, 0]],
     "columns": [{"name": "review", "kind": "text", "typical": ""}],
@@ -65,6 +68,8 @@ DIGITS: dict[str, Any] = PLAIN | {
     }],
 }  # fmt: skip
 MODELS = {each["name"]: each for each in (PATIENTS, REVIEWS, DIGITS)}
+
+HEAT = [[0.075 * (i - 1) * j for j in range(4)] for i in range(4)]  # 0.9 in all, most of it at the lower right
 
 Said = tuple[int, str, bytes]
 
@@ -118,7 +123,7 @@ class Canned:
                 return _json(MODELS[name])
             case [_, "facts"]:
                 return _json(self.facts)
-            case ["patients", "measured"]:
+            case [name, "measured"] if MODELS[name]["measured"]:
                 return _json(measured())
             case [name, "predict"] if method == "POST":
                 picture = body.startswith(b"\x89PNG")
@@ -167,6 +172,7 @@ def _explanation(model: dict[str, Any], row: dict[str, Any], answer: Any, other:
         "answer": answer, "other": other, "probabilities": [share, 0.1], "difference": 1.25, "base": 0.31,
         "contributions": [{"column": c, "value": row[c], "amount": 0.9 - 0.5 * k} for k, c in enumerate(names)],
         "texts": [{"column": "review", "pieces": marks}] if words else [],
+        "images": [{"column": "image", "cells": HEAT}] if "image" in row else [],
         "flip": {"sentence": "", "moves": [move], "answer": "flu"} if "temperature" in row else None,
     }  # fmt: skip
 

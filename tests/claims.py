@@ -13,7 +13,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,10 @@ class Case:
     def fit(self, threads: int | None = None) -> Model:
         return self.make(threads=threads).fit(self.rows, self.labels)
 
+    def fitted(self) -> Model:
+        """A fit that is only looked at."""
+        return self.fit()
+
     def part(self, chosen: Array) -> Any:
         """Some of the rows, in the order given, in the same kind of container."""
         if isinstance(self.rows, pd.DataFrame):
@@ -68,6 +72,17 @@ class Case:
 
     def codes(self, classes: Array) -> Array:
         return np.searchsorted(classes, self.labels)
+
+
+class Once(Case):
+    """A case whose fit all claims that only look at one share."""
+
+    @cached_property
+    def _fit(self) -> Model:
+        return self.fit()
+
+    def fitted(self) -> Model:
+        return self._fit
 
 
 @dataclass(frozen=True)
@@ -264,7 +279,7 @@ def distance(p: Array, q: Array) -> float:
 
 @claim
 def rows_sum_to_1(case: Case) -> None:
-    p = case.fit().predict_proba(case.rows)
+    p = case.fitted().predict_proba(case.rows)
     assert p.dtype == np.float64
     assert p.shape == (len(case.labels), len(set(case.labels.tolist())))
     assert p.min() >= 0
@@ -274,7 +289,7 @@ def rows_sum_to_1(case: Case) -> None:
 
 @claim
 def predict_is_the_most_probable_class(case: Case) -> None:
-    model = case.fit()
+    model = case.fitted()
     p, predicted = model.predict_proba(case.rows), model.predict(case.rows)
     assert np.all(np.diff(np.argsort(model.classes_, kind="stable")) == 1), "classes_ must be sorted"
     assert np.array_equal(predicted, model.classes_[p.argmax(axis=1)])
@@ -283,7 +298,7 @@ def predict_is_the_most_probable_class(case: Case) -> None:
 @claim
 def it_has_learnt(case: Case) -> None:
     """The labels depend on the columns, so the fit beats the shares of the classes."""
-    model = uncalibrated(case.fit())
+    model = uncalibrated(case.fitted())
     shares = np.bincount(case.codes(model.classes_)) / len(case.labels)
     assert log_loss(case, model) < 0.97 * -np.sum(shares * np.log(shares))
 
@@ -291,7 +306,7 @@ def it_has_learnt(case: Case) -> None:
 @claim_of_convex
 def a_constant_on_all_intercepts_changes_nothing(case: Case) -> None:
     """Two classes have one logit, the second over the first: there it is the softmax of (c, z + c)."""
-    model = case.fit()
+    model = case.fitted()
     found, p = parts(model), model.predict_proba(case.rows)
     if len(found.intercept) > 1:
         moved = with_intercept(model, found.intercept + 7.3).predict_proba(case.rows)
@@ -305,7 +320,7 @@ def a_constant_on_all_intercepts_changes_nothing(case: Case) -> None:
 def renamed_classes_permute_the_columns(case: Case) -> None:
     """Names in the opposite order: the same objective but for the order of the classes. 1e-5: a calibration is fitted
     to 1e-14 or so, and its numbers to the root of that, times the steepness of a probability."""
-    model = case.fit()
+    model = case.fitted()
     names = np.array([f"class {len(model.classes_) - k:03d}" for k in range(len(model.classes_))])
     other = replace(case, labels=names[case.codes(model.classes_)]).fit()
     assert np.abs(model.predict_proba(case.rows) - other.predict_proba(case.rows)[:, ::-1]).max() <= 1e-5
@@ -317,7 +332,7 @@ def renamed_classes_permute_the_columns(case: Case) -> None:
 
 @claim
 def a_second_fit_has_the_same_bits(case: Case) -> None:
-    same_model(case.fit(), case.fit(), case)
+    same_model(case.fitted(), case.fit(), case)
 
 
 @claim
@@ -338,7 +353,7 @@ def same_model(one: Model, other: Model, case: Case) -> None:
 @claim
 def a_row_has_the_same_bits_in_any_batch(case: Case) -> None:
     """Alone, in parts of odd sizes, and among the rows in another order."""
-    model = case.fit()
+    model = case.fitted()
     whole, n = model.predict_proba(case.rows), len(case.labels)
     cuts = sorted({0, 1, 2, 65, n // 3, n - 7, n} & set(range(n + 1)))
     split = [model.predict_proba(case.part(np.arange(a, b))) for a, b in pairwise(cuts)]
@@ -349,7 +364,7 @@ def a_row_has_the_same_bits_in_any_batch(case: Case) -> None:
 
 @claim
 def a_saved_model_has_the_same_bits(case: Case) -> None:
-    model = case.fit()
+    model = case.fitted()
     if not hasattr(model, "save"):
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -388,7 +403,7 @@ def fingerprint(data: Any) -> str:
 def the_loss_of_its_probabilities_is_the_objective_it_reports(case: Case) -> None:
     """One formula in training and in prediction. 1e-12: means of losses that are each within some hundred roundings of
     2^-53 (the logits' own); the largest difference measured is 2e-15."""
-    model = uncalibrated(case.fit())
+    model = uncalibrated(case.fitted())
     found = parts(model)
     penalty = found.l2 / 2 * float(np.sum(found.coef**2))
     assert abs(log_loss(case, model) + penalty - found.objective) <= 1e-12 * found.objective
@@ -399,7 +414,7 @@ def t01_mean_probabilities_are_the_shares_of_the_classes(case: Case) -> None:
     """A free intercept demands it at the optimum. Where the means are off by g, one step -g / L of the intercepts gains
     |g|^2 / (2 L) at least, L = 1/2 the largest curvature of log-sum-exp, and no more than the gap is left to gain; so
     |g|^2 <= gap. (Two classes: L = 1/4 for the one logit, and g counts in either column, which gives the same.)"""
-    model = uncalibrated(case.fit())
+    model = uncalibrated(case.fitted())
     shares = np.bincount(case.codes(model.classes_)) / len(case.labels)
     off = model.predict_proba(case.rows).mean(axis=0) - shares
     assert np.linalg.norm(off) <= np.sqrt(parts(model).gap) + ROUNDING
@@ -407,7 +422,7 @@ def t01_mean_probabilities_are_the_shares_of_the_classes(case: Case) -> None:
 
 @claim_of_convex
 def the_gap_is_within_the_tolerance(case: Case) -> None:
-    model = case.fit()
+    model = case.fitted()
     found = parts(model)
     many = isinstance(model, Classifier) and model.fitted.encoder.embeddings
     assert 0 <= found.gap <= (READ_TOLERANCE if many else 1e-6) * found.objective
@@ -416,7 +431,7 @@ def the_gap_is_within_the_tolerance(case: Case) -> None:
 @claim
 def unseen_levels_use_their_own_slot(case: Case) -> None:
     """D16: not the column of some level, so an unseen town counts as a rare one does."""
-    model = uncalibrated(case.fit())
+    model = uncalibrated(case.fitted())
     if not isinstance(model, Classifier) or model.fitted.encoder.embeddings:
         return
     rare = one_row(case, {"town": "Bern"})
@@ -439,7 +454,7 @@ def unseen_levels_use_their_own_slot(case: Case) -> None:
 @claim
 def the_order_of_columns_means_nothing(case: Case) -> None:
     """E11: columns of a table are matched by name."""
-    model = case.fit()
+    model = case.fitted()
     if not isinstance(model, Classifier) or model.fitted.encoder.embeddings:
         return
     if isinstance(case.rows, dict):

@@ -36,6 +36,9 @@ class Ran(NamedTuple):
 
 Run = Callable[..., Ran]
 
+TRAINED: list[bytes] = []
+"""patients.luce, once the first test that wants it has trained it."""
+
 
 @pytest.fixture
 def luce(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
@@ -60,7 +63,11 @@ def luce(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 def patients(luce: Run, tmp_path: Path) -> Path:
     """A folder, the working one, with patients.csv, and with patients.luce trained on it."""
     shutil.copy(PATIENTS, tmp_path)
-    good(luce("train", "patients.csv", "--label", "diagnosis", "--holdout", 0.33, "--out", "patients.luce"))
+    model = tmp_path / "patients.luce"
+    if not TRAINED:
+        good(luce("train", "patients.csv", "--label", "diagnosis", "--holdout", 0.33, "--out", model.name))
+        TRAINED.append(model.read_bytes())
+    model.write_bytes(TRAINED[0])
     return tmp_path
 
 

@@ -7,12 +7,16 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # scikit-learn's check of arrays of other libraries skips itself unless this was set before SciPy was imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
-pytest.register_assert_rewrite("commands", "container_bytes", "parsing", "reading")
+pytest.register_assert_rewrite("browsing", "commands", "container_bytes", "parsing", "reading")
+
+hypothesis.settings.register_profile("luce", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("luce")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -31,7 +31,8 @@ def _shifted(row: ArrayLike) -> tuple[list[Exact], Exact, Exact]:
     """z - max z, max z, and the sum of exp(z - max z) without the largest: no digit is lost where p is near 1."""
     z = exact(row)
     top = max(z)
-    rest = mpmath.fsum(mpmath.exp(v - top) for i, v in enumerate(z) if i != z.index(top))
+    place = z.index(top)
+    rest = mpmath.fsum(mpmath.exp(v - top) for i, v in enumerate(z) if i != place)
     return [v - top for v in z], top, rest
 
 
@@ -70,9 +71,8 @@ def ulps(got: NDArray[np.floating], wanted: Sequence[Exact]) -> Array:
     info = np.finfo(got.dtype)
     out = []
     for g, w in zip(got.tolist(), wanted, strict=True):
-        exponent = mpmath.floor(mpmath.log(abs(w), 2)) if w else info.minexp
-        place = mpmath.mpf(2) ** (max(int(exponent), info.minexp) - info.nmant)
-        out.append(float(abs(mpmath.mpf(float(g)) - w) / place))
+        exponent = mpmath.frexp(w)[1] - 1 if w else info.minexp
+        out.append(float(mpmath.ldexp(abs(g - w), info.nmant - max(exponent, info.minexp))))
     return np.array(out)
 
 

@@ -137,19 +137,22 @@ def png(image: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-@pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def made(folder: Path) -> dict[str, Path]:
     """Files of a table with every kind of column, of texts alone, and of images alone."""
-    folder = tmp_path_factory.mktemp("models")
-    made = {
+    found = {
         "orders": luce.train(orders(), "label").classifier,
         "reviews": luce.Classifier().fit(reviews().drop("stars"), "label"),
     }
     images, kinds = drawn()
-    made["bars"] = luce.Classifier().fit(images, kinds)
-    for name, model in made.items():
+    found["bars"] = luce.Classifier().fit(images, kinds)
+    for name, model in found.items():
         model.save(folder / f"{name}.luce")
-    return {name: folder / f"{name}.luce" for name in made}
+    return {name: folder / f"{name}.luce" for name in found}
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return made(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="session")
@@ -166,6 +169,7 @@ __all__ = [
     "Served",
     "asyncio",
     "drawn",
+    "made",
     "models",
     "plain_rows",
     "png",

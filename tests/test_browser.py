@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import browsing
 import numpy as np
 import polars as pl
 import pytest
+from browsing import MARKS
 from pages import CONTRAST, agrees, at, overview
 
 import luce
@@ -19,13 +19,8 @@ from luce.images import read_images
 from luce.page import page
 from luce.table import Table
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-    # greenlets of the driver and the pipes of the browser are closed by its own exit
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytest_plugins = ["browsing"]
+pytestmark = MARKS
 
 SETS = {"heart_hungarian": "num", "optdigits": "class", "stroke": "stroke"}
 VIEWS = [
@@ -34,14 +29,6 @@ VIEWS = [
 HOSTILE = "<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>", "\u202eabc", "y" * 300
 
 NUMBERS = "els => els.map(e => [e.dataset.fact, e.textContent, e.tagName === 'DATA' ? e.value : null])"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -58,28 +45,16 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     return found
 
 
-class Opened:
-    """A page in the browser, with all that it complained of and asked for."""
+class Opened(browsing.Opened):
+    """A report in the browser."""
 
     def __init__(self, browser: Any, file: Path, width: int, scheme: str, script: bool = True) -> None:
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.context = browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=script
-        )
-        self.page = self.context.new_page()
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.said.append(dialog.message), dialog.dismiss()))
-        self.page.on("request", lambda request: self.asked.append(request.url))
+        super().__init__(browser, width, color_scheme=scheme, java_script_enabled=script)
         self.page.goto(file.as_uri())
 
     def is_quiet(self) -> bool:
         own = [url for url in self.asked if not url.startswith(("file:", "data:"))]
         return (self.said, own, len(self.asked) <= 2) == ([], [], True)
-
-    def close(self) -> None:
-        self.context.close()
 
 
 @pytest.mark.parametrize("name", SETS)

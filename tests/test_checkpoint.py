@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -227,32 +228,30 @@ def test_l01_ctrl_c_is_heard_while_it_predicts() -> None:
         wide.predict(many)
 
 
-def test_l02_a_second_ctrl_c_goes_on_to_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y = rows()
-    path = tmp_path / "state"
-
-    def again(*given: Any) -> Any:
+@contextmanager
+def ctrl_c_while_it_calibrates() -> Iterator[None]:
+    def stop(*given: Any) -> Any:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(luce.network, "choose", again)
-        with pytest.raises(KeyboardInterrupt):
-            model(path, progress=ending_at(4, KeyboardInterrupt)).fit(x, y)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(luce.network, "choose", stop)
+        yield
+
+
+def test_l02_a_second_ctrl_c_goes_on_to_the_caller(tmp_path: Path) -> None:
+    x, y = rows()
+    path = tmp_path / "state"
+    with ctrl_c_while_it_calibrates(), pytest.raises(KeyboardInterrupt):
+        model(path, progress=ending_at(4, KeyboardInterrupt)).fit(x, y)
     same_fit(model(path).fit(x, y), model().fit(x, y), x)
 
 
-def test_l01_ctrl_c_while_it_calibrates_leaves_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_l01_ctrl_c_while_it_calibrates_leaves_the_network(tmp_path: Path) -> None:
     """The first one, of a training that was at its end."""
     x, y = rows()
     path = tmp_path / "state"
-
-    def again(*given: Any) -> Any:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(luce.network, "choose", again)
-        with pytest.warns(LuceWarning, match="interrupted"):
-            found = model(path).fit(x, y)
+    with ctrl_c_while_it_calibrates(), pytest.warns(LuceWarning, match="interrupted"):
+        found = model(path).fit(x, y)
     whole = model().fit(x, y)
     assert same_bits(found.layers_[0][0], whole.layers_[0][0])
     assert found.calibration_.kind == "none"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import shlex
 import subprocess
+import sys
 import sysconfig
 import traceback
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +18,7 @@ from typing import NamedTuple
 import pytest
 
 import luce
-from luce.cli import cli
+from luce.cli import cli, main
 from luce.errors import LuceError, LuceWarning
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,13 +53,35 @@ def commands_in(block: Block) -> Iterator[str]:
 
 
 def run_command(command: str, folder: Path) -> None:
-    scripts = sysconfig.get_path("scripts")
-    assert (Path(scripts) / "luce").exists(), "the console script is not installed: run `pip install -e .`"
-    paths = {"PATH": os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)]), "COLUMNS": "100"}
-    done = subprocess.run(
-        command, shell=True, cwd=folder, env={**os.environ, **paths}, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, f"{command}\n{done.stderr}"
+    """Through the shell and the console script, or in this process where the shell has nothing to do but split it."""
+    words = shlex.split(command)
+    if shlex.join(words) == command:
+        code, said = in_this_process(words, folder)
+    else:
+        scripts = sysconfig.get_path("scripts")
+        assert (Path(scripts) / "luce").exists(), "the console script is not installed: run `pip install -e .`"
+        paths = {"PATH": os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)]), "COLUMNS": "100"}
+        done = subprocess.run(
+            command, shell=True, cwd=folder, env={**os.environ, **paths}, capture_output=True, text=True, timeout=120
+        )
+        code, said = done.returncode, done.stderr
+    assert code == 0, f"{command}\n{said}"
+
+
+def in_this_process(words: list[str], folder: Path) -> tuple[int, str]:
+    """The exit code and the standard error of a command."""
+    out, said = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("COLUMNS", "100")
+        patch.setattr(sys, "argv", words)
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", said)
+        patch.setattr(warnings, "showwarning", warnings.showwarning)  # main() sets it; this puts it back
+        with pytest.raises(SystemExit) as stop, warnings.catch_warnings(action="default"):
+            main()
+    said.flush()
+    return stop.value.code or 0, said.buffer.getvalue().decode()
 
 
 def run_document(text: str, name: str, folder: Path) -> None:
@@ -92,6 +118,12 @@ def test_no_block_goes_by_unseen(document: Path) -> None:
     # An indented fence, an open one, or a kind that the runner does not know would be passed over without a word.
     assert len(re.findall("^[ >]*```", text, re.MULTILINE)) == 2 * len(blocks_of(text))
     assert {block.words[0] for block in blocks_of(text)} <= KINDS
+
+
+def test_the_test_command_of_the_readme_is_the_one_that_is_checked() -> None:
+    commands = [line for line in read(README).splitlines() if line.startswith("pip install '.[test]' && ")]
+    assert len(commands) == 1
+    assert commands[0] in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
 @pytest.mark.parametrize("command", sorted(cli.commands))

@@ -424,15 +424,3 @@ def test_what_does_not_go_together(luce: Run, files: Path) -> None:
         assert (ran.code, said in ran.err) == (code, True), ran
     np.save(files / "wide.npy", np.zeros((3, 31), np.float16))
     assert "has 31 numbers a row, but the model was fitted on 30" in luce("predict", "p.luce", "wide.npy").err
-
-
-def test_a_service_does_not_take_embeddings(tmp_path: Path) -> None:
-    """One clear line at its start."""
-    pytest.importorskip("starlette")
-    from luce.hosting import hosted
-
-    rows = np.random.default_rng(0).standard_normal((60, 300)).astype(np.float16)
-    model = api.Classifier(l2=0.1).fit(rows, [k % 2 for k in range(60)])
-    model.save(tmp_path / "e.luce")
-    with pytest.raises(InputError, match="its rows are embeddings, which a service does not take"):
-        hosted(str(tmp_path / "e.luce"))

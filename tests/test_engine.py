@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 
 from luce import _core, objective, path, solver
+from luce.distributed import bounds_of, fit_parts, parted
 from luce.engine import Engine, LocalParts, LocalProcesses
 from luce.errors import EngineError, InputError
 from luce.features import Features, added
 from luce.objective import Objective
-from luce.parts import bounds_of, fit_parts, parted
 from luce.path import Problem
 from luce.ray_engine import RayWorkers
 
@@ -329,7 +329,7 @@ def gone(processes: list[int], within: float = 30.0) -> bool:
 DRIVER = """
 import sys, time
 from luce.engine import LocalProcesses
-from luce.parts import parted
+from luce.distributed import parted
 with parted(sys.argv[1], LocalProcesses(2)) as (parts, _):
     parts.column_sums(1)
     print(*parts.workers.processes, flush=True)
@@ -375,7 +375,7 @@ def test_after_ctrl_c_the_next_call_is_answered(tmp_path: Path, monkeypatch: pyt
 INTERRUPTED = """
 import sys, time
 from luce.engine import LocalProcesses
-from luce.parts import fit_parts
+from luce.distributed import fit_parts
 
 def progress(passes, rough):
     print(passes, flush=True)

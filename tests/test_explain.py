@@ -133,3 +133,31 @@ def test_the_command_shows_what_adds_up(luce: Run) -> None:
     assert total == pytest.approx(found["difference"], abs=1e-9)
     assert f"{found['difference']:+.2f}" in text
     refused(luce("explain", "m.luce", data, "--row", 201), "200 rows")
+
+
+@pytest.mark.parametrize("shape", [(14, 14, 1), (33, 30, 3), (9, 40, 1)])
+def test_a_heat_map_adds_up_to_its_column(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(1)
+    height, width, _ = shape
+    images = rng.integers(0, 60, (60, *shape), dtype=np.uint8)
+    y = np.array(["a", "b", "c"])[np.arange(60) % 3]
+    images[y == "b", : height // 2, : width // 2] += 150
+    images[y == "c", height // 2 :, width // 2 :] += 150
+    model = luce.Classifier(l2=0.01).fit(images, y)
+    (plan,) = model.fitted.encoder.images
+    for views in (1, 2, 4) + ((8,) if height == width else ()):
+        known = replace(plan, plan=replace(plan.plan, views=views if plan.plan.banks else 1))
+        model._fitted = replace(model.fitted, encoder=replace(model.fitted.encoder, images=(known,)))
+        for row in range(6):
+            found = model.explain(images, row)
+            cells = np.array(found.images[0].cells)
+            assert found.images[0].column == found.contributions[0].column == "image"
+            assert cells.shape == (min(height, 14), min(width, 14))
+            # features are float32 and near 10 at most; a view alone is rounded otherwise than the mean of views
+            assert cells.sum() == pytest.approx(found.contributions[0].amount, abs=1e-4)
+    model._fitted = replace(model.fitted, encoder=replace(model.fitted.encoder, images=(plan,)))
+    found = model.explain(images, 1, "a")  # what sets b apart lies in the upper left quarter
+    cells = np.array(found.images[0].cells)
+    down, across = len(cells) // 2, cells.shape[1] // 2
+    others = cells[down:, :across], cells[:down, across:], cells[down:, across:]
+    assert found.answer == "b" and cells[:down, :across].mean() > max(part.mean() for part in others)

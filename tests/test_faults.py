@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 import reference
-from claims import CASES, CLAIMS, Case
+from claims import CASES, CLAIMS, OF_CONVEX, Case
 
 import luce.classifier
 import luce.fitted
@@ -36,10 +36,15 @@ TABLE, TABLE_TWO = case_named("table, polars, 4 classes"), case_named("table, po
 SURE_TWO, SURE_THREE = case_named("near certain, 2 classes"), case_named("near certain, 3 classes")
 EACH = [TWO, THREE, TABLE, TABLE_TWO]
 
+HOLD: set[tuple[str, str]] = set()
+"""Claims and cases that were seen to hold without a fault."""
+
 
 def turns_red(claim: Callable[[Case], None], case: Case, patch: pytest.MonkeyPatch, fault: Fault) -> None:
     """The claim holds, and fails once the fault is in: else the test would pass for another reason."""
-    claim(case)
+    if (claim.__name__, case.name) not in HOLD:
+        claim(case)
+        HOLD.add((claim.__name__, case.name))
     fault(patch)
     with pytest.raises(AssertionError):
         claim(case)
@@ -352,4 +357,4 @@ TRUE_OF = Table.of
 def test_every_claim_is_broken_by_some_fault() -> None:
     """A claim that is not named in this file has never been seen to fail."""
     here = Path(__file__).read_text(encoding="utf-8")
-    assert [claim.__name__ for claim in CLAIMS if f"claims.{claim.__name__}" not in here] == []
+    assert [claim.__name__ for claim in [*CLAIMS, *OF_CONVEX] if f"claims.{claim.__name__}" not in here] == []

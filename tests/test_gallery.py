@@ -146,13 +146,14 @@ def test_right_answers_are_the_ends_of_each_class(trained: Trained, told: Any) -
         assert {best["row"] - 1, least["row"] - 1} <= set(own)
 
 
-def test_at_most_so_many_mistakes_and_classes_are_shown(monkeypatch: pytest.MonkeyPatch, data: Table) -> None:
+def test_at_most_so_many_mistakes_and_classes_are_shown(
+    monkeypatch: pytest.MonkeyPatch, trained: Trained, data: Table
+) -> None:
     monkeypatch.setattr(gallery_of, "WRONG", 4)
     monkeypatch.setattr(gallery_of, "CLASSES", 2)
-    model = library.Classifier(l2=0.01).fit(data, "label")
     p = np.tile([0.5, 0.3, 0.2], (ROWS, 1))
     codes = np.repeat([0, 1, 2], [20, 50, 80])
-    found = gallery_of.gallery(model, data, p, codes)
+    found = gallery_of.gallery(trained.classifier, data, p, codes)
     assert found is not None
     assert [each["row"] for each in found.facts["wrong"]] == [21, 22, 23, 24]
     assert found.facts["mistakes"] == 130 and found.facts["more"] == 1
@@ -160,11 +161,10 @@ def test_at_most_so_many_mistakes_and_classes_are_shown(monkeypatch: pytest.Monk
     assert found.facts["columns"][0]["classes"][0]["rows"] == 50
 
 
-def test_rows_that_were_not_held_out_do_not_count(data: Table) -> None:
-    model = library.Classifier(l2=0.01).fit(data, "label")
+def test_rows_that_were_not_held_out_do_not_count(trained: Trained, data: Table) -> None:
     p, codes = np.tile([0.5, 0.3, 0.2], (ROWS, 1)), np.repeat([0, 1, 2], [20, 50, 80])
     scored = np.arange(ROWS) % 50 == 5
-    found = gallery_of.gallery(model, data, p, codes, scored)
+    found = gallery_of.gallery(trained.classifier, data, p, codes, scored)
     assert found is not None
     assert [each["row"] for each in found.facts["wrong"]] == [56, 106]
     assert [(each["row"], each["sure"]) for each in found.facts["right"]] == [(6, True)]

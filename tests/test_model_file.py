@@ -48,9 +48,14 @@ def fitted(classes: tuple[Any, ...] = ("a", "b", "c")) -> luce.Classifier:
     return luce.Classifier().fit(table() | {"y": labels_for(list(classes))}, "y")
 
 
-def saved(path: Path, classes: tuple[Any, ...] = ("a", "b", "c")) -> tuple[dict[str, Any], dict[str, Any]]:
+@functools.cache
+def plain() -> luce.Classifier:
+    return fitted()
+
+
+def saved(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The arrays and facts of a model that was saved there."""
-    fitted(classes).save(path)
+    plain().save(path)
     arrays, facts = read_container(path)
     return arrays, json.loads(json.dumps(facts))
 
@@ -353,7 +358,7 @@ JSON = st.recursive(
 def test_random_changes_of_the_facts_are_refused_or_usable(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "m.luce"
     if not path.exists():
-        fitted().save(path)
+        plain().save(path)
         path.rename(tmp_path / "whole.luce")
     arrays, found = read_container(tmp_path / "whole.luce")
     facts: Any = json.loads(json.dumps(found))

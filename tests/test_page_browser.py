@@ -6,44 +6,35 @@ import base64
 import csv
 import io
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import browsing
 import numpy as np
 import pytest
+from browsing import MARKS
 from canned import CLASSES, HOSTILE, Canned, measured, served, shares_of
 from pages import CONTRAST
 
 import luce
 from luce.facts import facts
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-    # greenlets of the driver and the pipes of the browser are closed by its own exit
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytest_plugins = ["browsing"]
+pytestmark = MARKS
 
 MODELS = ["patients", "reviews", "digits"]
 VIEWS = ["softmax", "try/patients", "try/reviews", "try/digits", "trust/patients", "batch/patients", "train"]
 ROUNDED = 0.5e-3  # of a number shown with three decimals
 
 
-class Opened:
-    """The page at one view, with all that it complained of and asked for."""
+class Opened(browsing.Opened):
+    """The page at one view, over canned answers."""
 
     def __init__(self, browser: Any, address: str, canned: Canned, width: int = 1200, **settings: Any) -> None:
-        self.canned, self.said, self.address = canned, [], address
+        super().__init__(browser, width, **settings)
+        self.canned, self.address = canned, address
         canned.asked.clear()
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
-        self.context.set_default_timeout(10_000)
-        self.page = self.context.new_page()
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.said.append(dialog.message), dialog.dismiss()))
 
     def at(self, view: str) -> Any:
         self.page.goto("about:blank")  # so that no view before this one is taken for it
@@ -51,27 +42,9 @@ class Opened:
         self.page.wait_for_selector("main h1")
         return self.page
 
-    def texts(self, selector: str) -> list[str]:
-        return list(self.page.locator(selector).all_text_contents())
-
-    def until(self, holds: Callable[[], bool]) -> None:
-        for _ in range(200):
-            if holds():
-                return
-            self.page.wait_for_timeout(25)
-        raise AssertionError("it did not become so within 5 s")
-
     def quiet(self) -> bool:
         """No error and no breach of the policy; the browser itself notes each answer that is not 200."""
         return [each for each in self.said if not each.startswith("Failed to load resource")] == []
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +80,7 @@ def test_every_view_fits_stands_out_and_is_quiet(
         page.wait_for_selector(".scores" if view.startswith("trust") else "main")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, view
         assert page.evaluate(CONTRAST) == [], view
+        assert found.grave_faults() == [], view
         assert page.evaluate("document.documentElement.lang") == locale[:2]
         assert page.locator("h1").count() == 1
         assert page.locator("main img").count() == 0  # names of the data make no elements

@@ -470,3 +470,26 @@ def test_patches_tell_shapes_that_pixels_do_not() -> None:
         model = luce.SoftmaxRegression(l2=1e-4).fit(x[:400], leaning[:400])
         right.append(model.score(x[400:], leaning[400:]))
     assert right[0] < 0.8 and right[1] > 0.98
+
+
+@pytest.mark.parametrize("views", [1, 2, 4, 8])
+def test_a_heat_map_lies_where_the_image_is_and_turns_with_it(views: int) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 3, (28, 28, 1), dtype=np.uint8)
+    image[4:10, 18:24] = rng.integers(0, 255, (6, 6, 1))  # only here, at the upper right, is a patch of contrast
+    banks = bank_of(5, 8, 6, 1), replace(bank_of(3, 4, 4, 1), halved=1)
+    plan = replace(plan_of(image[np.newaxis], *banks), views=views)
+    found = plan.heat(image, rng.uniform(1, 2, plan.columns), np.zeros(plan.columns))
+    line, column = np.unravel_index(found.argmax(), found.shape)
+    assert found.shape == (14, 14) and 2 <= line <= 4 and 9 <= column <= 11
+    weights, means = rng.normal(size=(2, plan.columns))
+    wanted = plan.heat(image, weights, means)
+    exact = oracle(image[np.newaxis], plan)[0]
+    assert wanted.sum() == pytest.approx(weights @ (exact - means), rel=1e-4)  # features are float32
+    for view in range(views):
+
+        def turned(x: NDArray[Any], view: int = view) -> NDArray[Any]:
+            x = x.swapaxes(0, 1) if view & 4 else x
+            return x[:: -1 if view & 2 else 1, :: -1 if view & 1 else 1]
+
+        assert np.allclose(plan.heat(turned(image), weights, means), turned(wanted), rtol=0, atol=1e-4)

@@ -21,6 +21,7 @@ from luce.answers import Asked, RefusedError, answer
 from luce.facts import facts
 from luce.form import describe
 from luce.hosting import Hosted, hosted
+from luce.openapi import Description
 
 __all__ = ["models", "served"]
 
@@ -278,7 +279,7 @@ def test_s18_a_spreadsheet_runs_nothing(tmp_path: Path) -> None:
         assert odd.predict("odd", [{"x": 1}]).json["classes"] == sorted(classes)
 
 
-def test_names_that_would_be_code_are_only_texts(tmp_path: Path) -> None:
+def test_s17_names_that_would_be_code_are_only_texts(tmp_path: Path) -> None:
     names = ["<img src=x onerror=alert(1)>", "</script><b>", "a\u202eb", "{{7*7}}", "q\"'`", "rows[0].x: y"]
     rng = np.random.default_rng(0)
     data = {name: rng.normal(size=40) for name in names}
@@ -324,8 +325,13 @@ def test_the_description_is_what_the_form_needs(served: Served, offline: dict[st
         "name": "member",
         "kind": "boolean",
         "missing": False,
+        "missing_share": 0.0,
         "typical": bool(frame["member"].mean() >= 0.5),
     }
+    for name in ("price", "grade"):
+        assert columns[name]["missing_share"] == pytest.approx(frame[name].null_count() / len(frame))
+    assert [each["measured"] for each in every] == [True, False, False]
+    assert set(found) == set(Description.__struct_fields__)
     shares = dict(frame["grade"].value_counts().rows())
     assert {each["level"]: round(240 * each["share"]) for each in grade["levels"]} == {
         k: n for k, n in shares.items() if k
@@ -343,6 +349,35 @@ def test_the_description_is_what_the_form_needs(served: Served, offline: dict[st
         "light on dark",
     )
     assert every[1]["columns"] == [{"name": "review", "kind": "text", "typical": ""}]
+
+
+def test_a_number_of_few_values_has_a_bar_a_value(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    row = np.arange(300)
+    few, flag, wide = rng.choice([1, 2, 5, 9], 300, p=[0.5, 0.3, 0.15, 0.05]), row % 5 == 0, row % 15
+    gone = np.where(row % 10 < 8, np.nan, few)
+    data = {"few": few, "flag": flag * 3, "wide": wide, "gone": gone, "free": rng.normal(size=300)}
+    luce.Classifier().fit(data, few > 1).save(tmp_path / "few.luce")
+    found = {column["name"]: column for column in describe(hosted(str(tmp_path / "few.luce")))["columns"]}
+    bars = {name: column["histogram"] for name, column in found.items()}
+    for name, values in (("few", [1, 2, 5, 9]), ("flag", [0, 3]), ("wide", [*range(15)])):
+        assert bars[name]["values"] == values
+    counts = np.unique(few, return_counts=True)[1]
+    assert np.allclose(bars["few"]["shares"], counts / 300, atol=1e-6)  # means are of float32 features
+    assert np.allclose(bars["flag"]["shares"], [0.8, 0.2], atol=1e-6)
+    assert np.allclose(bars["wide"]["shares"], 1 / 15)
+    assert len(bars["free"]["edges"]) == len(bars["free"]["shares"]) + 1
+    assert found["gone"]["missing_share"] == pytest.approx(0.8) and found["few"]["missing_share"] == 0
+
+
+def test_an_explained_image_says_where(served: Served, offline: dict[str, luce.Classifier]) -> None:
+    images = drawn(2)[0]
+    rows = [{"image": "data:image/png;base64," + base64.b64encode(png(image)).decode()} for image in images]
+    for row, found in enumerate(served.predict("bars", rows, explain=True).json["explanations"]):
+        wanted = offline["bars"].explain(images, row)
+        assert found["images"] == [{"column": "image", "cells": [list(line) for line in wanted.images[0].cells]}]
+        assert "flip" not in found and found["texts"] == []
+    assert served.predict("reviews", [{"review": "good"}], explain=True).json["explanations"][0]["images"] == []
 
 
 def test_the_typical_row_is_answered(served: Served) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
+import io
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from serving import JSON, Served, models, served, serving
@@ -179,13 +183,33 @@ def test_s16_forms_of_other_sites_are_refused(served: Served, kind: str) -> None
 NAMES = ["..", "%2e%2e", "%252e%252e", "..%5c", "orders;x", "orders%00", "a" * 300, "orders.luce", "%2fetc%2fpasswd",
          "Orders", "%ff", "{name}", "orders%0d%0aX: y", "ｏrders", "%E2%80%AEorders"]  # fmt: skip
 
+NAMED = (b"/v1/models/%s", b"/v1/models/%s/facts", b"/v2/models/%s", b"/static/%s", b"/static/../%s")
+
+
+def asking_for(path: bytes, name: str) -> bytes:
+    raw = name.encode().replace(b" ", b"%20")
+    return b"GET " + path % raw + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
 
 @pytest.mark.parametrize("name", NAMES)
 def test_s11_names_are_looked_up_and_never_a_path(served: Served, name: str) -> None:
-    raw = name.encode().replace(b" ", b"%20")
-    for path in (b"/v1/models/%s", b"/v1/models/%s/facts", b"/v2/models/%s", b"/static/%s", b"/static/../%s"):
-        answer = served.raw(b"GET " + path % raw + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    for path in NAMED:
+        answer = served.raw(asking_for(path, name))
         assert answer.split(b" ")[1] in (b"404", b"400")
+
+
+def test_s11_no_file_is_opened(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert served.get("/").status == 200  # the page is read once
+    opened: list[Any] = []
+    for place, name in ((builtins, "open"), (io, "open"), (os, "open")):
+        before = getattr(place, name)
+        monkeypatch.setattr(place, name, lambda *a, before=before, **k: (opened.append(a), before(*a, **k))[1])
+    for name in NAMES:
+        for path in NAMED:
+            served.raw(asking_for(path, name))
+    assert opened == []
+    open(os.devnull).close()
+    assert len(opened) == 1
 
 
 def test_s12_what_a_request_cannot_name(served: Served) -> None:
@@ -216,10 +240,16 @@ def test_s19_what_others_wrote_cannot_write_into_the_log(served: Served) -> None
     assert re.fullmatch(rb"[\x20-\x7e]+\n", written[0])
 
 
-def test_s19_a_log_that_cannot_be_written_is_no_fault() -> None:
-    def full(data: bytes) -> None:
+def test_s26_a_log_that_cannot_be_written_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr("luce.journal.os.write", full)
+    by_thread = Journal()
+    by_thread.line("request")
+    by_thread.close()
+    assert by_thread.lost == 1
+    monkeypatch.undo()
     journal = Journal(full)
     journal.line("request")
     assert journal.lost == 1

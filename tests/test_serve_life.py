@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import Run, luce, orders, refused
+from long_serve import Load, request_of, response
 from serving import JSON, Limits, Served, models, plain_rows, serving
 
 from luce import Classifier, load
@@ -80,39 +80,9 @@ def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
         time.sleep(0.01)
 
 
-class Load:
-    """Threads that ask one after another on connections that stay, and what they were answered."""
-
-    def __init__(self, port: int, threads: int = 4) -> None:
-        self.port, self.stop, self.replies, self.broken = port, False, list[tuple[int, bytes]](), 0
-        self.threads = [threading.Thread(target=self.run) for _ in range(threads)]
-
-    def __enter__(self) -> Load:
-        for thread in self.threads:
-            thread.start()
-        until(lambda: len(self.replies) > 20)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop = True
-        for thread in self.threads:
-            thread.join()
-
-    def run(self) -> None:
-        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        while not self.stop:
-            try:
-                link.request("POST", PATH, BODY, JSON)
-                found = link.getresponse()
-                self.replies.append((found.status, found.read()))
-            except (http.client.RemoteDisconnected, ConnectionError):
-                link.close()
-                if self.stop:
-                    return
-                time.sleep(0.01)
-            except http.client.IncompleteRead:
-                self.broken += 1
-        link.close()
+def load_of(port: int, *models: Classifier) -> Load:
+    """Four connections that ask for the row; each answer must be that of one of the models."""
+    return Load(port, [["application/json", BODY]], [[of(model)] for model in models], [0.0] * 4)
 
 
 def of(model: Classifier) -> list[float]:
@@ -158,18 +128,15 @@ def test_s25_ready_comes_after_the_check_and_live_asks_no_model(
 # --- reload ----------------------------------------------------------------------------------------------------------
 
 
-def test_s23_files_that_change_under_load(
-    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_s23_files_that_change_under_load(models: dict[str, Path], tmp_path: Path) -> None:
     """Good, broken, half-written, of another schema, and good again: no request fails, and each answer is that of a
     model that was good."""
-    monkeypatch.setattr("luce.server.LOOK_S", 0.02)
     path, good = tmp_path / "orders.luce", models["orders"].read_bytes()
     path.write_bytes(good)
     second = Classifier(l2=0.1, effects="linear").fit(orders(), "label")
     first = of(load(path))
     assert of(second) != first
-    with serving([path]) as served, Load(served.port) as load_of_it:
+    with serving([path], look_s=0.02) as served, load_of(served.port, load(path), second) as asking:
 
         def now() -> list[float]:
             found: list[float] = served.ask("POST", PATH, BODY, JSON).json["probabilities"][0]
@@ -198,10 +165,8 @@ def test_s23_files_that_change_under_load(
         replace_by(good)
         until(lambda: len(served.lines("reloaded")) == 2)
         assert now() == first
-    assert {status for status, _ in load_of_it.replies} == {200}
-    assert load_of_it.broken == 0
-    seen = {tuple(json.loads(body)["probabilities"][0]) for _, body in load_of_it.replies}
-    assert seen <= {tuple(first), tuple(of(second))} and tuple(first) in seen
+    assert asking.failures == [] and asking.refused == asking.ended == 0
+    assert set(asking.seen) == {0, 1}
 
 
 # --- overload --------------------------------------------------------------------------------------------------------
@@ -343,7 +308,7 @@ def test_s22_who_has_left_is_not_worked_for(models: dict[str, Path], slow: list[
 
 def test_s24_a_signal_under_load_loses_no_answer(models: dict[str, Path]) -> None:
     with command(models["orders"]) as (process, port):
-        with Load(port) as load_of_it:
+        with load_of(port, load(models["orders"])) as asking:
             process.send_signal(signal.SIGTERM)
             began = time.monotonic()
             unready = False
@@ -352,8 +317,26 @@ def test_s24_a_signal_under_load_loses_no_answer(models: dict[str, Path]) -> Non
                 assert time.monotonic() - began < 10
         assert process.returncode == 0
         assert unready
-        assert {status for status, _ in load_of_it.replies} == {200}
-        assert load_of_it.broken == 0
+        assert asking.failures == []
+
+
+def test_s24_what_is_sent_while_it_stops_is_answered_for_the_last_time(models: dict[str, Path]) -> None:
+    request = request_of("application/json", BODY.encode())
+    with serving([models["orders"]]) as served:
+        served.server.still = 1.0
+        old = socket.create_connection(("127.0.0.1", served.port), timeout=10)
+        old.sendall(request)
+        head, _ = response(old)
+        assert head.startswith(b"HTTP/1.1 200") and b"connection: close" not in head
+        served.server.should_exit = True
+        until(lambda: served.server.service.stopping)
+        new = socket.create_connection(("127.0.0.1", served.port), timeout=10)
+        for link in (old, new):
+            link.sendall(request)
+            head, _ = response(link)
+            assert head.startswith(b"HTTP/1.1 200") and b"connection: close" in head
+            assert link.recv(1) == b""
+            link.close()
 
 
 def test_s26_a_closed_log_and_a_limit_of_files_are_survived(models: dict[str, Path]) -> None:
@@ -377,12 +360,12 @@ def test_s26_a_closed_log_and_a_limit_of_files_are_survived(models: dict[str, Pa
 
 def test_several_processes_share_an_address_and_end_together(models: dict[str, Path]) -> None:
     with command(models["orders"], "--workers", 2) as (process, port):
-        with Load(port) as load_of_it:
+        with load_of(port, load(models["orders"])) as asking:
             numbers: set[str] = set()
             until(lambda: bool(numbers.add(ask_number(port))) or len(numbers) == 2)
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0
-        assert {status for status, _ in load_of_it.replies} == {200}
+        assert asking.failures == []
     assert ask(port, "GET", "/v2/health/live")[0] == 0
 
 

@@ -158,8 +158,9 @@ def test_requests_of_another_form_are_refused(served: Served) -> None:
 
 
 def test_a_client_of_triton_is_answered(served: Served, wanted: np.ndarray) -> None:
-    """tritonclient[http], where it is installed: as it comes, with binary tensors."""
-    client = pytest.importorskip("tritonclient.http")
+    """tritonclient[http] as it comes, with binary tensors."""
+    from tritonclient import http as client
+
     with client.InferenceServerClient(f"127.0.0.1:{served.port}") as triton:
         assert triton.is_server_live() and triton.is_server_ready() and triton.is_model_ready("orders")
         assert [each["name"] for each in triton.get_model_metadata("orders")["inputs"]] == FRAME.columns

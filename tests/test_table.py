@@ -497,10 +497,10 @@ def test_long_cells_and_names_are_cut_in_messages() -> None:
 def test_half_a_million_rows_are_read_fast() -> None:
     rng = np.random.default_rng(0)
     table = Table.of({f"x{place}": rng.normal(size=500_000) for place in range(10)})
-    start = time.perf_counter()
+    start = time.process_time()
     parse(table, infer_schema(table))
     # Takes about 0.02 s; a rule that walks the cells in Python would take more than a second.
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 def test_every_real_table_is_read(shared_data: Path) -> None:

@@ -5,7 +5,17 @@ from luce.audit import audit
 from luce.calibration import Calibration, calibrate
 from luce.classifier import Classifier, load, train
 from luce.doctor import Findings, examine
-from luce.errors import FileError, InputError, LimitError, LuceError, LuceWarning, ModelFileError, NotFittedError
+from luce.engine import processes
+from luce.errors import (
+    EngineError,
+    FileError,
+    InputError,
+    LimitError,
+    LuceError,
+    LuceWarning,
+    ModelFileError,
+    NotFittedError,
+)
 from luce.functional import (
     cross_entropy,
     cross_entropy_with_gradient,
@@ -23,6 +33,8 @@ from luce.functional import (
 from luce.linear import SoftmaxRegression
 from luce.network import NetworkClassifier
 from luce.page import write_report
+from luce.prediction import predict_file, predict_files
+from luce.ray_engine import ray
 from luce.reader import read_file
 
 __version__ = "0.1.0"
@@ -30,6 +42,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Calibration",
     "Classifier",
+    "EngineError",
     "FileError",
     "Findings",
     "InputError",
@@ -51,6 +64,10 @@ __all__ = [
     "logsumexp",
     "metrics",
     "one_hot",
+    "predict_file",
+    "predict_files",
+    "processes",
+    "ray",
     "read_file",
     "show_config",
     "sigmoid",

@@ -106,6 +106,55 @@ class Query(Options):
     rows: list[dict[str, Any]]
 
 
+class Part(msgspec.Struct):
+    """What a column adds to the difference of the logits, with its cell."""
+
+    column: str
+    value: Any
+    amount: float
+
+
+class Piece(msgspec.Struct):
+    """A part of a text; strength: from -3 (against the answer) to 3 (for it)."""
+
+    text: str
+    strength: int
+
+
+class Marked(msgspec.Struct):
+    column: str
+    pieces: list[Piece]
+
+
+class Heat(msgspec.Struct):
+    """What each part of an image adds, lines from the top; the sum is the amount of its column."""
+
+    column: str
+    cells: list[list[float]]
+
+
+class Change(msgspec.Struct):
+    """The smallest change that flips the answer: moves have a column, before and after."""
+
+    sentence: str
+    moves: list[dict[str, Any]]
+    answer: str | int | bool
+
+
+class Reasons(msgspec.Struct):
+    """Why answer and not other: difference of their logits = base + the sum of all contributions."""
+
+    answer: str | int | bool
+    other: str | int | bool
+    probabilities: tuple[float, float]
+    difference: float
+    base: float
+    contributions: list[Part]
+    texts: list[Marked]
+    images: list[Heat]
+    flip: Change | UnsetType | None = UNSET
+
+
 class Answer(msgspec.Struct, omit_defaults=True):
     """Classes and, of each row, the answer and the probabilities in the order of the classes."""
 
@@ -114,7 +163,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
     answers: list[Any]
     probabilities: list[list[float]]
     sets: list[list[Any]] | None = None
-    explanations: list[Any] | None = None
+    explanations: list[Reasons] | None = None
 
 
 class Fault(msgspec.Struct):
@@ -140,6 +189,7 @@ class Reader:
         fitted = hosted.fitted
         self.hosted = hosted
         unread = {c.name for c in fitted.schema.columns if c.kind == "left out"} | set(hosted.unread)
+        self.widths = {e.name: e.width for e in fitted.encoder.embeddings}
         self.columns = [c for c in fitted.schema.columns if c.name not in unread]
         self.names = [c.name for c in self.columns]
         self.others = unread | ({fitted.label} - {""})
@@ -191,6 +241,8 @@ class Reader:
         pictures = [c.name for c in self.columns if c.kind == "image"]
         for name in pictures:
             cells[name] = pixels_in(self.hosted, name, cells[name])
+        for name, width in self.widths.items():
+            cells[name] = vectors_in(name, width, cells[name])
         return asked
 
     def _coded(self, body: bytes, limits: Limits) -> Asked | None:
@@ -242,7 +294,7 @@ class Reader:
                     raise RefusedError(
                         422, f"the model knows no column {shown(name)}{hint}", f"rows[{i}].{inert(name)}"
                     )
-                if isinstance(cell, (dict, list)):
+                if isinstance(cell, dict) or (isinstance(cell, list) and nfc(name) not in self.widths):
                     raise RefusedError(
                         422, "a cell is a number, a text, true, false or null", f"rows[{i}].{inert(name)}"
                     )
@@ -251,6 +303,10 @@ class Reader:
         for column in self.columns:
             if column.kind == "image":
                 cells[column.name] = pixels_in(self.hosted, column.name, cells[column.name])
+        for name, width in self.widths.items():
+            cells[name] = vectors_in(name, width, cells[name])
+        if self.widths:
+            return _asked(Asked(len(query.rows), cells), query)
         return _asked(Asked(len(query.rows), None, self.hosted.table(cells, len(query.rows))), query)
 
     def check_missing(self, cells: Mapping[str, Any]) -> None:
@@ -337,8 +393,32 @@ def pixels_of(hosted: Hosted, name: str, encoded: Sequence[bytes]) -> NDArray[np
     return read_images(list(encoded), size=(height, width), channels=channels, threads=1).pixels
 
 
+def vectors_in(name: str, width: int, cells: Sequence[Any]) -> NDArray[np.float64]:
+    """Cells of a column of embeddings, (n, width)."""
+    out = np.empty((len(cells), width))
+    for row, cell in enumerate(cells):
+        where = f"rows[{row}].{inert(name)}"
+        if not isinstance(cell, list) or len(cell) != width or not set(map(type, cell)) <= {float, int}:
+            raise RefusedError(422, f"an embedding is a list of {width:,} numbers", where)
+        out[row] = finite(cell, where)
+    return out
+
+
+def finite(values: Sequence[Any], where: str, dtype: str = "<f8") -> NDArray[Any]:
+    """Numbers in their type; raises RefusedError for one that it does not hold."""
+    try:
+        with np.errstate(over="ignore"):
+            found = np.array(values, dtype=np.float64).astype(dtype)
+    except OverflowError:  # a whole number beyond float64
+        found = np.array([np.inf])
+    if not np.isfinite(found).all():
+        what = "an embedding holds a number that is not finite, or that its type does not hold"
+        raise RefusedError(422, what, where)
+    return found
+
+
 def _cell_type(kind: str) -> Any:
-    return {"number": float, "boolean": bool | str}.get(kind, str)
+    return {"number": float, "boolean": bool | str, "embedding": list[float]}.get(kind, str)
 
 
 def _given(query: Any) -> int:
@@ -474,7 +554,7 @@ def _csv(hosted: Hosted, asked: Asked, p: NDArray[np.float64]) -> bytes:
     return guarded(pl.DataFrame(columns))[0].write_csv().encode()
 
 
-def _explained(hosted: Hosted, asked: Asked, row: int) -> dict[str, Any]:
+def _explained(hosted: Hosted, asked: Asked, row: int) -> Reasons:
     classifier = hosted.classifier
     table = asked.table
     if table is None:
@@ -484,16 +564,16 @@ def _explained(hosted: Hosted, asked: Asked, row: int) -> dict[str, Any]:
     out = explanation(found)
     if asked.flip:
         flip = classifier.counterfactual(table, row, against_of(hosted, asked.against))
-        out["flip"] = None
+        out.flip = None
         if flip is not None:
             moves = [{"column": m.column, "before": _plain(m.before), "after": _plain(m.after)} for m in flip.moves]
-            out["flip"] = {"sentence": flip.sentence(), "moves": moves, "answer": flip.answer}
+            out.flip = Change(flip.sentence(), moves, flip.answer)
     return out
 
 
 def _as_given(own: Any) -> Any:
     """Numbers as a person writes them: whole ones without a point."""
-    if isinstance(own, np.ndarray) and own.dtype == np.float64:
+    if isinstance(own, np.ndarray) and own.dtype == np.float64 and own.ndim == 1:
         return [_plain(cell) for cell in own.tolist()]
     return own
 
@@ -508,18 +588,14 @@ def against_of(hosted: Hosted, given: Any) -> Any:
     return found
 
 
-def explanation(found: Explanation) -> dict[str, Any]:
-    out: dict[str, Any] = {"answer": found.answer, "other": found.other, "probabilities": list(found.probabilities)}
-    out |= {"difference": found.difference, "base": found.base}
-    out["contributions"] = [
-        {"column": c.column, "value": _plain(c.value), "amount": c.amount} for c in found.contributions
-    ]
+def explanation(found: Explanation) -> Reasons:
     texts = [text for text in found.texts if text.marks]
-    out["texts"] = [
-        {"column": t.column, "pieces": [{"text": p.before + p.text, "strength": p.strength} for p in t.shown()]}
-        for t in texts
-    ]
-    return out
+    return Reasons(
+        found.answer, found.other, found.probabilities, found.difference, found.base,
+        [Part(c.column, _plain(c.value), c.amount) for c in found.contributions],
+        [Marked(t.column, [Piece(p.before + p.text, p.strength) for p in t.shown()]) for t in texts],
+        [Heat(image.column, [list(line) for line in image.cells]) for image in found.images],
+    )  # fmt: skip
 
 
 def _plain(value: Any) -> Any:

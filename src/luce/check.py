@@ -32,7 +32,8 @@ TEXTS = (
 
 
 def examples(schema: Schema, encoder: Encoder) -> dict[str, list[Any]]:
-    """Cells by column, ROWS of each, as JSON holds them; an image is the number of a pattern."""
+    """Cells by column, ROWS of each, as JSON holds them; an image or an embedding is the number of a
+    pattern."""
     bases = {basis.name: basis for basis in encoder.bases if isinstance(basis, NumberBasis)}
     numbers = {plan.name: plan for plan in encoder.numbers}
     levels = {plan.name: plan.levels for plan in encoder.categories}
@@ -52,7 +53,7 @@ def examples(schema: Schema, encoder: Encoder) -> dict[str, list[Any]]:
             out[name] = _dates(dates[name], column)
         elif column.kind == "text":
             out[name] = list(TEXTS)
-        elif column.kind == "image":
+        elif column.kind in ("image", "embedding"):
             out[name] = list(range(ROWS))
     return out
 
@@ -87,12 +88,22 @@ def _written(moment: datetime.datetime, date_format: str) -> str:
 
 
 def cells_of(fitted: Fitted, columns: Mapping[str, list[Any]]) -> dict[str, Any]:
-    """The example rows with their images drawn."""
+    """The example rows with their images drawn, and embeddings as (rows, width) float32."""
     kinds = {column.name: column.kind for column in fitted.schema.columns}
-    return {
-        name: _drawn(cells, fitted.image_sizes.get(name, UNREAD)) if kinds[name] == "image" else cells
-        for name, cells in columns.items()
-    }
+    widths = {e.name: e.width for e in fitted.encoder.embeddings}
+    out: dict[str, Any] = dict(columns)
+    for name, cells in columns.items():
+        if kinds[name] == "image":
+            out[name] = _drawn(cells, fitted.image_sizes.get(name, UNREAD))
+        elif kinds[name] == "embedding":
+            out[name] = _vectors(np.array(cells), widths[name])
+    return out
+
+
+def _vectors(k: NDArray[np.int64], width: int) -> NDArray[np.float32]:
+    """Numbers from -1 to 1, each one also in half precision."""
+    steps = (37 * np.arange(width) + 101 * k[:, np.newaxis] + 29) % 256 - 128
+    return (steps / 128).astype(np.float32)
 
 
 def _drawn(cells: list[Any], size: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -156,7 +167,7 @@ def from_json(facts: Any, schema: Schema, probabilities: NDArray[Any], classes: 
 
 
 def _fits(cell: Any, kind: str) -> bool:
-    if kind == "image":
+    if kind in ("image", "embedding"):
         return type(cell) is int and 0 <= cell < ROWS
     if kind == "number":
         return cell is None or (type(cell) in (int, float) and abs(cell) < 1e300)

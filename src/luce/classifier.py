@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,6 +23,7 @@ from luce.effects import known_spread, spread_of
 from luce.effects import overview as overview_of
 from luce.embeddings import WIDE, Embeddings
 from luce.encoder import Encoder
+from luce.engine import Engine
 from luce.errors import InputError, NotFittedError, inert, warn
 from luce.estimator import probabilities_of
 from luce.explain import Explanation, explain
@@ -39,11 +41,13 @@ from luce.network import NetworkClassifier
 from luce.objective import MOST_LOGITS
 from luce.path import HeldOutLogits, Problem
 from luce.pictures import choose_images, ink_of, seconds_of, with_pixels
-from luce.probe import choose_embeddings
+from luce.probe import choose_embeddings, choose_straight
 from luce.report import Report, evaluate
 from luce.solver import Certificate, Progress
 from luce.splits import Split
-from luce.table import EMBEDDING, Schema, Table, infer_schema, parse
+from luce.store import StoredFrame
+from luce.table import EMBEDDING, Schema, Table, infer_schema, of_cells, parse
+from luce.vast import ParsedLater, blocks_of, encoder_of, features_for, is_vast, trimmed
 from luce.wording import choose_texts, keys_of
 
 if TYPE_CHECKING:
@@ -78,6 +82,8 @@ class Classifier:
     size: of the file of a model that reads texts, at most about, such as "2MB": weights of 8 bits and fewer n-grams.
     model: "linear", "network" (hidden layers before the softmax, network.py, or a NetworkClassifier with settings of
     its own: no proof, `facts` tell what stands there), or "auto": a network if it lowers the log loss of rows held out.
+    engine: who makes the passes over a vast table: `luce.processes()`, `luce.ray()` (docs/scale.md); the model is the
+    same file.
     """
 
     def __init__(
@@ -92,6 +98,7 @@ class Classifier:
         size: str | float = "20MB",
         model: str | NetworkClassifier = "linear",
         budget: str | float | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.l2 = l2
         self.kinds = kinds
@@ -102,6 +109,7 @@ class Classifier:
         self.size = size
         self.model = model
         self.budget = budget
+        self.engine = engine
         self._fitted: Fitted | None = None
         self._held_out: HeldOut | None = None
 
@@ -114,7 +122,7 @@ class Classifier:
         """One with the same settings."""
         return Classifier(
             self.l2, self.kinds, self.threads, effects=self.effects, costs=self.costs, recall=self.recall,
-            size=self.size, model=self.model, budget=self.budget,
+            size=self.size, model=self.model, budget=self.budget, engine=self.engine,
         )  # fmt: skip
 
     @property
@@ -162,7 +170,8 @@ class Classifier:
         table, name, target = _rows_and_labels(data, label, self.kinds)
         schema = _schema(table, name, self.kinds, group)
         groups = None if group is None else groups_of(table, group)
-        self._fitted, self._held_out = _fit(table, name, target, schema, self, progress, groups)
+        with trimmed(table):
+            self._fitted, self._held_out = _fit(table, name, target, schema, self, progress, groups)
         return self
 
     def predict_proba(self, data: object) -> NDArray[np.float64]:
@@ -176,7 +185,14 @@ class Classifier:
             if fitted.text_alone is None:
                 raise InputError("texts alone are no rows of this model: it reads other columns too; give a table")
             return self._of_texts(data)
-        parsed = fitted.parsed(self._table(data))
+        table = self._table(data)
+        if is_vast(table, fitted.schema):
+            return np.concatenate([self.predict_proba(block) for block in blocks_of(table)])
+        return self.proba_of(fitted.parsed(table))
+
+    def proba_of(self, parsed: Mapping[str, Any]) -> NDArray[np.float64]:
+        """The probabilities of rows whose cells are parsed: what `predict_proba` does after it has read them."""
+        fitted = self.fitted
         if fitted.text_alone is not None:
             return self._of_texts(parsed[fitted.text_alone.name].to_list())
         threads = available_threads(self.threads)
@@ -431,6 +447,13 @@ def train(
     times = None if time is None else times_of(table, time)
     if on_schema is not None:
         on_schema(schema)
+    if times is None and is_vast(table, schema):
+        with trimmed(table):
+            model._fitted, model._held_out, report = _fit_vast(
+                table, name, target, schema, settings, progress, groups, held_out
+            )
+        return Trained(model, report)
+    _check_in_memory(table)
     report, like = None, settings
     why: list[str] = []
     if held_out:
@@ -449,6 +472,24 @@ def train(
         fitted = replace(fitted, facts={**fitted.facts, "held_out": facts, "notes": notes}, measured=measured)
     model._fitted, model._held_out = fitted, rows_held_out
     return Trained(model, report)
+
+
+def _fit_vast(
+    table: Table, name: str, target: Labels, schema: Schema, settings: Classifier, progress: Progress | None,
+    groups: NDArray[np.int64] | None, share: float,
+) -> tuple[Fitted, HeldOut | None, Report | None]:  # fmt: skip
+    """A fit to all rows, and how one without them did on the rows that it held out. Their calibration is that of the
+    model: it has few numbers, and they are many."""
+    fitted, held = _fit(table, name, target, schema, settings, progress, groups)
+    if held is None or not share:
+        return fitted, held, None
+    truth = _array_of(fitted.classes)[held.codes[held.scored]].tolist()
+    p = held.probabilities[held.scored]
+    said = None if fitted.costs is None else _array_of(fitted.classes)[best_of(p, fitted.costs)].tolist()
+    report = evaluate(truth, p, list(fitted.classes), predicted=said, class_shares=fitted.class_shares)
+    facts = {**fitted.facts, "held_out": _held_out_facts(report, report.rows / table.rows, 0)}
+    measured = _kept(report, fitted, bytes_of(settings.size))
+    return replace(fitted, facts=facts, measured=measured), held, report
 
 
 def _measure(
@@ -524,6 +565,15 @@ def _fit(
     progress: Progress | None,
     groups: NDArray[np.int64] | None = None,
 ) -> tuple[Fitted, HeldOut | None]:
+    with ExitStack() as workers:
+        return _fit_with(workers, table, name, target, schema, model, progress, groups)
+
+
+def _fit_with(
+    workers: ExitStack, table: Table, name: str, target: Labels, schema: Schema, model: Classifier,
+    progress: Progress | None, groups: NDArray[np.int64] | None,
+) -> tuple[Fitted, HeldOut | None]:  # fmt: skip
+    """The fit, where an engine's workers live as long as the context."""
     l2, threads = model.l2, available_threads(model.threads)
     if model.budget is not None:
         seconds_of(model.budget)
@@ -535,12 +585,21 @@ def _fit(
         raise InputError(
             f"{table.source}: no column is left to learn from ({reasons}); name one with --as 'COLUMN=category'"
         )
-    parsed = parse(table, schema)
-    encoder = Encoder.fit(schema, parsed)
+    vast = is_vast(table, schema)
+    if not vast:
+        _check_in_memory(table)
+    parsed: Mapping[str, Any] = ParsedLater(table, schema) if vast else parse(table, schema)
     codes = target.codes.astype(np.int32)
     counts = np.bincount(codes, minlength=len(target.classes))
-    choice = _chosen(encoder, parsed, schema, codes, len(target.classes), model, groups)
-    layered = choose_network(choice, parsed, model.model, bytes_of(model.size), threads)
+    if vast:
+        _check_vast(table, model)
+        encoder, classes = encoder_of(table, schema), len(target.classes)
+        features = workers.enter_context(features_for(model.engine, encoder, table, schema, codes, classes, threads))
+        choice = choose_straight(encoder, features, codes, classes, l2, threads, groups)
+    else:
+        encoder = Encoder.fit(schema, parsed)
+        choice = _chosen(encoder, parsed, schema, codes, len(target.classes), model, groups)
+    layered = choose_network(choice, parsed, "linear" if vast else model.model, bytes_of(model.size), threads)
     choice = layered.choice
     encoder, problem = choice.encoder, choice.problem
     head, told = _linear(choice, l2, target, progress) if layered.settings is None else _network(layered, progress)
@@ -575,13 +634,28 @@ def _fit(
     return checked(within(fitted, bytes_of(model.size))), held_out
 
 
+def _check_in_memory(table: Table) -> None:
+    """Raises InputError for a stored table that has to be read at once."""
+    if isinstance(table.frame, StoredFrame):
+        raise InputError(
+            f"{table.source}: its rows are more than the memory allows, and tables with texts, with rows held out by "
+            "time, or of few cells are read at once: allow more memory"
+        )
+
+
+def _check_vast(table: Table, model: Classifier) -> None:
+    if model.effects not in ("auto", "linear") or wanted(model.model)[0] == "network":
+        raise InputError(
+            f"{table.source}: has so many cells that its columns enter straight, in a linear model: leave effects and "
+            "model at what they are by default, or give fewer rows"
+        )
+
+
 def checked(fitted: Fitted) -> Fitted:
-    """The model with example rows, and what it says of them; embeddings have none, and no service."""
-    if fitted.encoder.embeddings:
-        return fitted
+    """The model with example rows, and what it says of them."""
     own, columns = Classifier(threads=1), examples(fitted.schema, fitted.encoder)
     own._fitted = fitted
-    p = own.predict_proba(Table.of(cells_of(fitted, columns)))
+    p = own.predict_proba(of_cells(cells_of(fitted, columns)))
     return replace(fitted, check=Check(columns, p, computed_by()))
 
 

@@ -24,6 +24,7 @@ from luce.terminal import (
     json_line,
     new_console,
     progress_bar,
+    rows_bar,
     say,
     say_nothing_known,
     say_unknown_texts,
@@ -32,7 +33,6 @@ from luce.terminal import (
     show_model,
     show_schema,
     show_softmax,
-    top_columns,
     unknown_among,
 )
 
@@ -41,10 +41,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from luce.classifier import Classifier
+    from luce.engine import Engine
     from luce.fitted import Fitted
     from luce.network import NetworkClassifier
+    from luce.prediction import Counts
     from luce.report import Report
-    from luce.table import Table
+    from luce.table import Schema, Table
     from luce.text import TextPlan
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -98,6 +100,12 @@ lang_option = click.option(
 @click.option("--hidden", metavar="UNITS", help="Units of each hidden layer of a network, such as 256,64.")
 @click.option("--budget", metavar="TIME", help="About how long the fit to images may take, such as 30s or 2min "
               "(default: as long as richer ways to look at them lower the log loss).")  # fmt: skip
+@click.option("--memory", metavar="BYTES", help="About the memory that a table may take, such as 2GB: more of it is "
+              "kept on the disk, beside the model, until the fit ends.")  # fmt: skip
+@click.option("--engine", type=click.Choice(["local", "ray"]), help="Workers that make the passes over a vast table: "
+              "processes of this machine, or Ray's.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(min=1), help="How many of them (default: as many as processors).")
+@click.option("--address", help="Of a Ray cluster, or auto (default: Ray starts on this machine).")
 @skip_option
 @report_option
 @lang_option
@@ -107,20 +115,23 @@ lang_option = click.option(
 def train(
     data: str, label: str | None, labels: str | None, out: str, holdout: float, seed: int, kinds: tuple[str, ...],
     texts: tuple[str, ...], costs: tuple[str, ...], recalls: tuple[str, ...], group: str | None, time: str | None,
-    size: str, kind: str, hidden: str | None, budget: str | None, skip_bad: bool, page: str | None, lang: str | None,
-    as_json: bool, encoding: str | None,
-    threads: int | None,
+    size: str, kind: str, hidden: str | None, budget: str | None, memory: str | None,
+    engine: str | None, workers: int | None, address: str | None, skip_bad: bool, page: str | None, lang: str | None,
+    as_json: bool, encoding: str | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Train a classifier on DATA (CSV, TSV, JSON lines, Parquet, Arrow; - for standard input; or lines that begin with
     __label__NAME, as fastText has them, which need no --label), or on images: a folder or archive (.zip, .tar.gz) with
     a folder for each class, or an IDX file; or a table with a column of image files (--as photo=image); or on the rows
-    of an .npy file, embeddings that another model has made (--labels labels.npy).
+    of an .npy file, embeddings that another model has made (--labels labels.npy). DATA may be many files of a table:
+    a pattern in quotes ('data/*.parquet'), or their folder.
 
     Example: luce train patients.csv --label diagnosis --out patients.luce --report patients.html
     """
     import luce
+    from luce.gather import is_many
     from luce.pictures import seconds_of
     from luce.report import render
+    from luce.vast import is_vast
 
     _check_share(holdout)
     if budget is not None:
@@ -129,7 +140,10 @@ def train(
     _check_page(page, data, out)
     named = _kinds(kinds, texts)
     images = [name for name, kind in named.items() if kind == "image"]
-    table, label = _read_labelled(data, label, labels, encoding, images, skip_bad)
+    if memory is not None or is_many(data):
+        table, label = _gathered(data, label, encoding, memory, out)
+    else:
+        table, label = _read_labelled(data, label, labels, encoding, images, skip_bad)
     model = luce.Classifier(
         kinds=named,
         threads=threads,
@@ -138,11 +152,18 @@ def train(
         size=size,
         model=_model(kind, hidden),
         budget=budget,
+        engine=_engine(engine, workers, address),
     )
+
+    def on_schema(schema: Schema) -> None:
+        show_schema(schema, table.rows, data)
+        if engine is not None and not is_vast(table, schema):
+            say("note: the table has too few cells to be worth workers: it is fitted here")
+
     with progress_bar("fitting", kind) as progress:
         trained = luce.train(
             table, label, classifier=model, held_out=holdout, seed=seed, group=group, time=time, progress=progress,
-            on_schema=lambda schema: show_schema(schema, table.rows, data),
+            on_schema=on_schema,
         )  # fmt: skip
     model.save(out)  # before anything is printed: whoever reads our output may leave early
     fitted = model.fitted
@@ -184,8 +205,12 @@ def _findings(model: Classifier, table: Table, label: str) -> dict[str, Any]:
     """What the data doctor says of the rows that a model was just fitted on, without another fit."""
     from luce.doctor import examine_fitted, to_json
     from luce.labels import labels
+    from luce.vast import some_of
 
-    rows, target, held = table.without(label), labels(table, label), model.held_out
+    whole, held = table, model.held_out
+    table = some_of(table)
+    rows, target = table.without(label), labels(table, label)
+    held = None if table is not whole else held
     held = None if held is None or held.rows is not None else held
     return to_json(examine_fitted(rows, target, model.fitted.schema, held, label=label))
 
@@ -249,6 +274,20 @@ def _model(kind: str, hidden: str | None) -> str | NetworkClassifier:
         return luce.NetworkClassifier([int(units) for units in hidden.split(",")])
     except ValueError:
         raise InputError(f"--hidden {inert(hidden)}: give whole numbers, such as 256 or 256,64") from None
+
+
+def _engine(kind: str | None, workers: int | None, address: str | None) -> Engine | None:
+    """What makes the passes, by --engine, --workers and --address."""
+    import luce
+
+    if address is not None and kind != "ray":
+        raise click.UsageError("--address is that of a Ray cluster: say --engine ray", click.get_current_context())
+    if kind is None:
+        if workers is not None:
+            what = "--workers are those of an engine: say --engine local or --engine ray"
+            raise click.UsageError(what, click.get_current_context())
+        return None
+    return luce.ray(workers, address=address) if kind == "ray" else luce.processes(workers)
 
 
 def _numbers(option: str, pairs: tuple[str, ...]) -> dict[str, float] | None:
@@ -337,6 +376,20 @@ def _read_labelled(
     return with_pixels(Table.of(raw), images, os.path.dirname(data), skip_bad=skip_bad), label
 
 
+def _gathered(data: str, label: str | None, encoding: str | None, memory: str | None, out: str) -> tuple[Table, str]:
+    """The rows of many files, or of more than memory may take; what it may not take lies beside the model meanwhile."""
+    from luce.compact import bytes_of
+    from luce.gather import gather
+
+    room = None if memory is None else bytes_of(memory, "--memory")
+    table = gather(data, encoding=encoding, memory=room, parent=os.path.dirname(out) or ".", keep=label)
+    if label is None:
+        names = ", ".join(map(inert, table.names[:10])) + (", ..." if len(table.names) > 10 else "")
+        what = f"say which column of {inert(data)} to predict: --label COLUMN; the columns are {names}"
+        raise click.UsageError(what, click.get_current_context())
+    return table, label
+
+
 def _images_for(fitted: Fitted, data: str, skip_bad: bool) -> tuple[Table, list[str]] | None:
     """Images under the name of the column that the model knows them by, and where each came from; None where the model
     reads none, or DATA is a table."""
@@ -401,7 +454,8 @@ def _read_for(
 @cli.command()
 @click.argument("model")
 @click.argument("data")
-@click.option("--out", metavar="FILE", help="CSV, or Parquet by its suffix (default: CSV on standard output).")
+@click.option("--out", metavar="FILE", help="CSV, or Parquet by its suffix (default: CSV on standard output); or a "
+              "folder, FOLDER/, with a file of answers for each file of DATA.")  # fmt: skip
 @click.option("--coverage", type=float, metavar="SHARE",
               help="A column `set` beside: the classes that a row may have, joined by |; of the rows of each class "
                    "this share has its own among them.")  # fmt: skip
@@ -409,15 +463,22 @@ def _read_for(
               help="The K most probable classes, `class 1`, `p 1`, `class 2`, ..., instead of a column for each "
                    "class.")  # fmt: skip
 @click.option("--lines", is_flag=True, help="Every line of DATA is a text, for a model of one text column.")
+@click.option("--format", "form", type=click.Choice(["parquet", "csv"]), help="Of the files in a folder (default: "
+              "parquet).")  # fmt: skip
+@click.option("--again", is_flag=True, help="Do all files in a folder anew, also those that are done.")
 @skip_option
 @raw_option
 @encoding_option
 @threads_option
 def predict(
-    model: str, data: str, out: str | None, coverage: float | None, top: int | None, lines: bool, skip_bad: bool,
-    raw: bool, encoding: str | None, threads: int | None,
+    model: str, data: str, out: str | None, coverage: float | None, top: int | None, lines: bool, form: str | None,
+    again: bool, skip_bad: bool, raw: bool, encoding: str | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Predict the rows of DATA with MODEL: a column `prediction` and a column `p:<class>` for each class.
+
+    DATA of any size is read and answered in flat memory. DATA may be a folder or a quoted pattern, 'data/*.parquet',
+    with --out FOLDER/: each file has a file of answers of its name, and a run that was broken off goes on with those
+    that are not done.
 
     With --lines every line of DATA is one text, without a header or quotes, and has one line of answer: the class, a
     tab, its probability; with --top K the K most probable classes so, separated by tabs. Lines are answered as they
@@ -427,13 +488,23 @@ def predict(
 
     \b
     Example: luce predict patients.luce new.csv --out answers.csv
+             luce predict patients.luce 'new/*.parquet' --out answers/
              luce predict reviews.luce - --lines --top 3
     """
     import polars as pl
 
     import luce
     from luce.functional import available_threads
+    from luce.prediction import Counts, answer_columns, as_csv, predict_file
+    from luce.prediction import answers as answers_of
 
+    if out is not None and (out.endswith(os.sep) or os.path.isdir(out)):
+        if lines:
+            raise InputError("--lines: its answers are no files of a folder; send them to a file by >")
+        _predict_files(model, data, out, form, coverage, top, again, raw, encoding, threads)
+        return
+    if form is not None or again:
+        raise InputError("--format and --again go with a folder of answers: --out FOLDER/")
     if out is not None:
         _check_target(out, model, data)
     classifier = luce.load(model)
@@ -444,23 +515,80 @@ def predict(
         if rest is None:
             return
         begun = rest
-    images = _images_for(fitted, data, skip_bad)
-    table = _read_for(fitted, data, encoding, begun, skip_bad) if images is None else images[0]
-    for note in table.notes if skip_bad else ():
-        say(f"note: {note}")
-    probabilities = classifier.predict_proba(table)
-    columns: dict[str, Any] = {} if images is None else {"image": images[1]}
-    columns["prediction"] = classifier.decide(probabilities)
-    if coverage is not None:
-        names = list(map(str, classifier.classes_.tolist()))
-        sets = classifier.sets_of(probabilities, coverage)
-        columns["set"] = ["|".join(names[k] for k in np.flatnonzero(row)) for row in sets]
-    if top is not None:
-        columns |= top_columns(classifier.classes_, probabilities, top)
+    counts = Counts()
+    if _is_table(fitted, data) and not skip_bad:
+        _check_one(data)
+        if out is None:
+            found = answers_of(
+                classifier, data, coverage=coverage, top=top, encoding=encoding, begun=begun, counts=counts
+            )
+            for piece in as_csv(found, raw, counts):
+                sys.stdout.buffer.write(piece)  # by Python, as polars hides why a write failed
+                sys.stdout.flush()
+        else:
+            with rows_bar(data) as told:
+                counts = predict_file(
+                    classifier, data, out, coverage=coverage, top=top, raw=raw, encoding=encoding, begun=begun,
+                    told=lambda rows, share: told(data, rows, share),
+                )  # fmt: skip
     else:
-        columns |= {f"p:{c}": probabilities[:, k] for k, c in enumerate(classifier.classes_.tolist())}
-    _write_frame(pl.DataFrame(columns), out, raw)
-    say_unseen(fitted, fitted.parsed(table), available_threads(threads))
+        images = _images_for(fitted, data, skip_bad)
+        table = _read_for(fitted, data, encoding, begun, skip_bad) if images is None else images[0]
+        for note in table.notes if skip_bad else ():
+            say(f"note: {note}")
+        parsed = fitted.parsed(table)
+        columns: dict[str, Any] = {} if images is None else {"image": images[1]}
+        columns |= answer_columns(classifier, classifier.proba_of(parsed), coverage, top)
+        _write_frame(pl.DataFrame(columns), out, raw, counts)
+        counts.rows = table.rows
+        counts.see(fitted, parsed, available_threads(threads))
+    _say_guarded(counts.guarded)
+    if out is not None:
+        say(f"saved {out}: {counts.rows:,} rows")
+    say_unseen(counts)
+
+
+def _is_table(fitted: Fitted, data: str) -> bool:
+    """Whether DATA is read as rows, in parts: not as images or an array, and not as lines with labels for a text."""
+    from luce.reader import may_be_lines
+
+    if fitted.image_sizes or fitted.encoder.embeddings or data.lower().endswith(".npy"):
+        return False
+    return not (fitted.text_alone is not None and may_be_lines(data))
+
+
+def _check_one(data: str) -> None:
+    """Refuse a folder and a pattern of files, which need a folder for their answers."""
+    from luce.blocks import files_of
+
+    if files_of(data) != [data]:
+        raise InputError(f"{inert(data)}: are several files: say --out FOLDER/ for a file of answers for each")
+
+
+def _predict_files(
+    model: str, data: str, out: str, form: str | None, coverage: float | None, top: int | None, again: bool, raw: bool,
+    encoding: str | None, threads: int | None,
+) -> None:  # fmt: skip
+    """Answers each file of DATA in a file of a folder."""
+    from luce.prediction import Part, predict_files
+
+    before = 0
+
+    def done(name: str, part: Part, earlier: bool) -> None:
+        nonlocal before
+        before += earlier
+        if not earlier:
+            say(f"saved {os.path.join(out, name)}: {part.rows:,} rows")
+
+    with rows_bar(data) as told:
+        counts = predict_files(
+            model, data, out, form=form or "parquet", coverage=coverage, top=top, raw=raw, encoding=encoding,
+            threads=threads, again=again, told=told, done=done,
+        )  # fmt: skip
+    if before:
+        say(f"{before:,} file(s) were done before")
+    _say_guarded(counts.guarded)
+    say_unseen(counts)
 
 
 def _may_be_texts(data: str) -> bool:
@@ -510,34 +638,21 @@ def _answer(classifier: Classifier, plan: TextPlan, blocks: Iterator[list[str]],
     say_nothing_known(unknown, written)
 
 
-def _write_frame(frame: pl.DataFrame, out: str | None, raw: bool) -> None:
+def _say_guarded(count: int) -> None:
+    if count:
+        say(f"note: {count:,} cell(s) that a spreadsheet would run (= + - @) got an apostrophe; --raw leaves it out")
+
+
+def _write_frame(frame: pl.DataFrame, out: str | None, raw: bool, counts: Counts) -> None:
     """CSV on standard output, or a file by its suffix; text that a spreadsheet would run is guarded unless raw."""
-    suffix = ".csv" if out is None else os.path.splitext(out)[1].lower()
-    if suffix not in (".csv", ".tsv", ".parquet", ".pq"):
-        raise InputError(f"--out {out}: the suffix must be .csv, .tsv or .parquet")
-    if suffix in (".csv", ".tsv") and not raw:
-        from luce.delimited import guarded
-
-        frame, count = guarded(frame)
-        if count:
-            say(
-                f"note: {count:,} cell(s) that a spreadsheet would run (= + - @) got an apostrophe; --raw leaves it out"
-            )
-    if out is None:
-        sys.stdout.buffer.write(frame.write_csv().encode())  # by Python, as polars hides why a write failed
-        sys.stdout.flush()
-        return
-    import io
-
     from luce.atomic_file import replace_file
+    from luce.prediction import as_csv, as_file, form_of
 
-    buffer = io.BytesIO()
-    if suffix in (".csv", ".tsv"):
-        frame.write_csv(buffer, separator="\t" if suffix == ".tsv" else ",")
+    if out is None:
+        sys.stdout.buffer.write(b"".join(as_csv(iter([frame]), raw, counts)))
+        sys.stdout.flush()
     else:
-        frame.write_parquet(buffer)
-    replace_file(out, [buffer.getbuffer()])
-    say(f"saved {out}: {frame.height:,} rows")
+        replace_file(out, as_file(iter([frame]), form_of(out), raw, counts))
 
 
 @cli.command()
@@ -678,6 +793,7 @@ def doctor(
     """
     import luce
     from luce.doctor import render, to_json
+    from luce.prediction import Counts
 
     if out is not None:
         _check_target(out, data)
@@ -686,7 +802,10 @@ def doctor(
     with progress_bar("fitting") as progress:
         found = luce.examine(table, label, group=group, time=time, classifier=settings, progress=progress)
     if out is not None:
-        _write_frame(found.ranked(), out, raw)
+        ranked, counts = found.ranked(), Counts()
+        _write_frame(ranked, out, raw, counts)
+        _say_guarded(counts.guarded)
+        say(f"saved {out}: {ranked.height:,} rows")
     if as_json:
         click.echo(json_line(to_json(found)))
     else:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from luce.errors import InputError, LimitError, inert
 from luce.text_source import MAX_INPUT_BYTES, mib
@@ -29,34 +30,98 @@ _STDERR_LOCK = threading.Lock()
 
 def read_columnar(where: str, data: bytes, kind: str) -> pl.DataFrame:
     """The table in the bytes of a "parquet" or "arrow" file; raises InputError for a broken one, LimitError."""
+    with _one_line(where, kind):
+        frame = _parquet(where, data) if kind == "parquet" else _arrow(data)
+    _refuse_empty(where, frame.width, frame.height)
+    return _plain_types(where, frame)
+
+
+def parquet_frames(where: str, path: str, file: IO[bytes], size: int) -> Iterator[tuple[pl.DataFrame, float]]:
+    """The rows of a Parquet file in frames of about `size` bytes, none of which asks for more of the file than its own,
+    each with the share of the rows up to its end.
+
+    file: the same, open, to check what it claims. Raises InputError for a broken file, LimitError.
+    """
+    import polars as pl
+
+    length = file.seek(0, os.SEEK_END)
+    file.seek(max(length - 8, 0))
+    _refuse_cut(where, tail := file.read())
+    file.seek(max(length - 8 - int.from_bytes(tail[:4], "little"), 0))
+    with _one_line(where, "parquet"):
+        scan = pl.scan_parquet(os.path.abspath(path), glob=False, hive_partitioning=False)
+        schema = scan.collect_schema()
+        _plain_types(where, pl.DataFrame(schema=schema))
+        rows, groups = _sound_claims(where, file.read(), length, whole=False)
+    _refuse_empty(where, len(schema), rows)
+    for start, count in _spans(groups, len(schema), size):
+        with _one_line(where, "parquet"):
+            frame = scan.slice(start, count).collect()
+        yield _plain_types(where, frame), (start + count) / rows
+
+
+def _spans(groups: Sequence[tuple[int, int]], columns: int, size: int) -> Iterator[tuple[int, int]]:
+    """The rows of row groups, (rows, bytes) each, as (start, count) of about `size` bytes: small groups go together, a
+    large one is cut. A cell counts 8 bytes or its share of the group, whichever is more."""
+    start = count = 0
+    for rows, unpacked in groups:
+        most = max(size // max(8 * columns, -(-unpacked // max(rows, 1))), 1)
+        if count and count + rows > most:
+            yield start, count
+            start, count = start + count, 0
+        count += rows
+        while count > 2 * most:
+            yield start, most
+            start, count = start + most, count - most
+    if count:
+        yield start, count
+
+
+@contextmanager
+def _one_line(where: str, kind: str) -> Iterator[None]:
+    """What goes wrong in native code as one line."""
     import polars as pl
 
     try:
         with _held_stderr():
-            frame = _parquet(where, data) if kind == "parquet" else _arrow(data)
+            yield
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeError) as error:
         panic = isinstance(error, pl.exceptions.PanicException)
         reason = "" if panic else f" ({inert(str(error).partition(chr(10))[0], 100)})"
         raise InputError(f"{where}: is a broken {kind.capitalize()} file{reason}; write it again") from None
-    if not frame.width or not frame.height:
-        raise InputError(f"{where}: has no {'rows' if frame.width else 'columns'}")
-    return _plain_types(where, frame)
+
+
+def _refuse_empty(where: str, columns: int, rows: int) -> None:
+    if not columns or not rows:
+        raise InputError(f"{where}: has no {'rows' if columns else 'columns'}")
+
+
+def _refuse_cut(where: str, data: bytes) -> None:
+    if not data.endswith(b"PAR1"):
+        raise InputError(f"{where}: is cut short: a Parquet file ends with PAR1; copy it again")
 
 
 def _parquet(where: str, data: bytes) -> pl.DataFrame:
     import polars as pl
 
-    if not data.endswith(b"PAR1"):
-        raise InputError(f"{where}: is cut short: a Parquet file ends with PAR1; copy it again")
+    _refuse_cut(where, data)
     _plain_types(where, pl.DataFrame(schema=pl.read_parquet_schema(data)))
+    _sound_claims(where, data, len(data))
+    return pl.read_parquet(data)
+
+
+def _sound_claims(where: str, data: bytes, length: int, whole: bool = True) -> tuple[int, list[tuple[int, int]]]:
+    """The number of rows that a Parquet file claims, and rows and bytes of each row group. data: its end, with the
+    footer; whole: all of it is to be read at once."""
     try:
-        rows, columns = _claimed(data)
+        rows, columns, groups = _claimed(data, length)
     except (LookupError, TypeError, ValueError, RecursionError):
         raise InputError(f"{where}: is a broken Parquet file: its counts contradict each other") from None
-    for name, limit in (("MAX_CELLS", MAX_CELLS), ("MAX_CELLS_PER_BYTE", max(1 << 24, MAX_CELLS_PER_BYTE * len(data)))):
+    limits = {"MAX_CELLS_PER_BYTE": max(1 << 24, MAX_CELLS_PER_BYTE * length)}
+    for name, limit in ({"MAX_CELLS": MAX_CELLS} | limits if whole else limits).items():
         if rows * columns > limit:
-            raise LimitError(f"{where}: claims {rows:,} rows of {columns:,} columns in {mib(len(data))}, over {name}")
-    return pl.read_parquet(data)
+            raise LimitError(f"{where}: claims {rows:,} rows of {columns:,} columns in {mib(length)}, over {name}")
+    return rows, groups
 
 
 def _arrow(data: bytes) -> pl.DataFrame:
@@ -104,15 +169,16 @@ def _held_stderr() -> Iterator[None]:
             os.write(2, kept)
 
 
-def _claimed(data: bytes) -> tuple[int, int]:
-    """Rows and columns by a Parquet footer; raises where its row groups or column chunks contradict it.
+def _claimed(data: bytes, length: int) -> tuple[int, int, list[tuple[int, int]]]:
+    """Rows and columns by a Parquet footer, and rows and bytes (unpacked) of each row group; raises where its row
+    groups or column chunks contradict it. data: the end of a file of this length.
 
     A reader allocates by these numbers before it sees a value, and a failed allocation would end the process.
     Fields are those of the format's FileMetaData (3 rows, 4 row groups), RowGroup (1 chunks, 3 rows), ColumnChunk
     (3 metadata) and ColumnMetaData (5 values, 6 bytes when unpacked).
     """
     size = int.from_bytes(data[-8:-4], "little")
-    if not 0 < size <= len(data) - 12:
+    if not 0 < size <= length - 12:
         raise ValueError("footer size")
     footer = _Thrift(data[-8 - size : -8]).struct()
     groups = footer.get(4, [])
@@ -123,7 +189,49 @@ def _claimed(data: bytes) -> tuple[int, int]:
         raise ValueError("rows")
     if any(count < 0 or meta[5] != count or not 0 <= meta[6] <= MAX_INPUT_BYTES for count, meta in metas):
         raise ValueError("values")
-    return rows, max(columns, default=0)
+    sizes = [(group[3], sum(chunk[3][6] for chunk in group[1])) for group in groups]
+    return rows, max(columns, default=0), sizes
+
+
+def parquet_pieces(frames: Iterable[pl.DataFrame]) -> Iterator[bytes]:
+    """A Parquet file of the rows of frames of one schema, each a row group, in pieces as they come; one frame at least.
+
+    Each frame is written as a file of its own, whose row group stands in the whole with its places moved.
+    """
+    yield b"PAR1"
+    at, whole = 4, None
+    for frame in frames:
+        stream = io.BytesIO()
+        frame.write_parquet(stream, row_group_size=max(frame.height, 1))
+        data = stream.getvalue()
+        end = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+        footer = _Typed(data[end:-8]).struct()
+        for group in footer[4][1][1]:
+            _move(group, at - 4)
+        if whole is None:
+            whole = footer
+        else:
+            whole[3] = (whole[3][0], whole[3][1] + footer[3][1])
+            whole[4][1][1].extend(footer[4][1][1])
+        yield data[4:end]
+        at += end - 4
+    assert whole is not None
+    for number, group in enumerate(whole[4][1][1]):
+        if 7 in group:  # its place among the groups, in 16 bits
+            group[7] = (group[7][0], min(number, 0x7FFF))
+    tail = _bytes_of(12, whole)
+    yield tail + len(tail).to_bytes(4, "little") + b"PAR1"
+
+
+# Fields that are places in the file, of RowGroup, ColumnChunk and ColumnMetaData.
+_PLACES = ((5,), (2, 4, 6), (9, 10, 11, 14))
+
+
+def _move(group: dict[int, Any], by: int) -> None:
+    chunks = group[1][1][1]
+    for structs, places in zip(([group], chunks, [chunk[3][1] for chunk in chunks]), _PLACES, strict=True):
+        for struct in structs:
+            struct.update({n: (struct[n][0], struct[n][1] + by) for n in places if n in struct and struct[n][1] > 0})
 
 
 class _Thrift:
@@ -178,3 +286,49 @@ class _Thrift:
         if self.at > len(self.data):
             raise ValueError("length")
         return self.data[self.at - size : self.at]
+
+
+class _Typed(_Thrift):
+    """The same with the kind of each value before it, so that it can be written again."""
+
+    def struct(self) -> dict[int, Any]:
+        fields: dict[int, Any] = {}
+        number = 0
+        while head := self.byte():
+            number = number + (head >> 4) if head >> 4 else self.integer()
+            fields[number] = (head & 15, None if head & 15 in (1, 2) else self.value(head & 15))
+        return fields
+
+    def sequence(self) -> Any:
+        head = self.byte()
+        count = self.varint() if head >> 4 == 15 else head >> 4
+        return head & 15, [self.value(head & 15) for _ in range(count)]
+
+
+def _bytes_of(kind: int, value: Any) -> bytes:
+    """A value of `_Typed` in Thrift's compact protocol."""
+    if kind == 12:
+        out, last = b"", 0
+        for number, (own, inner) in sorted(value.items()):
+            near = 0 < number - last < 16
+            out += bytes([(number - last) << 4 | own]) if near else bytes([own]) + _bytes_of(5, number)
+            out += b"" if own in (1, 2) else _bytes_of(own, inner)
+            last = number
+        return out + b"\0"
+    if kind in (9, 10):
+        own, items = value
+        head = bytes([len(items) << 4 | own]) if len(items) < 15 else bytes([0xF0 | own]) + _varint(len(items))
+        return head + b"".join(_bytes_of(own, item) for item in items)
+    if kind in (4, 5, 6):
+        return _varint(value << 1 ^ value >> 63)
+    if kind == 8:
+        return _varint(len(value)) + bytes(value)
+    return bytes([value]) if kind in (1, 2, 3) else bytes(value)
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])

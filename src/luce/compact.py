@@ -22,12 +22,12 @@ DEFAULT = 20e6  # bytes of a model, where nothing is said
 UNITS = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
 
 
-def bytes_of(size: str | float) -> float:
+def bytes_of(size: str | float, name: str = "size") -> float:
     """2MB, 500 kB or a number of bytes, as a number; raises InputError for anything else."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?b?)\s*", str(size).lower())
     unit = None if found is None else UNITS.get(found[2] if found[2] in UNITS else f"{found[2]}b")
     if found is None or unit is None or not float(found[1]) > 0:
-        raise InputError(f"size is {size!r}: give bytes, such as 2MB or 500kB")
+        raise InputError(f"{name} is {size!r}: give bytes, such as 2MB or 500kB")
     return float(found[1]) * unit
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from luce.errors import InputError, LimitError
-from luce.text_source import SAMPLE, Text, check_width, clean_names, end_of_rows, line_at, mib
+from luce.text_source import SAMPLE, Text, check_width, clean_names, end_of_rows, last_line_end, line_at, mib
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,17 +32,107 @@ def read_delimited(text: Text, delimiter: str | None) -> pl.DataFrame:
     Raises InputError (line and what to do) for ragged rows, broken quotes and names, LimitError for a huge cell.
     """
     text = text._replace(data=_plain_line_ends(text.data))
-    delimiter = delimiter or _sniff_delimiter(text)
-    _refuse_wide_header(text, delimiter)
-    header, _, lines = next(record for record in _records(text, delimiter) if record[0])
-    names = clean_names(text.where, header, text.notes)
-    body, stop = _after_lines(text.data, lines), end_of_rows(text.data)
+    delimiter, names, body = _header(text, delimiter)
+    stop = end_of_rows(text.data)
     if stop <= body:
         raise InputError(f"{text.where}: has a header but no rows below it")
-    if all(re.fullmatch(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", cell) for cell in header):
-        text.notes.append("the first line looks like data, not column names")
     frame = _read_quick(text, delimiter, names, body, stop)
-    return _read_exact(text, delimiter, names, stop) if frame is None else frame
+    return _read_exact(text, delimiter, names, body, stop)[0] if frame is None else frame
+
+
+def delimited_frames(pieces: Iterator[bytes], where: str, delimiter: str | None, size: int) -> Iterator[pl.DataFrame]:
+    """The same rows from pieces of UTF-8, each frame of about `size` bytes, or of one row where that is longer."""
+    source = _Growing(pieces)
+    source.grow(SAMPLE + 1)
+    while True:
+        try:
+            delimiter, names, body = _header(Text(where, source.data, "utf-8", []), delimiter, source.ended)
+            break
+        except _CutError:
+            source.grow(2 * len(source.data))
+    # From here on the data begins with the end of the line before the rows.
+    line, rows, most = line_at(source.data[:body]) - 1, 0, size
+    source.data = b"\n" + source.data[body:]
+    while True:
+        source.grow(most)
+        last = source.ended and len(source.data) <= most
+        limit = len(source.data) if last else last_line_end(source.data[:most])
+        part = _plain_line_ends(source.data[:limit])
+        found = _read_part(Text(where, part, "utf-8", [], line), delimiter, names, 1, last)
+        if found is None:
+            if last:
+                break
+            most *= 2
+            continue
+        frame, end = found
+        line += line_at(part[:end]) - 1
+        source.data = b"\n" + part[_after_lines(part, 1, end) :] + source.data[limit:]
+        most, rows = size, rows + frame.height
+        yield frame
+    if not rows:
+        raise InputError(f"{where}: has a header but no rows below it")
+
+
+class _Growing:
+    """Data that is read as far as it is needed."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self.pieces, self.data, self.ended = pieces, b"", False
+
+    def grow(self, size: int) -> None:
+        """At least so many bytes, or all there are."""
+        more, have = [self.data], len(self.data)
+        while have < size and not self.ended:
+            more.append(next(self.pieces, b""))
+            have += len(more[-1])
+            self.ended = not more[-1]
+        self.data = b"".join(more) if len(more) > 1 else self.data
+
+
+class _CutError(Exception):
+    """The data ends before what is read of it does."""
+
+
+def _header(text: Text, delimiter: str | None, whole: bool = True) -> tuple[str, list[str], int]:
+    """The delimiter, the clean names, where the rows begin; raises _CutError where data that is not whole may go on."""
+    if not whole and not last_line_end(text.data.lstrip(b"\r\n")):
+        raise _CutError
+    notes = text.notes if whole else []
+    mark = delimiter or _sniff_delimiter(text)
+    _refuse_wide_header(text, mark)
+    header, _, lines = next(record for record in _records(text, mark, whole) if record[0])
+    body = _after_lines(text.data, lines)
+    if not whole and body >= len(text.data):
+        raise _CutError
+    names = clean_names(text.where, header, notes)
+    if all(re.fullmatch(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", cell) for cell in header):
+        notes.append("the first line looks like data, not column names")
+    return mark, names, body
+
+
+def _read_part(text: Text, delimiter: str, names: list[str], body: int, last: bool) -> tuple[pl.DataFrame, int] | None:
+    """The rows that end in the data, which ends with a line, and where the last of them does; None for none."""
+    stop = end_of_rows(text.data)
+    if stop <= body:
+        return None
+    end = stop if last else _end_outside_quotes(text.data, body, stop)
+    frame = _read_quick(text, delimiter, names, body, end) if end > body else None
+    if frame is not None:
+        return frame, end
+    frame, end = _read_exact(text, delimiter, names, body, stop, last)
+    return (frame, end) if end > body else None
+
+
+def _end_outside_quotes(data: bytes, body: int, stop: int) -> int:
+    """Where the last row ends that quotes, if they come in pairs, leave closed; `body` if there is none."""
+    end, quotes = stop, data.count(b'"', body, stop)
+    while quotes % 2:
+        cut = data.rfind(b"\n", body, end)
+        if cut < 0:
+            return body
+        quotes -= data.count(b'"', cut, end)
+        end = cut
+    return body + end_of_rows(data[body:end])
 
 
 def guarded(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -77,8 +167,8 @@ def _has_lone_cr(data: bytes) -> bool:
     return b"\r" in data and data.count(b"\r") != data.count(b"\r\n")
 
 
-def _after_lines(data: bytes, lines: int) -> int:
-    ends = islice(re.finditer(rb"\r\n|\n|\r", data), lines - 1, lines)
+def _after_lines(data: bytes, lines: int, start: int = 0) -> int:
+    ends = islice(re.compile(rb"\r\n|\n|\r").finditer(data, start), lines - 1, lines)
     return next((end.end() for end in ends), len(data))
 
 
@@ -208,7 +298,7 @@ class _Scan:
     def _check_field(self, end: int) -> None:
         # A chunk is shorter than the limit, so only the field that a chunk begins with can be beyond it.
         if end - self.field > MAX_FIELD_BYTES:
-            raise _long_field(self.text.where, line_at(self.text.data[: self.field]))
+            raise _long_field(self.text.where, self.text.line + line_at(self.text.data[: self.field]) - 1)
 
     def _rectangular(self, at: NDArray[np.intp], newline: NDArray[np.bool_]) -> bool:
         if not at.size:
@@ -227,8 +317,9 @@ def _long_field(where: str, line: int) -> LimitError:
     return LimitError(f"{where}, line {line}: {what}; is a closing quote missing?")
 
 
-def _records(text: Text, delimiter: str) -> Iterator[tuple[list[str], int, int]]:
-    """Records with the numbers of their first and last line, by Python's strict csv reader; a blank line is []."""
+def _records(text: Text, delimiter: str, whole: bool = True) -> Iterator[tuple[list[str], int, int]]:
+    """Records with the numbers of their first and last line in the data, by Python's strict csv reader; a blank line is
+    []. Raises _CutError where the end of data that is not whole leaves a record open."""
     lines = io.TextIOWrapper(io.BytesIO(text.data), "utf-8", newline="")
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
@@ -238,7 +329,9 @@ def _records(text: Text, delimiter: str) -> Iterator[tuple[list[str], int, int]]
             row = next(reader, None)
         except csv.Error as error:
             if "field limit" in str(error):
-                raise _long_field(text.where, first) from None
+                raise _long_field(text.where, text.line + first - 1) from None
+            if "unexpected end" in str(error) and not whole:
+                raise _CutError from None
             raise _quote_error(text, delimiter, first) from None
         finally:
             csv.field_size_limit(allowed)
@@ -247,35 +340,44 @@ def _records(text: Text, delimiter: str) -> Iterator[tuple[list[str], int, int]]
         yield row, first, reader.line_num
 
 
-def _read_exact(text: Text, delimiter: str, names: list[str], stop: int) -> pl.DataFrame:
-    """Every record by Python's csv reader, one at a time: the arbiter where the scan is in doubt."""
+def _read_exact(
+    text: Text, delimiter: str, names: list[str], body: int, stop: int, whole: bool = True
+) -> tuple[pl.DataFrame, int]:
+    """Every record by Python's csv reader, one at a time: the arbiter where the scan is in doubt; and where they end,
+    which is before `stop` where that leaves a record of data that is not whole open."""
     import polars as pl
 
-    records = _records(text._replace(data=text.data[:stop]), delimiter)
-    next(record for record in records if record[0])  # the header
+    rows = text._replace(data=text.data[body:stop], line=text.line + line_at(text.data[:body]) - 1)
     batch: list[list[str]] = []
-    frames = []
-    for row, line, _ in records:
-        if not row and len(names) > 1:
-            continue
-        if len(row) != len(names) and row:
-            raise InputError(
-                f"{text.where}, line {line}: has {len(row)} field(s), but the header has {len(names)}; "
-                f"mend the line, or quote a cell that holds {delimiter!r}"
-            )
-        batch.append(row or [""])
-        if len(batch) * len(names) >= _BATCH_CELLS:
-            frames.append(_frame_of(batch, names))
-            batch = []
+    frames = [_frame_of([], names)]
+    lines = 0  # that have been read
+    try:
+        for row, line, lines in _records(rows, delimiter, whole):  # noqa: B007
+            if not row and len(names) > 1:
+                continue
+            if len(row) != len(names) and row:
+                raise InputError(
+                    f"{text.where}, line {rows.line + line - 1}: has {len(row)} field(s), but the header has "
+                    f"{len(names)}; mend the line, or quote a cell that holds {delimiter!r}"
+                )
+            batch.append(row or [""])
+            if len(batch) * len(names) >= _BATCH_CELLS:
+                frames.append(_frame_of(batch, names))
+                batch = []
+        end = stop
+    except _CutError:
+        end = body + (_after_lines(rows.data, lines) if lines else 0)
+        if lines:
+            end -= 2 if text.data[:end].endswith(b"\r\n") else 1
     if batch:
         frames.append(_frame_of(batch, names))
-    return _empty_to_null(pl.concat(frames))
+    return _empty_to_null(pl.concat(frames)), end
 
 
 def _frame_of(batch: list[list[str]], names: list[str]) -> pl.DataFrame:
     import polars as pl
 
-    columns = zip(names, zip(*batch, strict=True), strict=True)
+    columns = zip(names, zip(*batch, strict=True) if batch else [[]] * len(names), strict=True)
     return pl.DataFrame([pl.Series(name, column, dtype=pl.String) for name, column in columns])
 
 
@@ -285,9 +387,9 @@ def _quote_error(text: Text, delimiter: str, line: int) -> InputError:
     mark, quoted = re.escape(delimiter), '"[^"]*+(?:""[^"]*+)*+"'
     whole = re.match(f'(?:(?:{quoted}|[^"{mark}\r\n][^{mark}\r\n]*+)?+{mark})*+'.encode(), record)
     at = whole.end() if whole else 0
-    opened = f"{text.where}, line {line + line_at(record[:at]) - 1}: a quote opens here"
+    opened = f"{text.where}, line {text.line + line + line_at(record[:at]) - 2}: a quote opens here"
     close = re.compile(quoted.encode()).match(record, at)
     if close is None:
         return InputError(f'{opened} and never closes; close it, or write a quote that is text as ""')
-    last = line + line_at(record[: close.end()]) - 1
+    last = text.line + line + line_at(record[: close.end()]) - 2
     return InputError(f'{opened} and closes before other text on line {last}; write a quote that is text as ""')

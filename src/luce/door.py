@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import select
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,10 +20,8 @@ TINY = 64  # bytes: a body in more than MOST_TINY pieces smaller than this in th
 MOST_TINY = 1_000
 PIPELINED = 64  # requests that may wait behind one another
 COUNTED = 32  # requests between two readings of the clock
-ASKS = (
-    b"/v1/models/",
-    b"/v2/models/",
-)  # the paths of questions to models: what is refused under pressure; all else is always answered
+ASKS = (b"/v1/models/", b"/v2/models/")  # the paths of questions: what is refused under pressure, unlike all else
+FIRST_S = 0.3  # for the first request of a connection to come, when the service stops
 
 _WORDS = {
     400: "this is not HTTP as it is spoken here",
@@ -79,9 +78,12 @@ def whole_question(data: bytes) -> bool:
     return end > 0 and len(lengths) == 1 and len(data) == end + 4 + int(lengths[0]) and not _OTHER.search(head)
 
 
-def make_door(limits: Limits, journal: Journal) -> type[HttpToolsProtocol]:
-    """The protocol of a server with these limits. Under pressure questions are refused where they come in: a refusal
-    must cost next to nothing, or those who are refused would take the time of those who are answered."""
+def make_door(
+    limits: Limits, journal: Journal, stopping: Callable[[], bool] = lambda: False
+) -> type[HttpToolsProtocol]:
+    """The protocol of a server with these limits; while it is stopping, each answer says that it is the last. Under
+    pressure questions are refused where they come in: a refusal must cost next to nothing, or those who are refused
+    would take the time of those who are answered."""
     pressure = Pressure(limits)
     journal.gauges["inside"] = lambda: pressure.inside
 
@@ -104,7 +106,7 @@ def make_door(limits: Limits, journal: Journal) -> type[HttpToolsProtocol]:
                 return
             if self.in_header:
                 if not self.header_bytes:
-                    if pressure.full and not self.asked and whole_question(data):
+                    if pressure.full and not self.asked and not stopping() and whole_question(data):
                         self.since = time.monotonic()
                         self._unset_keepalive_if_required()
                         journal.shed += 1
@@ -141,6 +143,8 @@ def make_door(limits: Limits, journal: Journal) -> type[HttpToolsProtocol]:
             self.since = time.monotonic()
             super().on_headers_complete()
             self.asked.append(False)
+            if stopping():
+                self.cycle.keep_alive = False
 
         def on_body(self, body: bytes) -> None:
             self.pieces += 1
@@ -188,6 +192,17 @@ def make_door(limits: Limits, journal: Journal) -> type[HttpToolsProtocol]:
                 self.cycle.message_event.set()
             self.transport.close()
 
+        def leave(self) -> None:
+            """Closes, where no request has begun, waits unread, or is still to come on a connection just made."""
+            if self.cycle is None and time.monotonic() - self.since < FIRST_S:
+                return
+            answered = self.cycle is None or self.cycle.response_complete
+            if answered and not self.header_bytes and not self.transport.is_closing() and not _unread(self.transport):
+                self.transport.close()
+
+        def timeout_keep_alive_handler(self) -> None:
+            self.leave()
+
         def check(self, now: float) -> None:
             """Ends what takes too long; called about once a second."""
             if self.transport is None:
@@ -206,9 +221,16 @@ def make_door(limits: Limits, journal: Journal) -> type[HttpToolsProtocol]:
             elif self.header_bytes and waited > limits.header_s:
                 self.refuse(408)
             elif waited > max(limits.header_s, limits.idle_s) + 1:
-                self.transport.close()
+                self.leave()
 
     return Door
+
+
+def _unread(transport: Any) -> bool:
+    """Whether bytes have come that were not read yet; closing would throw them away and tell the client so."""
+    found = select.poll()
+    found.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(found.poll(0))
 
 
 async def watch(connections: set[Any], journal: Journal, every: float = 1.0) -> None:

@@ -234,16 +234,18 @@ class Encoder:
     embeddings: tuple[EmbeddingPlan, ...] = ()
 
     @staticmethod
-    def fit(schema: Schema, parsed: Mapping[str, Any]) -> Encoder:
+    def fit(schema: Schema, parsed: Mapping[str, Any], some: Mapping[str, Any] | None = None) -> Encoder:
+        """some: cells of some rows, which say enough of where numbers lie; None: all do."""
         kind = {c.name: c.kind for c in schema.columns}
         numbers = [n for n in kind if kind[n] in ("number", "boolean")]
-        values = (ValuesPlan.fit(n, parsed[n]) for n in numbers)
+        some = parsed if some is None else some
+        values = (ValuesPlan.fit(n, some[n]) for n in numbers)
         return Encoder(
             tuple(NumberPlan.fit(n, parsed[n]) for n in numbers),
             tuple(v for v in values if v is not None and v.values),
             tuple(DatePlan.fit(n, parsed[n]) for n in kind if kind[n] == "date"),
             tuple(CategoryPlan.fit(n, parsed[n]) for n in kind if kind[n] == "category"),
-            tuple(b for n in kind if (b := _basis(n, kind[n], parsed)) is not None),
+            tuple(b for n in kind if (b := _basis(n, kind[n], some)) is not None),
             embeddings=tuple(EmbeddingPlan(n, parsed[n].shape[1]) for n in kind if kind[n] == "embedding"),
         )
 

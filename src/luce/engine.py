@@ -80,6 +80,11 @@ class LocalProcesses:
         return LocalParts(pieces, self.patience)
 
 
+def processes(workers: int | None = None, patience: float = PATIENCE_S) -> LocalProcesses:
+    """Workers on this machine, for Classifier(engine=...); see LocalProcesses. Raises InputError for less than one."""
+    return LocalProcesses(workers, patience)
+
+
 class Worker:
     """A process that serves a piece, and what it owes and keeps."""
 

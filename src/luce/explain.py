@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from luce.encoder import TIMES
+from luce.encoder import TIMES, Encoder
 from luce.errors import InputError
 from luce.features import Array, Features, dense_row
 from luce.fitted import Fitted, Label
@@ -25,12 +26,21 @@ class Contribution:
 
 
 @dataclass(frozen=True)
+class HeatMap:
+    """Where in the image of a column its contribution comes from: lines of amounts from the top, their sum is it."""
+
+    column: str
+    cells: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
 class Explanation:
     """Why the answer is `answer` and not `other` for one row.
 
     difference = logit of answer - logit of other, after calibration, = base + the sum of all contributions, exact but
     for rounding. base: the difference for an average training row; contributions: by column, the largest first.
     probabilities: (answer's, other's). texts: those of text columns that are features, with what each word adds.
+    images: of each image column, what each part of the image adds.
     """
 
     answer: Label
@@ -40,6 +50,7 @@ class Explanation:
     base: float
     contributions: tuple[Contribution, ...]
     texts: tuple[MarkedText, ...] = ()
+    images: tuple[HeatMap, ...] = ()
 
     def sentence(self, count: int = 3) -> str:
         """The strongest reasons in words."""
@@ -87,16 +98,25 @@ def explain(
     found.sort(key=lambda c: -abs(c.amount))
     return Explanation(
         fitted.classes[answer], fitted.classes[other], (float(p[answer]), float(p[other])),
-        base + float(np.sum(parts)), base, tuple(found), _marked(fitted, table, weights),
+        base + float(np.sum(parts)), base, tuple(found), *_inside(fitted, table, weights),
     )  # fmt: skip
 
 
-def _marked(fitted: Fitted, table: Table, weights: Array) -> tuple[MarkedText, ...]:
-    """The texts of a row with what each word adds, of all features with these weights."""
+def _inside(fitted: Fitted, table: Table, weights: Array) -> tuple[tuple[MarkedText, ...], tuple[HeatMap, ...]]:
+    """What each word of the texts of a row adds, and each part of its images, of all features with these weights."""
     encoder = fitted.encoder
-    if not encoder.texts:
-        return ()
+    if not encoder.texts and not encoder.images:
+        return (), ()
     parsed = fitted.parsed(table)
+    maps = []
+    for image in encoder.images:
+        own = encoder.owner == encoder.sources.index(image.name)
+        heat = image.plan.heat(parsed[image.name][0], weights[own], image.means + fitted.means[own])
+        maps.append(HeatMap(image.name, tuple(map(tuple, heat.tolist()))))
+    return _marked(encoder, parsed, weights), tuple(maps)
+
+
+def _marked(encoder: Encoder, parsed: Mapping[str, Any], weights: Array) -> tuple[MarkedText, ...]:
     out = []
     for plan in encoder.texts:
         if not len(plan.buckets):

@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 
 MANY_COLUMNS = 4_096
 MANY_DENSE = 1_024
+ENTRIES_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -213,10 +214,18 @@ class Features:
 
     def means(self) -> Array:
         """The mean of each column, (columns,)."""
-        dense = np.empty(0) if self.dense is None else self.dense.mean(axis=0, dtype=np.float64)
-        if self.indices is None:
+        if not self.at_hand:
+            dense = self.energy(1)[0]  # as any number of threads has it
+        else:
+            dense = np.empty(0) if self.dense is None else self.dense.mean(axis=0, dtype=np.float64)
+        indices = self.indices
+        if indices is None:
             return np.asarray(dense)
-        sums = np.bincount(self.indices, weights=self.values, minlength=self.sparse_columns)
+        sums = np.zeros(self.sparse_columns)
+        step = max(len(indices), 1) if self.at_hand else ENTRIES_AT_ONCE
+        for i in range(0, len(indices), step):
+            values = None if self.values is None else self.values[i : i + step]
+            sums += np.bincount(indices[i : i + step], weights=values, minlength=self.sparse_columns)
         return np.concatenate([dense, sums / self.rows])
 
     def hashes(self, seed: int, threads: int) -> NDArray[np.uint64]:
@@ -227,8 +236,11 @@ class Features:
 
     def entries(self) -> NDArray[np.int64]:
         """How many rows store something in each sparse column, (sparse columns,)."""
+        out = np.zeros(self.sparse_columns, dtype=np.int64)
         indices = np.empty(0, dtype=np.int32) if self.indices is None else self.indices
-        return np.bincount(indices, minlength=self.sparse_columns)
+        for i in range(0, len(indices), ENTRIES_AT_ONCE):
+            out += np.bincount(indices[i : i + ENTRIES_AT_ONCE], minlength=self.sparse_columns)
+        return out
 
     def frequent_columns(self, count: int) -> NDArray[np.int64]:
         """The dense columns, then the sparse columns that most rows store something in: at most `count`, ascending."""

@@ -21,7 +21,7 @@ from luce.features import Features
 from luce.fitted import Fitted, Label
 from luce.functional import available_threads
 from luce.plain import OddError, Plain
-from luce.table import Table
+from luce.table import Table, of_cells
 
 NAME = re.compile("[a-z0-9][a-z0-9._-]{0,63}")
 SOURCE = "rows"  # how a table calls itself that came in a request
@@ -61,10 +61,12 @@ class Hosted:
 
     def table(self, cells: Mapping[str, Any], rows: int) -> Table:
         """Cells by column as a table that has all columns."""
-        return Table.of({**cells, **{name: np.zeros((rows, *UNREAD), np.uint8) for name in self.unread}}, SOURCE)
+        return of_cells({**cells, **{name: np.zeros((rows, *UNREAD), np.uint8) for name in self.unread}}, SOURCE)
 
     def probabilities(self, cells: Mapping[str, Any], rows: int) -> NDArray[np.float64]:
         """Of rows given as columns of cells, (n, K); those that are not plain are read as a table."""
+        if self.fitted.encoder.embeddings:
+            return self._beside(cells, rows)
         try:
             if self.fitted.text_alone is not None:
                 return self.classifier._of_texts(self.plain.texts(cells))
@@ -75,6 +77,12 @@ class Hosted:
     def coded_probabilities(self, numbers: NDArray[np.float64], codes: NDArray[np.int32]) -> NDArray[np.float64]:
         """Of rows that the core has read, (n, K)."""
         return self._of(self.plain.coded_features(numbers, codes))
+
+    def _beside(self, cells: Mapping[str, Any], rows: int) -> NDArray[np.float64]:
+        """Of rows with embeddings, (rows, width) each."""
+        if self.fitted.embedding_alone is None:
+            return self.classifier.predict_proba(self.table(cells, rows))
+        return self._of(self.fitted.encoder.transform(cells))
 
     def _of(self, features: Features) -> NDArray[np.float64]:
         threads = 1 if features.rows <= FEW_ROWS else available_threads(self.classifier.threads)
@@ -115,8 +123,6 @@ def hosted(path: str, threads: int | None = None) -> Hosted:
     except OSError as error:
         raise InputError(f"{inert(path)}: there is no such model ({error.strerror})") from None
     classifier = load(path)
-    if classifier.fitted.encoder.embeddings:
-        raise InputError(f"{inert(path)}: its rows are embeddings, which a service does not take; use luce predict")
     classifier.threads = threads
     found = Hosted(name, path, stamp, classifier)
     check = classifier.fitted.check
@@ -133,7 +139,8 @@ def hosted(path: str, threads: int | None = None) -> Hosted:
 def _asks(fitted: Fitted) -> Any:
     """What a client must know of a model: another one with the same can take its place."""
     columns = {(c.name, c.kind) for c in fitted.schema.columns if c.kind != "left out"}
-    return columns, fitted.classes, fitted.image_sizes, fitted.conformal is None
+    widths = {e.name: e.width for e in fitted.encoder.embeddings}
+    return columns, fitted.classes, fitted.image_sizes, widths, fitted.conformal is None
 
 
 class Models:

@@ -40,7 +40,7 @@ def read_labelled_lines(text: Text) -> pl.DataFrame:
     groups = pl.col("line").str.extract_groups(_LINE)
     labels = groups.struct[0].str.extract_all(_WORD)
     labels = labels.list.eval(pl.element().str.strip_prefix(PREFIX)).list.unique(maintain_order=True)
-    frame = pl.DataFrame({"line": lines}).with_row_index("number", 1)
+    frame = pl.DataFrame({"line": lines}).with_row_index("number", text.line)
     frame = frame.filter(pl.col("line").str.contains(f"[^{_BLANK}]"))
     frame = frame.select("number", labels.alias(LABEL), groups.struct[1].alias(TEXT))
     _refuse_lacking(text.where, frame)

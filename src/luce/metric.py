@@ -23,6 +23,8 @@ WIDE_STEPS = 25  # costs at most so many steps, and rows are so many times as ma
 WIDE_ROWS = 4  # a pass; then a block for each direction may cost
 WIDE_PASSES, WIDE_NUMBERS = 100, 1 << 28  # so many passes, and hold so many numbers
 COUPLED_STEPS = 100  # the coupled metric is taken where it costs at most so many steps
+VERY_MANY = 1 << 20  # rows: of more only each so many-th is looked at
+MOST_NUMBERS = 1 << 25  # of the rows that curvature is taken from
 SAMPLE_ROWS = 4_096  # rows that the metric in blocks is made from, or 8 a column
 
 
@@ -30,11 +32,13 @@ def sample(o: Objective, logits: Logits, energy: Array, wanted: int) -> tuple[ND
     """Rows and their scales: all, or about `wanted`, a systematic sample with chances in proportion to curvature and
     energy, so that rows which alone hold a rare level, or lie far out, are in it."""
     n = o.features.rows
-    every = np.ones(n) if o.weights is None else o.weights
     if n <= 1.5 * wanted:
-        return np.arange(n), every
-    chance = o.row_curvature(logits)
-    chance *= 1.0 + energy
+        return np.arange(n), np.ones(n) if o.weights is None else o.weights
+    step = max(n // VERY_MANY, 1)
+    looked = np.arange(0, n, step)
+    every = np.full(len(looked), float(step)) if o.weights is None else step * o.weights[looked]
+    chance = o.row_curvature(logits) if step == 1 else o.curvature_of_rows(logits, looked)
+    chance *= 1.0 + energy[looked]
     chance *= wanted / max(chance.sum(), 1e-300)
     for _ in range(5):  # rows with chance above 1 are taken for sure; the others share what is left
         chance = np.minimum(chance, 1.0)
@@ -46,7 +50,7 @@ def sample(o: Objective, logits: Logits, energy: Array, wanted: int) -> tuple[ND
     chance = np.clip(chance, 1e-12, 1.0)
     upto = np.cumsum(chance)
     rows = np.flatnonzero(np.floor(upto + 0.5) > np.floor(np.concatenate([[0.0], upto[:-1]]) + 0.5))
-    return rows, every[rows] / chance[rows]
+    return looked[rows], every[rows] / chance[rows]
 
 
 class Frame:
@@ -101,7 +105,8 @@ class Metric:
         self.factoring = 0.5 * (m * size) ** 3 / 3
         self.summing = 0.25 * (m * (m + 1) / 2) * size * (size + 24) / 2  # a row
         affordable = int(0.5 * self.step_work / self.summing)
-        self.wanted = min(max(1024, 4 * size * m, affordable), 4 * o.features.rows)
+        self.most = min(4 * o.features.rows, max(1024, 4 * size * m, MOST_NUMBERS // size))
+        self.wanted = min(max(1024, 4 * size * m, affordable), self.most)
         free = o.prior is None  # a prior also holds what is the same for all classes, which the coupled metric leaves
         self.coupled = free and not len(self.rest) and self.work <= COUPLED_STEPS * self.step_work
         self.wide &= not self.coupled
@@ -142,7 +147,7 @@ class Metric:
         ridge[:-1] /= self.units[:, 0] ** 2
         ridge[-1] += 1e-8 * o.total if o.intercept else 1e8 * o.total
         if self.coupled:
-            self.wanted = min(2 * self.wanted, 4 * o.features.rows)  # the nearer the optimum, the more a good one gains
+            self.wanted = min(2 * self.wanted, self.most)  # the nearer the optimum, the more a good one gains
         if self.coupled and o.outputs > 1:
             self._take_coupled(x, z, scale, ridge)
             return

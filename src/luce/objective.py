@@ -14,7 +14,8 @@ from luce.features import Array, Features
 from luce.splits import row_keys
 
 LEAST_ROWS = 64  # of a class, in a part of the rows that stands for all
-MOST_LOGITS = 1 << 25  # so many numbers are kept; more are worked out each time that they are needed
+AT_ONCE = 1 << 24  # numbers of rows that are copied to work their logits out
+MOST_LOGITS = 1 << 24  # so many numbers are kept; more are worked out each time that they are needed
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,10 @@ class FarLogits:
 
     def of_rows(self, rows: NDArray[np.int64]) -> Array:
         """Those of some rows, (outputs, len(rows))."""
-        return self.objective.features.take(rows).logits(*halves(self.point), self.objective.threads)
+        o, (weights, bias) = self.objective, halves(self.point)
+        step = AT_ONCE // max(o.features.columns, o.outputs) + 1
+        parts = (o.features.take(rows[i : i + step]) for i in range(0, max(len(rows), 1), step))
+        return np.concatenate([part.logits(weights, bias, o.threads) for part in parts], axis=1)
 
 
 Logits: TypeAlias = Array | FarLogits
@@ -196,6 +200,13 @@ class Objective:
             return self.features.row_curvature(*halves(logits.point), self.labels, self.threads)
         out = np.empty(self.features.rows)
         _core.row_curvature(logits, self.labels, out, self.threads)
+        return out
+
+    def curvature_of_rows(self, logits: Logits, rows: NDArray[np.int64]) -> Array:
+        """The same of some ascending rows, (len(rows),)."""
+        weights, out = None if self.weights is None else self.weights[rows], np.empty(len(rows))
+        labels = _core.Labels(self.codes[rows], weights, self.classes)
+        _core.row_curvature(logits_of_rows(logits, rows), labels, out, self.threads)
         return out
 
     def along(self, logits: Array, direction: Array, step: float) -> tuple[float, float, float]:

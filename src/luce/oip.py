@@ -13,7 +13,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from luce.answers import Asked, Limits, Reader, RefusedError, check_json, check_rows, pixels_in, reader_of, told
+from luce.answers import (
+    Asked,
+    Limits,
+    Reader,
+    RefusedError,
+    check_json,
+    check_rows,
+    finite,
+    pixels_in,
+    reader_of,
+    told,
+)
 from luce.errors import inert
 from luce.hosting import Hosted
 
@@ -22,15 +33,18 @@ NUMPY = {
     "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
 }  # fmt: skip
 NUMBERS = frozenset(NUMPY)
-OF_KIND = {"number": NUMBERS, "boolean": frozenset({"BOOL", "BYTES"}), "image": frozenset({"UINT8", "BYTES"})}
 TEXT = frozenset({"BYTES"})
-PREFERRED = {"number": "FP64", "boolean": "BOOL", "image": "BYTES"}
+OF_KIND = {
+    "number": NUMBERS, "boolean": frozenset({"BOOL", "BYTES"}), "image": frozenset({"UINT8", "BYTES"}),
+    "embedding": frozenset({"FP16", "FP32", "FP64"}),
+}  # fmt: skip
+PREFERRED = {"number": "FP64", "boolean": "BOOL", "image": "BYTES", "embedding": "FP32"}
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Tensor(msgspec.Struct):
-    """A column: shape [rows] or [rows, 1], [rows, height, width, channels] for pixels."""
+    """A column: shape [rows] or [rows, 1], [rows, height, width, channels] for pixels, [rows, width] for embeddings."""
 
     name: str
     shape: list[int]
@@ -69,12 +83,16 @@ _request = msgspec.json.Decoder(InferRequest)
 
 def metadata(hosted: Hosted) -> dict[str, Any]:
     """What a model takes and gives."""
-    columns = reader_of(hosted).columns
+    reader = reader_of(hosted)
+    shapes = {name: [-1, width] for name, width in reader.widths.items()}
     return {
         "name": hosted.name,
         "versions": [],
         "platform": "luce",
-        "inputs": [{"name": c.name, "datatype": PREFERRED.get(c.kind, "BYTES"), "shape": [-1]} for c in columns],
+        "inputs": [
+            {"name": c.name, "datatype": PREFERRED.get(c.kind, "BYTES"), "shape": shapes.get(c.name, [-1])}
+            for c in reader.columns
+        ],
         "outputs": [
             {"name": "answer", "datatype": "BYTES", "shape": [-1]},
             {"name": "probabilities", "datatype": "FP64", "shape": [-1, len(hosted.classes)]},
@@ -118,10 +136,13 @@ class Inference:
                 raise RefusedError(422, f"{inert(tensor.name)!r} is no column of the model, or comes twice", where)
             else:
                 kind = kinds[tensor.name]
-            values, at = _values(tensor, kind, rows, body, at, where)
+            values, at = _values(tensor, kind, rows, body, at, where, self.reader.widths.get(tensor.name))
             cells[tensor.name] = pixels_in(self.hosted, tensor.name, values) if _encoded(kind, values) else values
         if at != len(body):
             raise RefusedError(400, "the body is longer than its tensors")
+        for name in self.reader.widths:
+            if name not in cells:
+                raise RefusedError(422, f"there is no tensor {inert(name)!r}, of the embeddings: give it", "inputs")
         cells = {name: cells.get(name, [None] * rows) for name in self.reader.names}
         self.reader.check_missing(cells)
         return Asked(rows, cells)
@@ -143,8 +164,10 @@ def _encoded(kind: str, values: Any) -> bool:
     return kind == "image" and isinstance(values, list)
 
 
-def _values(tensor: Tensor, kind: str, rows: int, body: bytes, at: int, where: str) -> tuple[Any, int]:
-    """The cells of a tensor, and where the next one begins in the binary part."""
+def _values(
+    tensor: Tensor, kind: str, rows: int, body: bytes, at: int, where: str, width: int | None
+) -> tuple[Any, int]:
+    """The cells of a tensor, and where the next one begins in the binary part; width: of an embedding."""
     allowed = OF_KIND.get(kind, TEXT)
     if tensor.datatype not in allowed:
         shown = ", ".join(sorted(allowed))
@@ -154,8 +177,11 @@ def _values(tensor: Tensor, kind: str, rows: int, body: bytes, at: int, where: s
     pixels = tensor.datatype == "UINT8" and kind == "image"
     shape = tensor.shape
     count = int(np.prod(shape, dtype=np.float64)) if all(0 < side < 1 << 31 for side in shape) else 0
-    if not shape or shape[0] != rows or (len(shape) not in (3, 4) if pixels else count != rows):
-        raise RefusedError(422, f"the shape {shape[:8]} does not fit {rows} rows of kind {kind}", f"{where}.shape")
+    fits = shape == [rows, width] if width else len(shape) in (3, 4) if pixels else count == rows
+    if not shape or shape[0] != rows or not fits:
+        wide = f" with {width:,} numbers each" if width else ""
+        what = f"the shape {shape[:8]} does not fit {rows} rows of kind {kind}{wide}"
+        raise RefusedError(422, what, f"{where}.shape")
     size = tensor.parameters.get("binary_data_size")
     if size is None:
         values = _from_json(tensor, count, where)
@@ -163,11 +189,20 @@ def _values(tensor: Tensor, kind: str, rows: int, body: bytes, at: int, where: s
         if type(size) is not int or not 0 <= size <= len(body) - at:
             raise RefusedError(400, "binary_data_size is beyond the end of the body", f"{where}.parameters")
         values, at = _from_bytes(tensor.datatype, body[at : at + size], count, where), at + size
+    if width:
+        return _vectors(values, tensor.datatype, shape, where), at
     if pixels:
         return np.array(values, dtype=np.uint8).reshape(shape if len(shape) == 4 else (*shape, 1)), at
     if kind == "number":
         return [None if isinstance(v, float) and v != v else v for v in values], at
     return values, at
+
+
+def _vectors(values: list[Any], datatype: str, shape: list[int], where: str) -> NDArray[Any]:
+    """Embeddings in the type that they came in."""
+    if None in values:
+        raise RefusedError(422, "an embedding has no missing cells", f"{where}.data")
+    return finite(values, f"{where}.data", NUMPY[datatype]).reshape(shape)
 
 
 def _from_json(tensor: Tensor, count: int, where: str) -> list[Any]:

@@ -40,6 +40,7 @@ LARGE = 72  # pixels: images of longer sides are halved until they are none, bef
 VIEWS = (1, 2, 4, 8)  # of an image: as it is; and left and right exchanged; and top and bottom; and lines and columns
 MOST_SIZE = 1e4  # of a number of a filter: whitening makes none above 4, and nothing can overflow
 MOST_SCALE = 1e12
+HEAT = 14  # lines, and columns, of a heat map at most
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,43 @@ class PatchPlan:
         sizes = halved(images, max(bank.halved for bank in self.banks), threads)
         _core.patch_features(sizes, self._core_banks, self.views, out, threads)
         return out
+
+    def heat(self, image: Images, weights: Array, means: Array) -> Array:
+        """Where in an image (height, width, channels) its features x speak: sum_j weights_j (x_j - means_j) in parts,
+        (lines, columns) float64, at most HEAT a side.
+
+        What a pooled cell adds lies on the pixels of its patches, as the cell weighs them, in each view where it looks.
+        """
+        images = _checked(image[np.newaxis])
+        lines, columns = min(HEAT, self.height), min(HEAT, self.width)
+        if not self.banks:
+            parts = (weights * (self.features(images, 1)[0] - means)).reshape(self.size).sum(axis=2)
+            return _binned(parts, 0, self.size, lines, columns)
+        out = np.zeros((lines, columns))
+        sizes = halved(images, max(bank.halved for bank in self.banks), 1)
+        found = np.empty((1, self.columns), dtype=np.float32)
+        for view in range(self.views):
+            _core.patch_features([_turned(size, view) for size in sizes], self._core_banks, 1, found, 1)
+            parts = weights * (found[0] - means) / self.views
+            for bank, own in zip(self.banks, np.split(parts, self._ends), strict=True):
+                out += _binned(self._spread(bank, own, view), bank.halved, self.size, lines, columns)
+        return out
+
+    @property
+    def _ends(self) -> list[int]:
+        """Where the features of each bank but the last end."""
+        ends: list[int] = np.cumsum([bank.features for bank in self._core_banks]).tolist()
+        return ends[:-1]
+
+    def _spread(self, bank: Bank, parts: Array, view: int) -> Array:
+        """The sums of what the features of a bank add, on the pixels of the halved image."""
+        down, across = self.height >> bank.halved, self.width >> bank.halved
+        rows, columns = (_pixels_of(places - bank.side + 1, bank) for places in (down, across))
+        cells = parts.reshape(len(rows), len(columns), -1).sum(axis=2)
+        pixels = _product(_product(rows.T, cells), columns)
+        pixels = pixels[::-1] if view & 2 else pixels
+        pixels = pixels[:, ::-1] if view & 1 else pixels
+        return pixels.T if view & 4 else pixels
 
     def sentence(self) -> str:
         """What it looks at, for a person."""
@@ -317,6 +355,39 @@ def _cells(places: int, cells: int) -> Numbers:
     middle = (np.arange(cells)[:, np.newaxis] + 0.5) * size
     shares = np.maximum(1.0 - np.abs(np.arange(places) + 0.5 - middle) / size, 0.0)
     return np.asarray(shares / shares.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def _turned(images: Images, view: int) -> Images:
+    """The images (n, height, width, channels) as a view shows them."""
+    images = images.swapaxes(1, 2) if view & 4 else images
+    images = images[:, :, ::-1] if view & 1 else images
+    return np.ascontiguousarray(images[:, ::-1] if view & 2 else images)
+
+
+def _pixels_of(places: int, bank: Bank) -> Array:
+    """How much of each pixel along a side belongs to each cell, (cells, pixels): of a patch all alike."""
+    shares = _cells(places, bank.cells).astype(np.float64)
+    shares /= shares.sum(axis=1, keepdims=True)
+    out = np.zeros((len(shares), places + bank.side - 1))
+    for at in range(bank.side):
+        out[:, at : at + places] += shares / bank.side
+    return out
+
+
+def _binned(pixels: Array, halved: int, size: tuple[int, int, int], lines: int, columns: int) -> Array:
+    """The sums of pixels of the halved image over lines x columns parts of the whole one."""
+    down = _overlap(len(pixels), halved, size[0], lines)
+    across = _overlap(pixels.shape[1], halved, size[1], columns)
+    return _product(_product(down.T, pixels), across)
+
+
+def _overlap(pixels: int, halved: int, side: int, parts: int) -> Array:
+    """The share of each pixel, 2^halved of the image, that lies in each equal part of the side, (pixels, parts)."""
+    begin = (np.arange(pixels) << halved)[:, np.newaxis] * parts / side
+    end = begin + (1 << halved) * parts / side
+    part = np.arange(parts)
+    shared = np.maximum(np.minimum(end, part + 1) - np.maximum(begin, part), 0.0)
+    return np.asarray(shared / shared.sum(axis=1, keepdims=True))
 
 
 def _bank(entry: Any, filters: NDArray[Any], offsets: NDArray[Any], size: tuple[int, int, int]) -> Bank:

@@ -37,6 +37,7 @@ WEAKER = 3e-3  # of the loss that a weaker penalty must save where it takes long
 NO_LOSS = 1e-3  # nats: below it there is nothing left to find
 SAMPLE = 5_000  # rows, or SAMPLE_EACH for each class: on so many the strength is chosen where the logits of all rows
 SAMPLE_EACH = 8  # would not be kept
+VERY_MANY = 1 << 22
 FeaturesOf: TypeAlias = Callable[[NDArray[np.int64]], Features]
 RULES = ("auto", "one-standard-error")
 
@@ -487,7 +488,10 @@ def sample_rows(problem: Problem) -> NDArray[np.int64]:
     """Rows on which a strength is chosen that serves all: SAMPLE of them or SAMPLE_EACH for each class, those of every
     class in proportion."""
     wanted, rows = max(SAMPLE, SAMPLE_EACH * problem.classes), problem.features.rows
-    return np.arange(rows) if rows <= 1.5 * wanted else holdout(problem.codes, wanted / rows, 0)[1]
+    if rows <= 1.5 * wanted:
+        return np.arange(rows)
+    every = max(rows // VERY_MANY, 1)  # of very many rows some are looked at, each so many-th
+    return every * holdout(problem.codes[::every], wanted * every / rows, 0)[1]
 
 
 def choose_on_sample(

@@ -1,4 +1,4 @@
-"""Linear probes: the strength for rows that are embeddings, and what a fit says of rows that it has not seen."""
+"""Straight models of many numbers: the strength, and what a fit says of rows that it has not seen."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from luce.choice import Choice, Tried
 from luce.encoder import Encoder
+from luce.features import Features
 from luce.path import Problem, choose_on_sample, folds_of, hold_out, hold_some_out, row_losses
 from luce.splits import strata_of_groups
 
 MANY_ROWS = 20_000  # with more, one fold is held out, once
+VERY_MANY = 1 << 20  # rows, of which HELD_OF_VERY_MANY are held out
+HELD_OF_VERY_MANY = 100_000
 HELD = 5_000  # rows, or HELD_EACH of each class, are held out where the logits of all would be too many
 HELD_EACH = 20
 
@@ -23,9 +26,15 @@ def choose_embeddings(
     encoder: Encoder, parsed: Mapping[str, Any], codes: NDArray[np.int32], classes: int, *, l2: float | str | None,
     threads: int, groups: NDArray[np.int64] | None = None,
 ) -> Choice:  # fmt: skip
-    """Columns of embeddings beside whatever else there is, all straight, and the strength, which is chosen on a sample
-    of the rows."""
-    features = encoder.transform(parsed, threads)
+    """Columns of embeddings beside whatever else there is, all straight."""
+    return choose_straight(encoder, encoder.transform(parsed, threads), codes, classes, l2, threads, groups)
+
+
+def choose_straight(
+    encoder: Encoder, features: Features, codes: NDArray[np.int32], classes: int, l2: float | str | None, threads: int,
+    groups: NDArray[np.int64] | None = None,
+) -> Choice:  # fmt: skip
+    """All columns straight, and the strength, which is chosen on a sample of the rows."""
     strata, keys = (None, features.hashes(0, threads)) if groups is None else strata_of_groups(codes, groups, 0)
     problem = Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
     strength, path, start = 1.0 / len(codes), None, None
@@ -49,7 +58,9 @@ def choose_embeddings(
 
 def _held(problem: Problem, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     """The rows of one fold, or, where these have too many logits, of each class the first by their keys, so that equal
-    rows stay together."""
+    rows stay together. Of very many rows those with the least keys."""
+    if len(keys) > VERY_MANY:
+        return np.flatnonzero(keys < np.uint64(HELD_OF_VERY_MANY / len(keys) * 2.0**64))
     rows = np.flatnonzero(folds_of(problem, keys) == 0)
     if not problem.is_large:
         return rows

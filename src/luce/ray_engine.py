@@ -51,6 +51,11 @@ class RayWorkers:
         return RayParts(pieces, self.patience, owned)
 
 
+def ray(workers: int | None = None, patience: float = PATIENCE_S, address: str | None = None) -> RayWorkers:
+    """Workers of Ray, for Classifier(engine=...); see RayWorkers. Raises InputError for less than one worker."""
+    return RayWorkers(workers, patience, address)
+
+
 class RayParts:
     """Ray's actors, one a piece; they end with this object, and so does Ray if it was started for them."""
 

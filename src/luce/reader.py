@@ -10,6 +10,7 @@ import re
 import stat
 import sys
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -31,8 +32,8 @@ MAX_GZIP_RATIO = 250
 _PIECE = 4 << 20  # bytes for one read
 
 _TEXT_KINDS = {".csv": "csv", ".txt": "txt", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-_BINARY_KINDS = {".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow"}
-_READABLE = f"{' '.join(_TEXT_KINDS)} (each also with .gz), {' '.join(_BINARY_KINDS)}"
+BINARY_KINDS = {".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow"}
+_READABLE = f"{' '.join(_TEXT_KINDS)} (each also with .gz), {' '.join(BINARY_KINDS)}"
 
 _FOREIGN = {
     b"\x1f\x8b": "a gzip file",
@@ -97,7 +98,7 @@ def read_file(source: str | os.PathLike[str], *, encoding: str | None = None, be
         check_encoding(encoding)
         data, kind = _read_stdin(begun) if name == "-" else _read_path(name, where)
         if kind in ("parquet", "arrow"):
-            _check_start(where, data, kind)
+            check_start(where, data, kind)
             frame, found = read_columnar(where, data, kind), None
             if encoding is not None:
                 notes.append(f"the encoding {encoding} does not apply to Parquet and Arrow files")
@@ -105,7 +106,7 @@ def read_file(source: str | os.PathLike[str], *, encoding: str | None = None, be
             text = _decode(where, data, encoding)
             label = LABEL if kind in ("txt", "unknown", "other") and is_labelled(text.data) else None
             if kind == "other" and label is None:
-                raise _unknown_suffix(name, where)
+                raise unknown_suffix(name, where)
             frame = read_labelled_lines(text) if label else _read_text(text, kind)
             found, notes = text.encoding, text.notes
         frame.columns = clean_names(where, frame.columns, notes)
@@ -123,12 +124,17 @@ def read_csv(data: bytes, where: str) -> RawTable:
 
 
 def _read_text(text: Text, kind: str) -> pl.DataFrame:
-    if kind == "jsonl" or (kind == "unknown" and text.data[:SAMPLE].lstrip().startswith(b"{")):
+    if is_json(kind, text.data):
         return read_json_lines(text)
     return read_delimited(text, "\t" if kind == "tsv" else None)
 
 
-def _check_start(where: str, data: bytes, kind: str) -> None:
+def is_json(kind: str, data: bytes) -> bool:
+    """Whether a text that begins so is JSON lines."""
+    return kind == "jsonl" or (kind == "unknown" and data[:SAMPLE].lstrip().startswith(b"{"))
+
+
+def check_start(where: str, data: bytes, kind: str) -> None:
     """Refuse what is no Parquet or Arrow file by its first bytes."""
     what = "a Parquet" if kind == "parquet" else "an Arrow"
     if not data:
@@ -162,19 +168,19 @@ def cannot_read(where: str, error: Exception) -> InputError:
 
 def _read_path(name: str, where: str) -> tuple[bytes, str]:
     before = status_of(name, where)
-    kind, zipped = _kind_of(name)
+    kind, zipped = kind_of(name)
     try:
         with open(name, "rb", opener=open_at_once) as stream:
             if kind == "other" and PREFIX.encode() not in stream.peek().replace(b"\0", b""):  # of UTF-16
-                raise _unknown_suffix(name, where)
-            data = _take(stream, where, text=not zipped and kind not in _BINARY_KINDS.values())
+                raise unknown_suffix(name, where)
+            data = _take(stream, where, text=not zipped and kind not in BINARY_KINDS.values())
             after = os.fstat(stream.fileno())
     except InputError:
         raise
     except (OSError, ValueError) as error:
         raise cannot_read(where, error) from None
-    if _identity(before) != _identity(after) or len(data) != after.st_size:
-        raise InputError(f"{where}: changed while it was being read; read it again when its writer is done")
+    if identity(before) != identity(after) or len(data) != after.st_size:
+        raise has_changed(where)
     return (_gunzip(data, where) if zipped else data), kind
 
 
@@ -183,25 +189,30 @@ def open_at_once(name: str, flags: int) -> int:
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _identity(status: os.stat_result) -> tuple[int, ...]:
+def has_changed(where: str) -> InputError:
+    return InputError(f"{where}: changed while it was being read; read it again when its writer is done")
+
+
+def identity(status: os.stat_result) -> tuple[int, ...]:
+    """What tells whether a file is the same, with the same content."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _kind_of(name: str) -> tuple[str, bool]:
+def kind_of(name: str) -> tuple[str, bool]:
     """The kind of a file by its name, "other" where that is unknown, and whether it is compressed."""
     suffixes = [suffix.lower() for suffix in Path(name).suffixes]
     last = suffixes[-1] if suffixes else ""
     if last == ".gz" and len(suffixes) > 1 and suffixes[-2] in _TEXT_KINDS:
         return _TEXT_KINDS[suffixes[-2]], True
-    return _TEXT_KINDS.get(last) or _BINARY_KINDS.get(last) or "other", False
+    return _TEXT_KINDS.get(last) or BINARY_KINDS.get(last) or "other", False
 
 
 def may_be_lines(name: str) -> bool:
     """Whether the name of a file leaves open that its lines are texts, or begin with labels."""
-    return name == "-" or _kind_of(name)[0] in ("txt", "other")
+    return name == "-" or kind_of(name)[0] in ("txt", "other")
 
 
-def _unknown_suffix(name: str, where: str) -> InputError:
+def unknown_suffix(name: str, where: str) -> InputError:
     last = Path(name).suffix.lower()
     what = f'files named "{inert(last)}" cannot be read' if last else "the name has no suffix that says its format"
     return InputError(f"{where}: {what}; readable: {_READABLE}")
@@ -233,31 +244,52 @@ def _take(
 ) -> bytes:
     """All bytes of a stream, stopping at the first limit so that an endless line or stream is never stored."""
     pieces: list[bytes] = []
-    size = line = 0
+    size = 0
+    for piece in pieces_of(stream, where, text=text, most=most, begun=begun):
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_INPUT_BYTES:
+            raise LimitError(f"{where}: is larger than MAX_INPUT_BYTES ({mib(MAX_INPUT_BYTES)}); split it")
+    return b"".join(pieces)
+
+
+def pieces_of(
+    stream: IO[bytes] | io.BufferedIOBase, where: str, *, text: bool, most: int | None = None, begun: bytes = b""
+) -> Iterator[bytes]:
+    """The bytes of a stream as they are read; raises LimitError for an endless line and for more than `most` bytes of
+    what was compressed."""
+    size, line, number = 0, 0, 1
     while piece := begun or stream.read(_PIECE):
         begun = b""
-        if not pieces and piece.startswith((PARQUET_START, *ARROW_STARTS)):
+        if not size and piece.startswith((PARQUET_START, *ARROW_STARTS)):
             text = False
-        pieces.append(piece)
         size += len(piece)
         if most is not None and size > most:
             raise LimitError(f"{where}: grows more than MAX_GZIP_RATIO ({MAX_GZIP_RATIO}) times; decompress it first")
-        if size > MAX_INPUT_BYTES:
-            raise LimitError(f"{where}: is larger than MAX_INPUT_BYTES ({mib(MAX_INPUT_BYTES)}); split it")
-        end = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
-        line = line + len(piece) if end < 0 else len(piece) - end - 1
-        if text and line > MAX_LINE_BYTES:
-            number = sum(line_at(piece) - 1 for piece in pieces) + 1
-            raise LimitError(f"{where}, line {number}: is longer than MAX_LINE_BYTES ({mib(MAX_LINE_BYTES)})")
-    return b"".join(pieces)
+        if text:
+            end = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
+            line = line + len(piece) if end < 0 else len(piece) - end - 1
+            number += line_at(piece) - 1
+            if line > MAX_LINE_BYTES:
+                raise LimitError(f"{where}, line {number}: is longer than MAX_LINE_BYTES ({mib(MAX_LINE_BYTES)})")
+        yield piece
 
 
 def _gunzip(data: bytes, where: str) -> bytes:
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
         try:
-            return _take(stream, where, text=True, most=max(MAX_GZIP_RATIO * len(data), 8 * _PIECE))
+            return _take(stream, where, text=True, most=most_unzipped(len(data)))
         except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{where}: is not a whole gzip file: {inert(str(error))}") from None
+            raise not_whole_gzip(where, error) from None
+
+
+def most_unzipped(size: int) -> int:
+    """How many bytes a gzip file of this size may become."""
+    return max(MAX_GZIP_RATIO * size, 8 * _PIECE)
+
+
+def not_whole_gzip(where: str, error: Exception) -> InputError:
+    return InputError(f"{where}: is not a whole gzip file: {inert(str(error))}")
 
 
 def foreign(data: bytes) -> str | None:
@@ -285,6 +317,18 @@ def check_encoding(encoding: str | None) -> None:
 
 
 def _decode(where: str, raw: bytes, encoding: str | None) -> Text:
+    refuse_foreign(where, raw)
+    codec = encoding or next((name for bom, name in BOMS.items() if raw.startswith(bom)), None)
+    text = _as_utf8(where, raw, codec) if codec else _guess(where, raw)
+    data = text.data.removeprefix(codecs.BOM_UTF8)
+    if not end_of_rows(data):
+        raise blank(where, bool(data))
+    _refuse_nul(where, data)
+    return text._replace(data=data)
+
+
+def refuse_foreign(where: str, raw: bytes) -> None:
+    """Refuse what is no text by its first bytes, or has none."""
     if not raw:
         raise InputError(f"{where}: is empty; it needs column names and rows")
     if what := foreign(raw):
@@ -294,14 +338,11 @@ def _decode(where: str, raw: bytes, encoding: str | None) -> Text:
         elif "Parquet" in what or "Arrow" in what:
             fix = "give it a name that ends in .parquet or .arrow"
         raise InputError(f"{where}: is {what}, not text; {fix}")
-    codec = encoding or next((name for bom, name in BOMS.items() if raw.startswith(bom)), None)
-    text = _as_utf8(where, raw, codec) if codec else _guess(where, raw)
-    data = text.data.removeprefix(codecs.BOM_UTF8)
-    if not end_of_rows(data):
-        what = "blank lines" if data else "a byte-order mark"
-        raise InputError(f"{where}: is empty but for {what}; it needs column names and rows")
-    _refuse_nul(where, data)
-    return text._replace(data=data)
+
+
+def blank(where: str, lines: bool) -> InputError:
+    what = "blank lines" if lines else "a byte-order mark"
+    return InputError(f"{where}: is empty but for {what}; it needs column names and rows")
 
 
 def _as_utf8(where: str, raw: bytes, encoding: str) -> Text:
@@ -309,11 +350,29 @@ def _as_utf8(where: str, raw: bytes, encoding: str) -> Text:
     try:
         data = raw if name == "utf-8" and raw.isascii() else raw.decode(encoding).encode("utf-8")
     except UnicodeDecodeError as error:
-        fault = _bad_byte(raw, error, encoding)
-        raise InputError(f"{where}: is not valid {name}: {fault}; mend it or name another --encoding") from None
+        raise not_valid(where, name, _bad_byte(raw, error, encoding)) from None
     except UnicodeError as error:
         raise InputError(f"{where}: cannot be read as {name}: {inert(str(error))}; name another --encoding") from None
     return Text(where, data, name, [])
+
+
+def not_valid(where: str, name: str, fault: str) -> InputError:
+    return InputError(f"{where}: is not valid {name}: {fault}; mend it or name another --encoding")
+
+
+def neither(where: str, fault: str, other: str) -> InputError:
+    """The faults that a text has as UTF-8 and as cp949."""
+    return InputError(f"{where}: is not valid UTF-8: {fault}; nor cp949: {other}; name its --encoding, such as latin-1")
+
+
+def damaged(where: str, fault: str) -> InputError:
+    """A fault in what is UTF-8 without a doubt."""
+    fix = "mend it, or name the --encoding that it should be read as"
+    return InputError(f"{where}: is not valid UTF-8: {fault}, after text that is; {fix}")
+
+
+# Whole characters of three bytes are next to impossible in cp949: with a fault behind them it is UTF-8 with damage.
+SURELY_UTF8 = re.compile("[^\0-\u07ff\ufeff]")
 
 
 def _guess(where: str, raw: bytes) -> Text:
@@ -324,15 +383,13 @@ def _guess(where: str, raw: bytes) -> Text:
             raw.decode("utf-8")
         return Text(where, raw, "utf-8", [])
     except UnicodeDecodeError as error:
-        start, fault = error.start, f"{where}: is not valid UTF-8: {_bad_byte(raw, error, 'utf-8')}"
-    # Whole characters of three bytes before the fault are next to impossible in cp949: this is UTF-8 with damage.
-    if re.search("[^\0-\u07ff\ufeff]", raw[:start].decode("utf-8")):
-        raise InputError(f"{fault}, after text that is; mend it, or name the --encoding that it should be read as")
+        start, fault = error.start, _bad_byte(raw, error, "utf-8")
+    if SURELY_UTF8.search(raw[:start].decode("utf-8")):
+        raise damaged(where, fault)
     try:
         text = raw.decode("cp949")
     except UnicodeDecodeError as error:
-        other = _bad_byte(raw, error, "cp949")
-        raise InputError(f"{fault}; nor cp949: {other}; name its --encoding, such as latin-1") from None
+        raise neither(where, fault, _bad_byte(raw, error, "cp949")) from None
     sample = re.search("[^\0-\x7f]+", text)
     shown = inert(sample.group(), 20) if sample else ""
     note = f'read as cp949 (not valid UTF-8; its first such word is "{shown}"); say --encoding to choose another'
@@ -341,16 +398,24 @@ def _guess(where: str, raw: bytes) -> Text:
 
 def _bad_byte(raw: bytes, error: UnicodeDecodeError, encoding: str) -> str:
     before = raw[: error.start].decode(encoding, "ignore").encode("utf-8", "ignore")
-    return f"line {line_at(before)}, byte offset {error.start} (0x{raw[error.start : error.start + 1].hex().upper()})"
+    return bad_byte(line_at(before), error.start, raw[error.start : error.start + 1])
+
+
+def bad_byte(line: int, offset: int, byte: bytes) -> str:
+    return f"line {line}, byte offset {offset} (0x{byte.hex().upper()})"
 
 
 def _refuse_nul(where: str, data: bytes) -> None:
     at = data.find(b"\0")
-    if at < 0:
-        return
+    if at >= 0:
+        raise has_nul(where, data, at, line_at(data[:at]))
+
+
+def has_nul(where: str, data: bytes, at: int, line: int) -> InputError:
+    """A NUL byte at an offset, in data that begins so."""
     fix = "it is not a text file"
     head = data[:2000]
     if head.count(b"\0") * 3 > len(head):
         order = "le" if head[1::2].count(b"\0") > head[::2].count(b"\0") else "be"
         fix = f"it looks like UTF-16 without a byte-order mark: say --encoding utf-16-{order}"
-    raise InputError(f"{where}, line {line_at(data[:at])}: a NUL byte at offset {at}; {fix}")
+    return InputError(f"{where}, line {line}: a NUL byte at offset {at}; {fix}")

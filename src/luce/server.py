@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import re
 import secrets
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -44,6 +46,9 @@ from luce.workshop import Workshop
 SWITCH_S = 0.001  # after which the worker's thread gives way to the event loop
 LOOK_S = 1.0  # seconds between two looks at the files of the models
 STILL_S = 0.5  # of answering as not ready, before connections are refused
+HANDSHAKE_S = 0.02  # for connections to be made that have begun
+ATTACH_FILTER = 26  # of Linux: a program of classic BPF that sees each packet from its TCP header on
+LEAVE_S = 0.5  # at most, in which connections without a request end
 TYPES = {
     ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml", ".png": "image/png", ".ico": "image/x-icon", ".json": "application/json",
@@ -80,10 +85,14 @@ async def nowhere(scope: Any, receive: Any, send: Any) -> None:
 class Service:
     """The routes over some models."""
 
-    def __init__(self, models: Models, limits: Limits, journal: Journal, workshop: Workshop | None = None) -> None:
+    def __init__(
+        self, models: Models, limits: Limits, journal: Journal, workshop: Workshop | None = None,
+        look_s: float = LOOK_S,
+    ) -> None:  # fmt: skip
         self.models, self.limits, self.journal, self.workshop = models, limits, journal, workshop
+        self.look_s = look_s
         self.batcher = Batcher(limits)
-        self.ready = False
+        self.ready = self.stopping = False
         self.version = version("luce")
 
     @cached_property
@@ -273,7 +282,7 @@ class Service:
     async def look(self) -> None:
         """Takes up changed files, now and then."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(self.look_s)
             for told in await asyncio.to_thread(self.models.refresh):
                 self.journal.count(told.pop("event"), **told)
 
@@ -346,10 +355,11 @@ class Running(uvicorn.Server):
         self.service.ready = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.service.ready = False
+        self.service.ready, self.service.stopping = False, True
         self.service.journal.line("stopping")
         await asyncio.sleep(self.still)
-        await super().shutdown(sockets)
+        await self._leave(sockets or [])
+        await super().shutdown()
         for task in self.tasks:
             task.cancel()
         self.service.batcher.close()
@@ -358,8 +368,36 @@ class Running(uvicorn.Server):
         self.service.journal.line("stopped")
         self.service.journal.close()
 
+    async def _leave(self, sockets: list[socket.socket]) -> None:
+        """Takes the connections that wait, refuses others, and ends those without a request, so that none is lost."""
+        loop, doors = asyncio.get_running_loop(), self.server_state.connections
+        copies = [each.dup() for each in sockets]
+        for server in self.servers:
+            server.close()
+        for each in copies:
+            each.setblocking(False)
+            _begin_no_more(each)
+        await asyncio.sleep(HANDSHAKE_S)
+        for each in copies:
+            with contextlib.suppress(OSError):  # there is no more
+                while True:
+                    link, _ = each.accept()
+                    await loop.connect_accepted_socket(self._door, link)
+            each.close()
+        deadline = loop.time() + LEAVE_S
+        while doors and loop.time() < deadline and not self.force_exit:
+            for door in list(doors):
+                door.leave()  # type: ignore[union-attr]
+            await asyncio.sleep(0.01)
+
+    def _door(self) -> asyncio.Protocol:
+        state = self.server_state
+        door: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = door(config=self.config, server_state=state, app_state=self.lifespan.state)
+        return made
+
     def handle_exit(self, sig: int, frame: Any) -> None:
-        self.service.ready = False
+        self.service.ready, self.service.stopping = False, True
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
@@ -375,6 +413,15 @@ class Running(uvicorn.Server):
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)
+
+
+def _begin_no_more(listener: socket.socket) -> None:
+    """Where the system is Linux: it drops the packets that would begin a connection (SYN), so that none is made between
+    the last one that is taken and the end of the listener, which would reset it."""
+    load, test, drop, take = (0x30, 0, 0, 13), (0x45, 0, 1, 2), (0x06, 0, 0, 0), (0x06, 0, 0, 1 << 18)
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in (load, test, drop, take)))
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, struct.pack("HP", 4, ctypes.addressof(program)))
 
 
 def is_loopback(host: str) -> bool:
@@ -407,21 +454,22 @@ def writes(method: str, path: str) -> bool:
 
 def running(
     models: Models, limits: Limits, journal: Journal, host: str = "127.0.0.1", token: str | None = None,
-    names: Iterable[str] = (), alone: bool = True,
+    names: Iterable[str] = (), alone: bool = True, look_s: float = LOOK_S,
 ) -> Running:  # fmt: skip
-    """A server for an address, behind its guard; `run([socket])` runs it. alone: no other process serves the same."""
+    """A server for an address, behind its guard; `run([socket])` runs it. alone: no other process serves the same;
+    look_s: seconds between two looks at the files of the models."""
     local = is_loopback(host)
     trains = local and alone and token is not None
-    service = Service(models, limits, journal, Workshop(models, journal) if trains else None)
+    service = Service(models, limits, journal, Workshop(models, journal) if trains else None, look_s)
     known = {*LOOPBACK, *names} if local else {*LOOPBACK, *names, host, socket.gethostname(), socket.getfqdn()}
     guard = Guard(
         service.router, limits, journal, hosts=known, any_address=not local, token=token, whole=token is not None,
         writes=writes,
     )  # fmt: skip
     config = uvicorn.Config(
-        guard, http=make_door(limits, journal), ws="none", lifespan="off", log_config=None, access_log=False,
-        server_header=False, proxy_headers=False, timeout_keep_alive=int(limits.idle_s),
-        timeout_graceful_shutdown=int(limits.stop_s),
+        guard, http=make_door(limits, journal, lambda: service.stopping), ws="none", lifespan="off",
+        log_config=None, access_log=False, server_header=False, proxy_headers=False,
+        timeout_keep_alive=int(limits.idle_s), timeout_graceful_shutdown=int(limits.stop_s),
     )  # fmt: skip
     return Running(config, service)
 

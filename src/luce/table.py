@@ -58,7 +58,7 @@ class Table:
     `mixed` says, for a column of Python cells of several types, where the types first differ. `files`: the name of each
     row's image, where it is a file. `vectors`: the arrays of columns of embeddings, which lie beside the frame: their
     cells are numbers of rows, so that some rows of a table copy none of them. `levels` remembers what was read of the
-    text columns, so that it is read once.
+    text columns, so that it is read once. `first`: how many rows of the source come before these.
     """
 
     frame: pl.DataFrame
@@ -68,6 +68,7 @@ class Table:
     files: tuple[str, ...] = field(default=(), repr=False)
     vectors: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
     levels: dict[str, cells.Cleaned] = field(default_factory=dict, repr=False)
+    first: int = 0
 
     @property
     def rows(self) -> int:
@@ -127,12 +128,25 @@ def _of_images(images: Images, source: str) -> Table:
     return table if numbered else replace(table, files=tuple(map(str, images.names)))
 
 
+def of_cells(columns: Mapping[str, Any], source: str = "the data") -> Table:
+    """Columns of cells as `Table.of` takes them, and embeddings, each an array (rows, width) that lies beside."""
+    vectors = {nfc(name): own for name, own in columns.items() if isinstance(own, np.ndarray) and own.ndim == 2}
+    frame = {name: _numbers(name, len(vectors[name])) if name in vectors else own for name, own in columns.items()}
+    return replace(Table.of(frame, source), vectors=vectors)
+
+
+def _numbers(name: str, rows: int) -> pl.Series:
+    """The numbers of rows, which stand for rows of embeddings."""
+    import polars as pl
+
+    return pl.Series(name, np.arange(rows, dtype=np.uint32)[:, np.newaxis], dtype=pl.Array(pl.UInt32, 1))
+
+
 def _of_embeddings(embeddings: Embeddings, source: str) -> Table:
     """A column of row numbers, with the rows beside the frame, and one of the labels where there are some."""
     import polars as pl
 
-    numbers = np.arange(len(embeddings.vectors), dtype=np.uint32)
-    columns = [pl.Series(EMBEDDING, numbers[:, np.newaxis], dtype=pl.Array(pl.UInt32, 1))]
+    columns = [_numbers(EMBEDDING, len(embeddings.vectors))]
     if embeddings.labels is not None:
         columns.append(pl.Series(LABEL, embeddings.labels.tolist()))
     table = _table(pl.DataFrame(columns), source, embeddings.notes)
@@ -690,7 +704,7 @@ def _date_cells(table: Table, series: pl.Series, column: Column) -> pl.Series:
 
 
 def _place(table: Table, row: int, name: str) -> str:
-    return f"{table.source}, row {row + 1}, column {shown(name)}"
+    return f"{table.source}, row {table.first + row + 1}, column {shown(name)}"
 
 
 def _as(name: str, kind: str) -> str:

@@ -6,7 +6,8 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from luce.explain import Explanation
     from luce.fitted import Fitted
     from luce.marks import MarkedText
+    from luce.prediction import Counts
     from luce.solver import Progress
     from luce.table import Schema
     from luce.text import TextPlan
@@ -69,6 +71,32 @@ def progress_bar(title: str, model: str = "linear") -> Iterator[Progress | None]
             # from a gap of 1 to 1e-6 on a logarithmic scale; never backwards
             done = max(done, min(1.0, max(0.0, -math.log10(max(gap, 1e-12)) / 6)))
             bar.update(task, completed=done, state=f"pass {passes}, at most {gap:.1g} from the optimum")
+
+        yield show
+
+
+@contextmanager
+def rows_bar(title: str) -> Iterator[Callable[[str, int, float], None]]:
+    """A bar on standard error for the share that is done, with rows a second and the time left; nothing where no one
+    looks. It is told a name, new rows and the share."""
+    if not sys.stderr.isatty():
+        yield lambda name, rows, share: None
+        return
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn())
+    with Progress(*columns, console=new_console(to_stderr=True), transient=True) as bar:
+        task = bar.add_task(escape(inert(title)), total=1.0, state="")
+        started, done = time.monotonic(), 0
+
+        def show(name: str, rows: int, share: float) -> None:
+            nonlocal done
+            done += rows
+            speed = done / max(time.monotonic() - started, 1e-3)
+            bar.update(
+                task, description=escape(inert(name)), completed=share, state=f"{done:,} rows, {speed:,.0f} a second"
+            )
 
         yield show
 
@@ -128,11 +156,12 @@ def json_line(value: Any) -> str:
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
-def say_unseen(fitted: Fitted, parsed: Mapping[str, Any], threads: int) -> None:
+def say_unseen(counts: Counts) -> None:
     """Notes on cells that the model knows little of: categories rare or unseen, texts of which it knows nothing."""
-    for column, count, example in fitted.encoder.unseen(parsed):
+    for column, (count, example) in counts.unseen.items():
         say(f"note: column {inert(column)}: {count:,} cell(s) rare or unseen in training, such as '{inert(example)}'")
-    say_unknown_texts(fitted, parsed, threads)
+    for column, (unknown, texts) in counts.unknown.items():
+        say_nothing_known(unknown, texts, column)
 
 
 def say_unknown_texts(fitted: Fitted, parsed: Mapping[str, Any], threads: int) -> None:
@@ -168,15 +197,6 @@ def answer_lines(
     return "".join("\t".join(row) + "\n" for row in cells)
 
 
-def top_columns(classes: NDArray[Any], probabilities: NDArray[np.float64], top: int) -> dict[str, Any]:
-    """The columns `class 1`, `p 1`, ... of the `top` most probable classes, by name."""
-    values, places = top_k(probabilities, min(top, len(classes)))
-    columns: dict[str, Any] = {}
-    for rank in range(values.shape[1]):
-        columns |= {f"class {rank + 1}": classes[places[:, rank]], f"p {rank + 1}": values[:, rank]}
-    return columns
-
-
 def explanation_json(found: Explanation, flip: Counterfactual | None) -> dict[str, Any]:
     facts: dict[str, Any] = {"answer": found.answer, "other": found.other, "probabilities": list(found.probabilities)}
     facts |= {"difference": found.difference, "base": found.base}
@@ -188,6 +208,8 @@ def explanation_json(found: Explanation, flip: Counterfactual | None) -> dict[st
     facts |= {"contributions": parts, "change": change}
     if found.texts:
         facts["texts"] = [asdict(text) for text in found.texts]
+    if found.images:
+        facts["images"] = [asdict(image) for image in found.images]
     shown: dict[str, Any] = json.loads(json.dumps(facts, default=str))
     return shown
 

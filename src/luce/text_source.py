@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from luce.errors import InputError, LimitError, inert
 
 MAX_COLUMNS = 100_000
@@ -15,12 +17,16 @@ SAMPLE = 1 << 16  # bytes looked at to tell forms and delimiters
 
 
 class Text(NamedTuple):
-    """A text source, decoded: `data` is UTF-8 without a byte-order mark; `notes` for the user may be added to."""
+    """A text source, decoded: `data` is UTF-8 without a byte-order mark; `notes` for the user may be added to.
+
+    Of a part of a source, `line` is the number of the line that the data begins in.
+    """
 
     where: str
     data: bytes
     encoding: str
     notes: list[str]
+    line: int = 1
 
 
 def mib(size: int) -> str:
@@ -30,7 +36,13 @@ def mib(size: int) -> str:
 
 def line_at(prefix: bytes) -> int:
     """The number of the line that follows a prefix of the file; CRLF, LF and CR each end a line."""
-    return prefix.count(b"\n") + prefix.count(b"\r") - prefix.count(b"\r\n") + 1
+    returns = prefix.count(b"\r") - prefix.count(b"\r\n") if b"\r" in prefix else 0
+    return int(np.count_nonzero(np.frombuffer(prefix, np.uint8) == 10)) + returns + 1  # much faster than to count bytes
+
+
+def last_line_end(data: bytes) -> int:
+    """Behind the last line end of data that may go on; 0 without one. A CR ends a line where no LF does."""
+    return data.rfind(b"\n") + 1 or data.rfind(b"\r", 0, -1) + 1
 
 
 def end_of_rows(data: bytes) -> int:

@@ -1,6 +1,7 @@
 // What a model answers: probabilities as bars, the set, the reasons, what would flip it.
 
-import { bar, el, fill, later, name, percent, signed, signedBar } from "./dom.js";
+import { heatMap } from "./charts.js";
+import { bar, el, fill, later, name, percent, plainName, rounded, signed, signedBar } from "./dom.js";
 import { say, t } from "./texts.js";
 
 const SHOWN = 12; // classes with a bar of their own
@@ -8,7 +9,7 @@ const REASONS = 8;
 const QUIET = 900; // milliseconds without a change until the answer is read out
 
 const nameOf = (value, most = 40) => name(value === true ? t("yes") : value === false ? t("no") : value, most);
-const plain = (value) => (value === true ? t("yes") : value === false ? t("no") : String(value));
+const plain = (value) => (value === true ? t("yes") : value === false ? t("no") : plainName(value, 40));
 
 /** The panel beside the form; against(class): called when another class is set against the answer. */
 export function answerPanel(model, against) {
@@ -19,6 +20,7 @@ export function answerPanel(model, against) {
   const live = el("p", { class: "hidden-text", "aria-live": "polite" });
   const error = el("p", { class: "warn", role: "alert", hidden: true });
   const strip = el("div", { class: "strip", "aria-hidden": "true", hidden: true });
+  new IntersectionObserver(([seen]) => strip.classList.toggle("needless", seen.isIntersecting)).observe(head);
   const node = el(
     "div",
     { class: "panel answer", role: "region", "aria-label": t("answer") },
@@ -63,9 +65,9 @@ export function answerPanel(model, against) {
     fill(strip, nameOf(answer, 24), el("span", {}, percent(share)), bar(share));
     tell(t("answer.live", { answer: plain(answer), share: percent(share) }));
   };
-  const explain = (found) => {
+  const explain = (found, row) => {
     const held = why.contains(document.activeElement);
-    fill(why, ...(found ? reasons(model, found, against) : []));
+    fill(why, ...(found ? reasons(model, found, row, against) : []));
     if (held) why.querySelector("select")?.focus();
   };
   wait();
@@ -117,7 +119,7 @@ function setSentence(labels) {
 
 // --- reasons -----------------------------------------------------------------
 
-function reasons(model, found, against) {
+function reasons(model, found, row, against) {
   const select = el(
     "select",
     { "aria-label": t("why.other"), onchange: () => against(model.classes[Number(select.value)]) },
@@ -129,12 +131,15 @@ function reasons(model, found, against) {
   const many = found.contributions.length > 1;
   const told = [
     many ? contributions(found) : null,
-    ...(found.texts ?? []).filter((text) => text.pieces.length).map((text) => marked(text, found, many)),
+    ...found.texts.filter((text) => text.pieces.length).map((text) => marked(text, found, many)),
+    ...found.images.map((image) => mapped(image, found, columnOf(model, image), row[image.column], many)),
     costs(model, found),
     flip(model, found),
   ].filter(Boolean);
   return told.length ? [el("h2", {}, say("why", { answer: nameOf(found.answer), other })), ...told] : [];
 }
+
+const columnOf = (model, { column }) => model.columns.find((each) => each.name === column);
 
 const costs = (model, found) =>
   model.costs && found.probabilities[0] < found.probabilities[1] ? el("p", { class: "note" }, t("why.costs")) : null;
@@ -168,7 +173,7 @@ function contributions(found) {
 
 function cell(value) {
   if (value === null || value === undefined || value === "") return t("missing");
-  return typeof value === "string" ? name(value, 30) : plain(value);
+  return typeof value === "string" ? name(value, 30) : typeof value === "number" ? rounded(value) : plain(value);
 }
 
 function marked(text, found, many) {
@@ -191,6 +196,61 @@ function marked(text, found, many) {
       }),
     ),
   );
+}
+
+const THIRDS = 3;
+
+/** Where in an image the contribution of its column comes from, over the image itself. */
+function mapped({ column, cells }, found, own, picture, many) {
+  const parts = thirds(cells);
+  const best = (sign) => parts.reduce((a, b) => (sign * b.amount > sign * a.amount ? b : a));
+  const place = ({ at }) => t(`heat.place.${at}`);
+  const [most, least] = [best(1), best(-1)];
+  const told = [
+    most.amount > 0 ? t("heat.for", { answer: plain(found.answer), place: place(most), amount: signed(most.amount) }) : "",
+    least.amount < 0 ? t("heat.against", { place: place(least), amount: signed(least.amount) }) : "",
+  ].join(" ");
+  const { amount } = found.contributions.find((each) => each.column === column);
+  const key = (kind, said) => el("li", {}, el("span", { class: `swatch ${kind}`, "aria-hidden": "true" }), el("span", {}, said));
+  return el(
+    "figure",
+    { class: "heat" },
+    many ? el("small", {}, name(column)) : null,
+    heatMap(cells, picture, own, `${t("heat.title")} ${told}`),
+    el(
+      "figcaption",
+      {},
+      el(
+        "ul",
+        { class: "legend" },
+        key("plus", say("heat.key.for", { answer: nameOf(found.answer, 20) })),
+        key("less", say("heat.key.against", { other: nameOf(found.other, 20) })),
+      ),
+      el("p", {}, told),
+      many
+        ? null
+        : el(
+            "p",
+            {},
+            t("heat.sum", { amount: signed(amount), base: signed(found.base), difference: signed(found.difference) }),
+          ),
+    ),
+  );
+}
+
+/** The sums of three by three parts of the cells, each with its place: 0 to 8 from the top left. */
+function thirds(cells) {
+  const parts = Array.from({ length: THIRDS * THIRDS }, (_, at) => ({ at, amount: 0 }));
+  cells.forEach((line, i) =>
+    line.forEach((amount, j) => {
+      const [row, column] = [
+        [i, cells.length],
+        [j, line.length],
+      ].map(([k, all]) => Math.floor(((k + 0.5) * THIRDS) / all));
+      parts[THIRDS * row + column].amount += amount;
+    }),
+  );
+  return parts;
 }
 
 /** What would change the answer; of texts and images alone nothing is tried. */

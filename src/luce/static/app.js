@@ -1,7 +1,7 @@
 // The frame of the page: its views by the part of the address after #, its language, its models.
 
 import { el, fill, name } from "./dom.js";
-import { ask, keepToken, of, takeToken, unescaped } from "./service.js";
+import { ask, keepToken, of, takeToken, token, unescaped } from "./service.js";
 import { choose, language, LANGUAGES, say, t } from "./texts.js";
 
 const VIEWS = {
@@ -63,7 +63,7 @@ function frame({ view, model }) {
     event.preventDefault();
     main().focus();
   };
-  fill(document.getElementById("footer"), el("p", {}, t("footer", { version: known.luce || "luce" })));
+  fill(document.getElementById("footer"), el("p", {}, t("footer", { version: known.luce && ` ${known.luce}` })));
   document.documentElement.lang = language();
   document.title = `${t(`view.${view}`)} · luce`;
 }
@@ -139,7 +139,8 @@ const empty = () => [
 ];
 
 function trouble(error) {
-  if (error.status === 401 || error.status === 403) return [tokenForm(error.what)];
+  if (error.status === 401) return [tokenForm(token() ? t("token.wrong") : "")];
+  if (error.status === 403) return [tokenForm(error.what)];
   const what = error.status === 0 ? t("error.away") : (error.what ?? String(error.message));
   const again = el("button", { type: "button", onclick: begin }, t("again"));
   return [
@@ -169,7 +170,7 @@ function tokenForm(what) {
     { class: "token", onsubmit: send },
     el("h1", {}, t("token.title")),
     el("p", { id: "token-why" }, t("token.why")),
-    el("p", { class: "quiet" }, name(what, 200)),
+    what ? el("p", { class: "warn", role: "alert" }, name(what, 200)) : null,
     el("label", { for: "token" }, t("token")),
     input,
     el("button", { class: "main-button" }, t("token.send")),

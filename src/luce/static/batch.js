@@ -57,18 +57,18 @@ const columns = (model) =>
   );
 
 async function read(file, work, model, signal, cancel) {
-  fill(work, el("p", { class: "quiet", role: "status" }, t("batch.reading", { file: file.name })));
+  fill(work, el("p", { class: "quiet", role: "status" }, say("batch.reading", { file: name(file.name) })));
   let found;
   try {
     found = await decoded(file);
   } catch {
-    fill(work, el("p", { class: "warn", role: "alert" }, t("batch.encoding", { file: file.name })));
+    fill(work, el("p", { class: "warn", role: "alert" }, say("batch.encoding", { file: name(file.name) })));
     return;
   }
   if (signal.aborted) return;
   const [header, ...rows] = tabled(found.text, file, model);
   if (!rows.length) {
-    fill(work, el("p", { class: "warn", role: "alert" }, t("batch.empty", { file: file.name })));
+    fill(work, el("p", { class: "warn", role: "alert" }, say("batch.empty", { file: name(file.name) })));
     return;
   }
   const separator = separatorOf(header);

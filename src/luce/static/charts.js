@@ -1,6 +1,8 @@
 // Pictures as SVG from numbers; their colours are the style sheet's.
 
-import { few, svg } from "./dom.js";
+import { el, few, svg } from "./dom.js";
+
+const COARSE = 100; // pixels a side below which they are shown as squares
 
 /** A picture with a name and a description for those who cannot see it. */
 export function picture(width, height, title, description, ...parts) {
@@ -148,16 +150,46 @@ export function hundred(filled, title) {
   return svg("svg", { class: "hundred", viewBox: "0 0 100 100", role: "img", "aria-label": title }, dots);
 }
 
-/** The bars of a histogram over the whole width, decoration above a slider. */
-export function histogram(shares) {
-  const most = Math.max(...shares, 1e-9);
-  const wide = 100 / shares.length;
-  const parts = shares.map((share, k) =>
-    rect("count", k * wide + 0.3, 30 - Math.max((29 * share) / most, share ? 0.6 : 0), wide - 0.6, (29 * share) / most),
-  );
+/** The bars {share, from, to} of a histogram, places in [0, 1]: decoration above a slider. Their heights are shares by
+ * width, so that bins of unequal width do not mislead. */
+export function histogram(bars) {
+  const tall = bars.map(({ share, from, to }) => share / Math.max(to - from, 1e-9));
+  const most = Math.max(...tall, 1e-9);
+  const parts = bars.map(({ from, to }, k) => {
+    const height = tall[k] ? Math.max((29 * tall[k]) / most, 0.6) : 0;
+    const gap = Math.min(0.3, 10 * (to - from));
+    return rect("count", 100 * from + gap, 30 - height, 100 * (to - from) - 2 * gap, height);
+  });
   return svg(
     "svg",
     { class: "histogram", viewBox: "0 0 100 30", preserveAspectRatio: "none", "aria-hidden": "true" },
     parts,
   );
+}
+
+/** An image, pale, under what each part of it adds: cells of numbers, coloured by sign and size. The image lies in a box
+ * of the model's width and height as the service lays it: in the middle, its proportions kept. */
+export function heatMap(cells, address, { width, height }, said) {
+  const most = Math.max(...cells.flat().map(Math.abs), 1e-12);
+  const tiles = cells.flatMap((line, i) =>
+    line.map((amount, j) =>
+      svg("rect", {
+        class: amount > 0 ? "plus" : "less",
+        x: j,
+        y: i,
+        width: 1,
+        height: 1,
+        "fill-opacity": (0.85 * Math.abs(amount)) / most,
+      }),
+    ),
+  );
+  const size = `0 0 ${cells[0].length} ${cells.length}`;
+  const node = el(
+    "div",
+    { class: width < COARSE ? "heat-map coarse" : "heat-map", role: "img", "aria-label": said },
+    el("img", { src: address, alt: "" }),
+    svg("svg", { viewBox: size, preserveAspectRatio: "none", "aria-hidden": "true" }, tiles),
+  );
+  node.style.aspectRatio = `${width} / ${height}`;
+  return node;
 }

@@ -21,10 +21,18 @@ export const el = (tag, attributes, ...children) => made(document.createElement(
 /** An element of a picture. */
 export const svg = (tag, attributes, ...children) => made(document.createElementNS(SVG, tag), attributes, children);
 
+const TURNS = /[\u202a-\u202e\u2066-\u2069]/g; // marks that turn what follows: shown, as they would lie about it
+
+const shownName = (value) => String(value).replace(TURNS, (mark) => `\\u${mark.charCodeAt(0).toString(16)}`);
+const cut = (whole, most) => (whole.length > most ? `${whole.slice(0, most - 1)}…` : whole);
+
+/** The text of a name where no element can stand: in an option, a label. */
+export const plainName = (value, most = 60) => cut(shownName(value), most);
+
 /** The text of a name from the data, kept apart from the direction of the text around it. */
 export function name(value, most = 60) {
-  const whole = String(value);
-  const short = whole.length > most ? `${whole.slice(0, most - 1)}…` : whole;
+  const whole = shownName(value);
+  const short = cut(whole, most);
   return el("bdi", { class: "name", title: short === whole ? null : whole }, short);
 }
 
@@ -85,8 +93,11 @@ export function few(value, figures = 4) {
   if (!Number.isFinite(value)) return value > 0 ? "∞" : value < 0 ? "−∞" : "–";
   const size = Math.abs(value);
   if (value !== 0 && (size >= 1e6 || size < 1e-4)) return powerOfTen(value, figures);
-  return minus(String(Number(value.toPrecision(figures))));
+  return rounded(value, figures);
 }
+
+/** A number to so many figures, without a power of ten where it can be. */
+export const rounded = (value, figures = 7) => minus(String(Number(value.toPrecision(figures))));
 
 export const signed = (value, decimals = 2) =>
   (value > 0 && Number(value.toFixed(decimals)) > 0 ? "+" : "") + fixed(value, decimals);

@@ -1,6 +1,6 @@
 // The fields of a form, one a column of the model: each knows its cell, and shows what was wrong with it.
 
-import { dropZone, el, few, id, name, percent } from "./dom.js";
+import { dropZone, el, few, id, name, percent, plainName } from "./dom.js";
 import { histogram } from "./charts.js";
 import { drawing } from "./drawing.js";
 import { t } from "./texts.js";
@@ -8,6 +8,7 @@ import { t } from "./texts.js";
 const RADIOS = 5; // choices that are shown side by side
 const LISTED = 80; // levels of a list to choose from; of more one is typed
 const STEPS = 200; // of a slider
+const THICK = 0.04; // of the width: a bar of one value at most
 const LARGE = 1600; // pixels a side, to which a larger photograph is made smaller
 
 /**
@@ -52,13 +53,16 @@ const KINDS = {
   date,
   text,
   image,
+  embedding,
 };
+
+const shareOf = (share) => (share ? el("small", {}, percent(share, 0)) : null);
 
 /** The box that says that a cell is missing; null for a column that always had one. */
 function missingBox(column, checked, changed) {
   if (!column.missing) return null;
   const input = el("input", { type: "checkbox", checked, onchange: () => changed(input.checked) });
-  input.box = el("label", { class: "check missing" }, input, t("missing"));
+  input.box = el("label", { class: "check missing" }, input, t("missing"), shareOf(column.missing_share));
   return input;
 }
 
@@ -88,7 +92,7 @@ function number(column, cell, changed) {
         min: column.low,
         max: column.high,
         step: stepOf(column),
-        "aria-label": t("slider.of", { name: column.name }),
+        "aria-label": t("slider.of", { name: plainName(column.name) }),
       })
     : null;
   const mark = el("span", { class: "mark-at" });
@@ -130,8 +134,9 @@ function number(column, cell, changed) {
     changed();
   });
   if (cell !== null) put(kept);
+  else if (slide) slide.value = kept;
   show();
-  const shape = ranged && column.histogram ? el("div", { class: "shape" }, histogram(even(column)), mark) : null;
+  const shape = ranged && column.histogram ? el("div", { class: "shape" }, shapeOf(column), mark) : null;
   const ends = ranged
     ? el(
         "div",
@@ -154,18 +159,14 @@ function number(column, cell, changed) {
   };
 }
 
-/** The shares of a histogram on bins of equal width between low and high. */
-function even({ low, high, histogram: { edges, shares } }) {
-  const bins = Math.min(24, Math.max(shares.length, 1));
-  const out = new Array(bins).fill(0);
-  shares.forEach((share, k) => {
-    const [from, to] = [edges[k], edges[k + 1]].map((edge) => ((edge - low) / (high - low)) * bins);
-    const wide = Math.max(to - from, 1e-9);
-    for (let b = Math.max(0, Math.floor(from)); b < bins && b < to; b += 1) {
-      out[b] += (share * Math.max(0, Math.min(to, b + 1) - Math.max(from, b))) / wide;
-    }
-  });
-  return out;
+/** The histogram of a column: a bar a value where there are few, else a bar a bin. */
+function shapeOf({ low, high, histogram: { values, edges, shares } }) {
+  const at = (value) => (value - low) / (high - low);
+  if (!values) return histogram(shares.map((share, k) => ({ share, from: at(edges[k]), to: at(edges[k + 1]) })));
+  const places = values.map(at);
+  const near = Math.min(...places.slice(1).map((place, k) => place - places[k]));
+  const half = Math.min(0.35 * near, THICK / 2);
+  return histogram(shares.map((share, k) => ({ share, from: places[k] - half, to: places[k] + half })));
 }
 
 function date(column, cell, changed) {
@@ -198,7 +199,7 @@ const shown = (level) => (level === true ? t("yes") : level === false ? t("no") 
 function choice(column, cell, changed) {
   const choices = [
     ...column.levels.map((each) => ({ ...each, said: shown(each.level) })),
-    ...(column.missing ? [{ level: null, said: t("missing") }] : []),
+    ...(column.missing ? [{ level: null, said: t("missing"), share: column.missing_share || null }] : []),
   ];
   if (choices.length <= RADIOS) return radios(choices, cell, changed);
   return column.levels.length <= LISTED ? list(choices, cell, changed) : typed(column, cell, changed);
@@ -232,7 +233,11 @@ function list(choices, cell, changed) {
     "select",
     { id: own, onchange: changed },
     choices.map(({ said, share }, k) =>
-      el("option", { value: k, selected: k === at }, share == null ? said : `${said} · ${percent(share, 0)}`),
+      el(
+        "option",
+        { value: k, selected: k === at },
+        share == null ? plainName(said) : `${plainName(said)} · ${percent(share, 0)}`,
+      ),
     ),
   );
   if (at < 0) node.selectedIndex = -1;
@@ -279,6 +284,18 @@ function text(column, cell, changed) {
   return { node, id: own, cell: () => node.value };
 }
 
+/** Numbers, as many as the model reads, with blanks or commas between them. */
+function embedding(column, cell, changed) {
+  const own = id("field");
+  const node = el("textarea", { id: own, rows: 5, placeholder: `${column.width} × 0.0`, oninput: changed });
+  node.value = (cell ?? []).join(", ");
+  const read = () => {
+    const found = node.value.split(/[\s,;[\]]+/).filter(Boolean).map(Number);
+    return found.length === column.width && found.every(Number.isFinite) ? found : undefined;
+  };
+  return { node, id: own, cell: read };
+}
+
 function image(column, cell, changed) {
   let now = cell ?? undefined;
   const seen = el("canvas", { class: "seen", role: "img", "aria-label": t("image.seen") });
@@ -303,12 +320,12 @@ function image(column, cell, changed) {
       board?.clear();
       put(
         canvas,
-        t("image.file", { file: file.name, width: canvas.width, height: canvas.height }),
+        t("image.file", { file: plainName(file.name), width: canvas.width, height: canvas.height }),
         await dataOf(file, canvas),
       );
     } catch {
       told.textContent = "";
-      fault(t("image.bad", { file: file.name }));
+      fault(t("image.bad", { file: plainName(file.name) }));
     }
   };
   const error = el("p", { class: "field-error", role: "alert", hidden: true });

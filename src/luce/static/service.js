@@ -98,7 +98,7 @@ function parsed(block) {
  * Asks the newest question at most every so many milliseconds, a few at once at most: send(question) -> answer.
  * Where answers overtake each other the newest counts. Gives {ask(question), drop()}; drop forgets what is on its way.
  */
-export function newest(send, take, wrong, every = 50, atOnce = 3) {
+export function newest(send, take, wrong, every = 16, atOnce = 2) {
   let turn = 0,
     shown = 0,
     flying = 0,

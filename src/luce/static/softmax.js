@@ -41,7 +41,7 @@ export function measure(weights, points, squares) {
     const z = logits(weights, features);
     const p = softmax(z);
     loss += crossEntropy(z, code) / points.length;
-    right += p.every((share, k) => k === code || share < p[code]) ? 1 / points.length : 0;
+    right += p.every((share, k) => k === code || share < p[code]) ? 1 : 0;
     p.forEach((share, k) => {
       const pull = (share - (k === code ? 1 : 0)) / points.length;
       features.forEach((value, j) => {
@@ -49,7 +49,7 @@ export function measure(weights, points, squares) {
       });
     });
   }
-  return { loss, right, gradient };
+  return { loss, right: right / points.length, gradient };
 }
 
 /** One step of gradient descent: W - rate * gradient. */

@@ -1,11 +1,12 @@
 // A model from a file, trained by the service before one's eyes.
 
-import { download, dropZone, el, few, fill, name, percent, svg } from "./dom.js";
+import { download, dropZone, el, few, fill, name, percent, plainName, svg } from "./dom.js";
 import { cells, decoded, records, separatorOf } from "./csv.js";
-import { curvePath, Frame, picture } from "./charts.js";
+import { curvePath, Frame, picture, ticks } from "./charts.js";
 import { ask, askFile, events, keepToken, of, token } from "./service.js";
 import { say, t } from "./texts.js";
 
+const NAME = "[a-z0-9][a-z0-9._\\-]{0,63}"; // that a service knows a model by
 const HEAD = 200_000; // bytes in which the header is looked for
 
 export function draw(main, { known }) {
@@ -19,7 +20,7 @@ export function draw(main, { known }) {
   const take = (file) => {
     stop.abort();
     stop = new AbortController();
-    form(file, work, stop.signal);
+    form(file, work, known.models, stop.signal);
   };
   main.append(dropZone(t("train.drop"), take, ".csv,.tsv,.zip,text/csv,application/zip"), work);
   return () => stop.abort();
@@ -28,7 +29,21 @@ export function draw(main, { known }) {
 const field = (said, input) =>
   el("div", { class: "field" }, el("label", { class: "field-head", for: input.id }, said), input);
 
-async function form(file, work, signal) {
+/** A name for the model of a file that the service takes, and that no other model has. */
+function nameFor(file, taken) {
+  const stem = file.name
+    .replace(/\.[^.]*$/, "")
+    .toLowerCase()
+    .replace(/[^a-z0-9._-]+/g, "-")
+    .replace(/^[^a-z0-9]+|[^a-z0-9]+$/g, "")
+    .slice(0, 60);
+  const first = stem || "model";
+  let found = first;
+  for (let n = 2; taken.includes(found); n += 1) found = `${first}-${n}`;
+  return found;
+}
+
+async function form(file, work, taken, signal) {
   const zip = file.name.toLowerCase().endsWith(".zip");
   let names = [];
   if (!zip) {
@@ -36,20 +51,29 @@ async function form(file, work, signal) {
       const [header = ""] = records((await decoded(file.size > HEAD ? await wholeLines(file) : file)).text);
       names = cells(header.replace(/^\uFEFF/, ""), separatorOf(header));
     } catch {
-      fill(work, el("p", { class: "warn", role: "alert" }, t("batch.encoding", { file: file.name })));
+      fill(work, el("p", { class: "warn", role: "alert" }, say("batch.encoding", { file: name(file.name) })));
       return;
     }
   }
   const label = el(
     "select",
     { id: "train-label" },
-    names.map((each) => el("option", { value: each }, each)),
+    names.map((each) => el("option", { value: each }, plainName(each))),
   );
   label.selectedIndex = names.length - 1;
-  const stem = file.name.replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N}_-]+/gu, "-") || "model";
-  const title = el("input", { type: "text", id: "train-name", value: stem, required: true, maxlength: 64 });
+  const title = el("input", {
+    type: "text",
+    id: "train-name",
+    value: nameFor(file, taken),
+    required: true,
+    maxlength: 64,
+    pattern: NAME,
+    title: t("train.name.rule"),
+    autocapitalize: "off",
+    autocomplete: "off",
+  });
   const secret = el("input", { type: "password", id: "train-token", autocomplete: "off", required: true });
-  const result = el("div");
+  const result = el("div", { class: "result" });
   const button = el("button", { class: "main-button" }, t("train.start"));
   const send = async (event) => {
     event.preventDefault();
@@ -137,9 +161,7 @@ function gapChart(gaps) {
       196,
       t("train.curve"),
       t("train.curve.desc"),
-      frame.grid([...new Set([frame.x[0], frame.x[1]])], [...new Set([low, Math.round((low + high) / 2), high])], (v) =>
-        few(v),
-      ),
+      frame.grid(ticks(...frame.x).filter(Number.isInteger), ticks(low, high, 4).filter(Number.isInteger), (v) => few(v)),
       svg("path", { class: "line s0", d: curvePath(gaps.map((point) => frame.point(...point))) }),
       frame.axisName(t("train.curve.x")),
       frame.sideName(t("train.curve.y")),

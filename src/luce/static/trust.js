@@ -1,6 +1,6 @@
 // How far to trust a model: what was measured on rows that it had not seen.
 
-import { bar, el, few, fill, fixed, id, name, percent, count, svg } from "./dom.js";
+import { bar, el, few, fill, fixed, id, name, percent, plainName, count, svg } from "./dom.js";
 import { curvePath, Frame, hundred, picture, reliability, span } from "./charts.js";
 import { ask, of } from "./service.js";
 import { say, t } from "./texts.js";
@@ -13,7 +13,7 @@ export function draw(main, { model, picker }) {
   const body = el("div", {}, el("p", { class: "quiet", role: "status" }, t("loading")));
   main.append(
     ...[picker].filter(Boolean),
-    el("h1", {}, model.label ? t("trust.title", { label: model.label }) : t("trust.title.plain")),
+    el("h1", {}, model.label ? say("trust.title", { label: name(model.label, 40) }) : t("trust.title.plain")),
     body,
   );
   let here = true;
@@ -38,10 +38,7 @@ export function draw(main, { model, picker }) {
 const load = (model) =>
   Promise.all([
     ask(of(model.name, "facts")),
-    ask(of(model.name, "measured")).catch((error) => {
-      if (error.status === 404) return null;
-      throw error;
-    }),
+    model.measured ? ask(of(model.name, "measured")) : null,
   ]);
 
 const sections = (model, facts, measured) =>
@@ -161,7 +158,7 @@ function headline(facts, model, measured) {
 function calibrated(facts) {
   const each = [
     { said: t("reliability.overall"), bins: facts.reliability.overall },
-    ...facts.reliability.classes.map((one) => ({ said: String(one.class), label: one.class, bins: one.bins })),
+    ...facts.reliability.classes.map((one) => ({ said: plainName(one.class, 40), label: one.class, bins: one.bins })),
   ];
   const place = el("div", { class: "beside" });
   const show = (k) => fill(place, diagram(each[k]));
@@ -199,7 +196,7 @@ function diagram({ bins, label }) {
       {},
       reliability(
         bins,
-        label === undefined ? t("reliability") : t("reliability.class", { class: label }),
+        label === undefined ? t("reliability") : t("reliability.class", { class: plainName(label, 40) }),
         t("reliability.desc"),
         [t("reliability.x"), t("reliability.y"), t("rows")],
       ),
@@ -384,7 +381,7 @@ function threshold(measured) {
       el(
         "option",
         { value: k, selected: k === state.code },
-        label === true ? t("yes") : label === false ? t("no") : String(label),
+        label === true ? t("yes") : label === false ? t("no") : plainName(label, 40),
       ),
     ),
   );

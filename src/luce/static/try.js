@@ -1,18 +1,22 @@
 // A form of a model's columns, and its answer while one types or draws.
 
-import { el, later } from "./dom.js";
+import { el, later, name } from "./dom.js";
 import { ask, newest, of } from "./service.js";
-import { t } from "./texts.js";
+import { say, t } from "./texts.js";
 import { field } from "./fields.js";
 import { answerPanel } from "./answer.js";
 
 const THEN = 300; // milliseconds from an answer until its reasons are asked for
 const COVERAGE = 0.95;
+const FIXED = ["text", "image"]; // kinds of which no change is tried
 const SHOWN = 24; // fields; more are folded away
 const kept = new Map(); // the cells of each model's form, as long as the page lives
 
+/** What most rows had: nothing, where most cells were missing. */
+const usual = (column) => (column.missing && column.missing_share > 0.5 ? null : column.typical);
+
 export function draw(main, { model, picker }) {
-  const cells = kept.get(model.name) ?? new Map(model.columns.map((column) => [column.name, column.typical]));
+  const cells = kept.get(model.name) ?? new Map(model.columns.map((column) => [column.name, usual(column)]));
   kept.set(model.name, cells);
   const state = { against: null, answer: null };
   let asking = new AbortController();
@@ -55,10 +59,11 @@ export function draw(main, { model, picker }) {
     if (!given) return;
     asking.abort();
     asking = new AbortController();
+    const flip = model.columns.some((column) => !FIXED.includes(column.kind));
     const against = state.against === null || state.against === state.answer ? {} : { against: state.against };
     try {
-      const found = await predict({ rows: [given], explain: true, flip: true, ...against }, asking.signal);
-      panel.explain(found.explanations?.[0] ?? null);
+      const found = await predict({ rows: [given], explain: true, flip, ...against }, asking.signal);
+      panel.explain(found.explanations?.[0] ?? null, given);
     } catch (error) {
       if (error.name !== "AbortError") wrong(error);
     }
@@ -117,7 +122,7 @@ export function draw(main, { model, picker }) {
   );
   main.append(
     ...[picker].filter(Boolean),
-    el("h1", {}, model.label ? t("try.title", { label: model.label }) : t("try.title.plain")),
+    el("h1", {}, model.label ? say("try.title", { label: name(model.label, 40) }) : t("try.title.plain")),
     el("p", { class: "lead" }, t(model.columns.length === 1 ? `try.lead.${model.columns[0].kind}` : "try.lead")),
     el("div", { class: "try" }, el("div", {}, form, model.columns.length > 1 ? el("p", {}, begin) : null), panel.node),
     panel.strip,

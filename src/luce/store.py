@@ -1,0 +1,187 @@
+"""Store: a folder of arrays and rows that memory would not hold, on the disk, removed at the end."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luce.errors import FileError, inert
+
+if TYPE_CHECKING:
+    import polars as pl
+
+try:
+    import fcntl
+except ImportError:  # where files are not locked, what a killed run leaves stays until it is removed by hand
+    fcntl = None  # type: ignore[assignment]
+
+PREFIX = "luce-store-"
+OWNER = "owner"
+BREATH_S = 0.02  # between two looks at what is resident
+
+
+class Store:
+    """A folder of its own in `parent` (by default that of temporary files), which goes with the process at the latest.
+
+    What is mapped from it counts as memory of the process as long as it is resident; `trimmed` bounds that. Raises
+    FileError where the disk is full, before anything is written to a map.
+    """
+
+    def __init__(self, parent: str | os.PathLike[str] | None = None) -> None:
+        where = Path(tempfile.gettempdir() if parent is None else parent)
+        _sweep(where)
+        try:
+            self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=where))
+            self._owner = open(self.folder / "new", "w")  # noqa: SIM115  # open, and locked, as long as the store is
+        except OSError as error:
+            raise FileError(f"{inert(str(where))}: nothing can be stored there ({error.strerror})") from None
+        self._owner.write(f"{os.getpid()}\n")
+        self._owner.flush()
+        if fcntl is not None:
+            fcntl.flock(self._owner, fcntl.LOCK_EX)
+        os.rename(self.folder / "new", self.folder / OWNER)  # nobody meets it without its lock
+        self._count = 0
+        self._arrays: list[Any] = []
+        self._end = weakref.finalize(self, _remove, str(self.folder), self._owner)
+
+    def close(self) -> None:
+        """Removes the folder; what is mapped stays readable until it is let go."""
+        self._end()
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """A new array on the disk, in rows, all 0: the file name.npy."""
+        size, path = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize, self.folder / f"{name}.npy"
+        facts = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+        try:
+            with open(path, "wb") as file:
+                np.lib.format.write_array_header_1_0(file, facts)
+                begin = file.tell()
+                if size and hasattr(os, "posix_fallocate"):  # a map of a file without room would end the process
+                    os.posix_fallocate(file.fileno(), begin, size)
+                else:
+                    file.truncate(begin + size)
+            if not size:
+                return np.zeros(shape, dtype)
+            found = np.memmap(path, dtype, "r+", offset=begin, shape=shape)
+        except OSError as error:
+            raise self._full(size, error) from None
+        self._arrays.append(found)
+        return found
+
+    def part(self, frame: pl.DataFrame) -> Path:
+        """Writes rows to a file of their own."""
+        import polars as pl
+
+        self._count += 1
+        path = self.folder / f"{self._count:06d}.arrow"
+        try:
+            frame.write_ipc(path, compression="uncompressed")
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise self._full(int(frame.estimated_size()), error) from None
+        return path
+
+    def _full(self, size: int, error: Exception) -> FileError:
+        reason = getattr(error, "strerror", None) or inert(str(error).partition("\n")[0], 100)
+        return FileError(f"{inert(str(self.folder))}: {size:,} bytes could not be stored ({reason}); make room there")
+
+    @contextmanager
+    def trimmed(self) -> Iterator[None]:
+        """Meanwhile what was read of the store's maps leaves memory again soon after. It stands in files, so nothing is
+        lost; what is needed again comes back. Does nothing but on Linux."""
+        ends = threading.Event()
+        thread = threading.Thread(target=self._trim, args=(ends,), daemon=True, name="luce store")
+        if sys.platform.startswith("linux"):
+            thread.start()
+        try:
+            yield
+        finally:
+            ends.set()
+            if thread.is_alive():
+                thread.join()
+
+    def _trim(self, ends: threading.Event) -> None:
+        while not ends.wait(BREATH_S):
+            for array in list(self._arrays):
+                array._mmap.madvise(mmap.MADV_DONTNEED)
+
+
+class StoredFrame:
+    """Rows in files, part after part, all of the same columns, cast to the types of `schema`, read when they are asked
+    for; it has what a table needs of a polars frame."""
+
+    def __init__(self, store: Store, paths: Sequence[Path], heights: Sequence[int], schema: Mapping[str, Any]) -> None:
+        self.store, self.paths, self.heights, self.schema = store, tuple(paths), tuple(heights), dict(schema)
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.schema)
+
+    @property
+    def width(self) -> int:
+        return len(self.schema)
+
+    @property
+    def height(self) -> int:
+        return sum(self.heights)
+
+    def get_column(self, name: str) -> pl.Series:
+        """All cells of a column."""
+        import polars as pl
+
+        dtype = self.schema[name]
+        return pl.concat([pl.read_ipc(path, columns=[name]).to_series().cast(dtype) for path in self.paths])
+
+    def get_columns(self) -> Iterator[pl.Series]:
+        """One after the other."""
+        return map(self.get_column, self.columns)
+
+    def drop(self, name: str) -> StoredFrame:
+        schema = {known: dtype for known, dtype in self.schema.items() if known != name}
+        return StoredFrame(self.store, self.paths, self.heights, schema)
+
+    def parts(self) -> Iterator[pl.DataFrame]:
+        import polars as pl
+
+        for path in self.paths:
+            yield pl.read_ipc(path, columns=self.columns).cast(pl.Schema(self.schema))
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> pl.DataFrame:
+        """Some rows, ascending."""
+        import polars as pl
+
+        found, first = [], 0
+        for part in self.parts():
+            low, high = np.searchsorted(rows, [first, first + part.height])
+            found.append(part[rows[low:high] - first])
+            first += part.height
+        return pl.concat(found)
+
+
+def _remove(folder: str, owner: Any) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    owner.close()
+
+
+def _sweep(parent: Path) -> None:
+    """Removes what killed processes left: stores whose owner holds no lock any more."""
+    if fcntl is None:
+        return
+    for folder in parent.glob(f"{PREFIX}*"):
+        try:
+            with open(folder / OWNER) as owner:
+                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # another's, in use, or just being made
+            continue
