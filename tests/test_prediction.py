@@ -25,6 +25,7 @@ from luce.classifier import Classifier, load
 from luce.columnar import parquet_pieces
 from luce.errors import FileError, InputError
 from luce.prediction import MANIFEST, Counts, answers, predict_file, predict_files
+from luce.table import Table
 
 pytest_plugins = ["commands"]
 
@@ -83,6 +84,16 @@ def test_the_bits_of_one_read_in_any_parts(model, tmp_path, monkeypatch, name, o
         assert counts.rows == 700
         got = pl.read_parquet(tmp_path / out) if out == "a.parquet" else pl.read_csv(tmp_path / out)
         assert got.equals(want)
+
+
+def test_frames_are_shorter_where_rows_are_wide(model, tmp_path, monkeypatch):
+    rows_of(2000).write_parquet(tmp_path / "t.parquet")
+    fitted = load(model).fitted
+    dense = fitted.features(Table.of(rows_of(5))).dense
+    assert dense is not None
+    assert fitted.encoder.dense_width == dense.shape[1] > 3
+    monkeypatch.setattr(prediction, "FEATURES_AT_ONCE", 400 * dense.shape[1])
+    assert [frame.height for frame in answers(load(model), str(tmp_path / "t.parquet"))] == [400] * 5
 
 
 @pytest.mark.parametrize("options", [{"coverage": 0.8}, {"coverage": 0.8, "top": 2}, {"top": 9}])

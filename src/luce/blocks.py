@@ -264,6 +264,7 @@ class _File:
                     self.check()
                     self.told(share)
                     yield frame
+                self.check()
         except InputError:
             self.check()  # first, as it explains the rest
             raise

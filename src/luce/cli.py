@@ -572,12 +572,13 @@ def _predict_files(
     """Answers each file of DATA in a file of a folder."""
     from luce.prediction import Part, predict_files
 
-    before = 0
+    new = before = 0
+    watched = sys.stderr.isatty()  # a bar tells of each file
 
     def done(name: str, part: Part, earlier: bool) -> None:
-        nonlocal before
-        before += earlier
-        if not earlier:
+        nonlocal new, before
+        new, before = new + (not earlier), before + earlier
+        if not earlier and not watched:
             say(f"saved {os.path.join(out, name)}: {part.rows:,} rows")
 
     with rows_bar(data) as told:
@@ -585,6 +586,8 @@ def _predict_files(
             model, data, out, form=form or "parquet", coverage=coverage, top=top, raw=raw, encoding=encoding,
             threads=threads, again=again, told=told, done=done,
         )  # fmt: skip
+    if watched and new:
+        say(f"saved {new:,} file(s) in {out}: {counts.rows:,} rows")
     if before:
         say(f"{before:,} file(s) were done before")
     _say_guarded(counts.guarded)

@@ -320,6 +320,13 @@ class Encoder:
         parts += [(c.name, len(c.names)) for c in self.categories]
         return parts + [(t.name, len(t.buckets)) for t in self.texts]
 
+    @property
+    def dense_width(self) -> int:
+        """How many columns of the features hold a number in every row."""
+        kept = {t.name for t in self.texts} | {c.name for c in self.categories}
+        sparse = sum(len(v.names) for v in self.values) + sum(len(d.names) for d in self.dates)
+        return sum(count for name, count in self._parts() if name not in kept) - sparse
+
     @cached_property
     def _by_name(self) -> dict[str, Basis]:
         return {basis.name: basis for basis in self.bases}

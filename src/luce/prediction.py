@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from luce.fitted import Fitted
 
 LOGITS_AT_ONCE = 1 << 22  # in memory
+FEATURES_AT_ONCE = 1 << 24
 GROUP_ROWS = 1 << 18  # of a row group
 GROUP_BYTES = 32 << 20
 MANIFEST = "_predictions.json"
@@ -118,14 +119,14 @@ def answers(
 
     fitted, threads = classifier.fitted, available_threads(classifier.threads)
     counts = Counts() if counts is None else counts
-    rows = min(ROWS, max(LOGITS_AT_ONCE // len(fitted.classes), 1024))
+    rows = min(ROWS, LOGITS_AT_ONCE // len(fitted.classes), FEATURES_AT_ONCE // max(fitted.encoder.dense_width, 1))
     share, first = 0.0, 0
 
     def read(part: float) -> None:
         nonlocal share
         share = part
 
-    found = frames(source, encoding=encoding, rows=rows, begun=begun, told=read)
+    found = frames(source, encoding=encoding, rows=max(rows, 256), begun=begun, told=read)
     with _ahead(found) if source != "-" else _as_they_come(found) as tables:
         for frame in tables:
             table = replace(Table.of(frame, "standard input" if source == "-" else source), first=first)
