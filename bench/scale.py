@@ -1,10 +1,16 @@
 """Tables larger than memory: how fast and in how much memory.
 
     python bench/scale.py predict [--rows 1e6 1e7 5e7] [--effects straight bent] [--format parquet csv]
+    python bench/scale.py fit [--rows 2e7] [--columns 50] [--memory 1GB] [--place FOLDER]
+    python bench/scale.py same FILE:LABEL ... [--place FOLDER]
 
 predict: answers to rows of 20 float32 columns (seeded), a file to a Parquet file, by `luce.predict_file` in a process
 of its own: rows a second (without the start of Python), the peak of its memory, and how much that grew after 100,000.
-Files go to a temporary folder and are removed.
+fit: two classes by `luce train` on 20 Parquet files, in memory and with --memory, each in a process of its own: seconds,
+seconds a pass of the last fit, the peak of what it holds (and apart the kernel's pages of mapped files, which it takes
+back when they are wanted), whether the model files are the same; then scikit-learn's SGDClassifier, one epoch in frames
+of 65,536 rows. same: whether memory, a store, local workers and Ray give one file, all tables counted as vast.
+Files go to a temporary folder (in --place) and are removed.
 """
 
 from __future__ import annotations
@@ -94,6 +100,102 @@ def predict(asked: argparse.Namespace) -> list[dict[str, object]]:
     return found
 
 
+FIT = """
+import json, sys, threading, time
+import luce, luce.compact, luce.gather
+pattern, memory, out = sys.argv[1:]
+peak, ends, seen = {"RssAnon": 0, "RssFile": 0}, threading.Event(), []
+def look():
+    while not ends.wait(0.01):
+        for line in open("/proc/self/status"):
+            name, _, rest = line.partition(":")
+            if name in peak: peak[name] = max(peak[name], int(rest.split()[0]) >> 10)
+base = next(int(line.split()[1]) >> 10 for line in open("/proc/self/status") if line.startswith("RssAnon"))
+threading.Thread(target=look, daemon=True).start()
+start = time.perf_counter()
+room = None if memory == "all" else luce.compact.bytes_of(memory)
+table = luce.gather.gather(pattern, memory=room, parent=out.rpartition("/")[0], keep="y")
+read = time.perf_counter() - start
+trained = luce.train(table, "y", progress=lambda passes, gap: seen.append((passes, time.perf_counter())))
+seconds = time.perf_counter() - start
+trained.classifier.save(out)
+last = [b for a, b in zip(seen, seen[1:]) if b[0] > a[0]][-3:]
+first = seen[len(seen) - len(last) - 1]
+ends.set()
+print(json.dumps({"read s": read, "s": seconds, "a pass, s": (last[-1][1] - first[1]) / (last[-1][0] - first[0]),
+    "passes": trained.classifier.fitted.facts["passes"], "above base, MiB": peak["RssAnon"] - base,
+    "mapped at most, MiB": peak["RssFile"], "log loss": trained.report.log_loss, "accuracy": trained.report.accuracy}))
+"""
+
+SGD = """
+import glob, json, sys, time
+import numpy as np, polars as pl
+from sklearn.linear_model import SGDClassifier
+from luce.blocks import frames
+start, files = time.perf_counter(), sorted(glob.glob(sys.argv[1]))
+model, parts = SGDClassifier(loss="log_loss", random_state=0), list(frames(files[-1]))
+for path in files[:-1]:
+    for frame in frames(path):
+        model.partial_fit(frame.drop("y").to_numpy(), frame["y"].to_numpy(), classes=["no", "yes"])
+seconds = time.perf_counter() - start
+x, y = pl.concat(parts).drop("y").to_numpy(), pl.concat(parts)["y"].to_numpy()
+p = model.predict_proba(x)[np.arange(len(y)), (y == "yes").astype(int)]
+print(json.dumps({"s": seconds, "log loss": float(-np.log(np.maximum(p, 1e-300)).mean())}))
+"""
+
+
+def told(code: str, *arguments: object) -> dict[str, object]:
+    """What a process of its own says."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(done.stderr[-2000:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def fit(asked: argparse.Namespace) -> dict[str, dict[str, object]]:
+    rows, columns, files = int(asked.rows), asked.columns, 20
+    found = {}
+    with tempfile.TemporaryDirectory(dir=asked.place) as folder:
+        weights = np.random.default_rng(0).normal(size=columns) * 2 / columns**0.5
+        for k in range(files):
+            rng = np.random.default_rng([1, k])
+            x = rng.standard_normal((rows // files, columns), dtype=np.float32)
+            yes = rng.random(len(x)) < 1 / (1 + np.exp(0.5 - x @ weights))
+            frame = pl.DataFrame({f"x{i}": x[:, i] for i in range(columns)})
+            frame = frame.with_columns(y=pl.Series(np.where(yes, "yes", "no")))
+            frame.write_parquet(f"{folder}/{k:02d}.parquet", compression="uncompressed", row_group_size=1 << 17)
+        for name, memory in (("memory", "all"), ("store", asked.memory)):
+            found[name] = told(FIT, f"{folder}/*.parquet", memory, f"{folder}/{name}.luce")
+            print(name, found[name], flush=True)
+        same = Path(folder, "memory.luce").read_bytes() == Path(folder, "store.luce").read_bytes()
+        print("the same file" if same else "THE FILES DIFFER")
+        found["same"] = {"same": same}
+        found["SGDClassifier"] = told(SGD, f"{folder}/*.parquet")
+        print("SGDClassifier", found["SGDClassifier"])
+    return found
+
+
+def same(asked: argparse.Namespace) -> dict[str, bool]:
+    from luce import gather, vast
+
+    vast.MOST_CELLS = 0
+    found = {}
+    with tempfile.TemporaryDirectory(dir=asked.place) as folder:
+        for each in asked.tables:
+            path, _, label = each.rpartition(":")
+            files = set()
+            for engine, memory in ((None, None), (None, 1), (luce.processes(2), None), (luce.ray(2), 1)):
+                table = gather.gather(path, memory=memory, parent=folder, keep=label)
+                made = luce.train(table, label, classifier=luce.Classifier(engine=engine)).classifier
+                made.save(f"{folder}/m.luce")
+                files.add(Path(folder, "m.luce").read_bytes())
+            found[path] = len(files) == 1
+            print(path, made.fitted.facts["certificate"], "the same file" if found[path] else "THE FILES DIFFER")
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -101,8 +203,16 @@ def main() -> None:
     command.add_argument("--rows", type=float, nargs="+", default=[1e6, 1e7, 5e7])
     command.add_argument("--effects", nargs="+", choices=["straight", "bent"], default=["straight", "bent"])
     command.add_argument("--format", nargs="+", choices=["parquet", "csv"], default=["parquet"])
+    command = commands.add_parser("fit")
+    command.add_argument("--rows", type=float, default=2e7)
+    command.add_argument("--columns", type=int, default=50)
+    command.add_argument("--memory", default="1GB")
+    command.add_argument("--place")
+    command = commands.add_parser("same")
+    command.add_argument("tables", nargs="+")
+    command.add_argument("--place")
     asked = parser.parse_args()
-    found = {"predict": predict}[asked.command](asked)
+    found = {"predict": predict, "fit": fit, "same": same}[asked.command](asked)
     OUT.mkdir(exist_ok=True)
     (OUT / f"scale_{asked.command}.json").write_text(json.dumps(found, indent=1))
 
