@@ -6,7 +6,7 @@
 
 predict: answers to rows of 20 float32 columns (seeded), a file to a Parquet file, by `luce.predict_file` in a process
 of its own: rows a second (without the start of Python), the peak of its memory, and how much that grew after 100,000.
-fit: two classes by `luce train` on 20 Parquet files, in memory and with --memory, each in a process of its own: seconds,
+fit: two classes by `luce train` on 20 Parquet files, in memory and with --memory, each in a process: seconds,
 seconds a pass of the last fit, the peak of what it holds (and apart the kernel's pages of mapped files, which it takes
 back when they are wanted), whether the model files are the same; then scikit-learn's SGDClassifier, one epoch in frames
 of 65,536 rows. same: whether memory, a store, local workers and Ray give one file, all tables counted as vast.

@@ -46,7 +46,7 @@ def people(rows: int = ROWS, seed: int = 0) -> pl.DataFrame:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables of some thousand rows count as vast, and are cut into many blocks and parts."""
     for module, name, value in (
-        (vast, "MOST_CELLS", 5_000), (vast, "BLOCK", 257), (vast, "SAMPLE", 1_000), (gather, "PART", 700),
+        (vast, "MOST_CELLS", 1_000), (vast, "BLOCK", 257), (vast, "SAMPLE", 1_000), (gather, "PART", 700),
         (probe, "MANY_ROWS", 500), (probe, "VERY_MANY", 500), (probe, "HELD_OF_VERY_MANY", 400),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)

@@ -187,7 +187,7 @@ class Classifier:
             return self._of_texts(data)
         table = self._table(data)
         if is_vast(table, fitted.schema):
-            return np.concatenate([self.predict_proba(block) for block in blocks_of(table)])
+            return np.concatenate([self.proba_of(fitted.parsed(block)) for block in blocks_of(table)])
         return self.proba_of(fitted.parsed(table))
 
     def proba_of(self, parsed: Mapping[str, Any]) -> NDArray[np.float64]:
