@@ -255,12 +255,16 @@ def test_a_killed_worker_is_replaced_and_no_bit_changes(far: None, tmp_path: Pat
             plain = parts._each
 
             def each(method: str, arguments: Any) -> Any:
-                if parts._number % 3 == 1:
-                    victim = parts.processes[parts._number % 2]
-                    kill = threading.Timer(0.002 * (parts._number % 4), os.kill, (victim, signal.SIGKILL))
-                    kill.start()
-                    outer.killed += 1
-                return plain(method, arguments)
+                if parts._number % 3 != 1:
+                    return plain(method, arguments)
+                victim = parts.processes[parts._number % 2]
+                kill = threading.Timer(0.002 * (parts._number % 4), os.kill, (victim, signal.SIGKILL))
+                kill.start()
+                outer.killed += 1
+                try:
+                    return plain(method, arguments)
+                finally:
+                    kill.join()  # it may come late, and meets a worker that has answered
 
             parts._each = each  # type: ignore[method-assign]
             return parts
