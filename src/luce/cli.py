@@ -516,7 +516,7 @@ def predict(
             return
         begun = rest
     counts = Counts()
-    if _is_table(fitted, data) and not skip_bad:
+    if _is_table(fitted, data, begun) and not skip_bad:
         _check_one(data)
         if out is None:
             found = answers_of(
@@ -548,13 +548,17 @@ def predict(
     say_unseen(counts)
 
 
-def _is_table(fitted: Fitted, data: str) -> bool:
-    """Whether DATA is read as rows, in parts: not as images or an array, and not as lines with labels for a text."""
+def _is_table(fitted: Fitted, data: str, begun: bytes) -> bool:
+    """Whether DATA is read as rows, in parts: not as images or an array, and not as lines that may begin with labels,
+    for a model of one text. begun: what was read of standard input already."""
+    from luce.labelled_lines import PREFIX
     from luce.reader import may_be_lines
 
     if fitted.image_sizes or fitted.encoder.embeddings or data.lower().endswith(".npy"):
         return False
-    return not (fitted.text_alone is not None and may_be_lines(data))
+    if fitted.text_alone is None or not may_be_lines(data):
+        return True
+    return bool(begun) and PREFIX.encode() not in begun.replace(b"\0", b"")
 
 
 def _check_one(data: str) -> None:
