@@ -36,6 +36,7 @@ from luce.reader import (
     not_whole_gzip,
     open_at_once,
     pieces_of,
+    read_as_cp949,
     read_file,
     refuse_foreign,
     standard_input,
@@ -107,6 +108,7 @@ def frames(
     rows: int = ROWS,
     begun: bytes = b"",
     told: Callable[[float], None] = lambda share: None,
+    notes: list[str] | None = None,
 ) -> Iterator[pl.DataFrame]:
     """The rows of a file, or of standard input for "-", in order, in frames of at most so many rows, in flat memory.
 
@@ -116,15 +118,17 @@ def frames(
     all before its first such character was ASCII, and the first JSON lines settle columns and types, which later ones
     keep to, or InputError says which does not. Arrow files, and Parquet from standard input, are read whole.
     Of lines without a label, which are refused, those of one part are counted.
-    begun: what was read of standard input already. told: is called with the share of a file that has been read.
+    begun: what was read of standard input already. told: is called with the share of a file that has been read. notes:
+    gets what the user should know of names and of the encoding, as `read_file` says it.
     """
     name = os.fspath(path)
     where = "standard input" if name == "-" else inert(name, 4096)
     check_encoding(encoding)
     names: list[str] | None = None
+    notes = [] if notes is None else notes
     try:
-        for frame in _read(name, where, encoding, begun, told):
-            names = names or clean_names(where, frame.columns, [])
+        for frame in _read(name, where, encoding, begun, told, notes):
+            names = names or clean_names(where, frame.columns, notes)
             frame.columns = names
             yield from frame.iter_slices(rows)
     except MemoryError:
@@ -132,14 +136,14 @@ def frames(
 
 
 def _read(
-    name: str, where: str, encoding: str | None, begun: bytes, told: Callable[[float], None]
+    name: str, where: str, encoding: str | None, begun: bytes, told: Callable[[float], None], notes: list[str]
 ) -> Iterator[pl.DataFrame]:
     source = _Input(where, begun) if name == "-" else _File(name, where, told)
     if source.kind == "parquet" and isinstance(source, _File):
         return source.parquet()
     if source.kind in BINARY_KINDS.values():
         return iter([read_file(name, begun=source.begun).frame])
-    codec = _codec(source, encoding) if isinstance(source, _File) else None
+    codec = _codec(source, encoding, notes) if isinstance(source, _File) else None
     return _text_frames(source, encoding, codec)
 
 
@@ -390,7 +394,7 @@ def _named(encoding: str | None, first: bytes) -> str | None:
     return encoding or next((name for bom, name in BOMS.items() if first.startswith(bom)), None)
 
 
-def _codec(source: _File, encoding: str | None) -> str:
+def _codec(source: _File, encoding: str | None, notes: list[str]) -> str:
     """The codec of a file, all bytes of which have been looked at; raises InputError as `read_file` does."""
     first, data = _with_sample(source.pieces())
     refuse_foreign(source.where, first)
@@ -416,7 +420,7 @@ def _codec(source: _File, encoding: str | None) -> str:
     if fault is not None and named is not None:
         raise not_valid(source.where, strict.name, str(fault))
     if fault is not None:
-        return _as_cp949(source, fault)
+        return _as_cp949(source, fault, notes)
     if not filled:
         raise blank(source.where, lines)
     if decoded.error is not None:
@@ -424,10 +428,11 @@ def _codec(source: _File, encoding: str | None) -> str:
     return named or "utf-8"
 
 
-def _as_cp949(source: _File, fault: _FaultError) -> str:
+def _as_cp949(source: _File, fault: _FaultError, notes: list[str]) -> str:
     """Of a text that is no UTF-8."""
     strict, whole, left = _Strict(source.where, "cp949"), codecs.getincrementaldecoder("utf-8")(), fault.at
     other: _FaultError | None = None
+    sample = ""
     for piece in _and_end(source.pieces()):
         if left > 0:
             before, left = piece[:left], left - len(piece)
@@ -435,11 +440,13 @@ def _as_cp949(source: _File, fault: _FaultError) -> str:
                 raise damaged(source.where, str(fault))
         if other is None:
             try:
-                strict.feed(piece)
+                text = strict.feed(piece)
+                sample = sample or ("" if text.isascii() else text.decode())
             except _FaultError as found:
                 other = found
         if left <= 0 and other is not None:
             raise neither(source.where, str(fault), str(other))
+    notes.append(read_as_cp949(sample))
     return "cp949"
 
 

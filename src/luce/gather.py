@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,8 +43,10 @@ def gather(
     columns, kept, size = _Columns(keep), [], 0
     store: Store | None = None
     parts: list[tuple[Path, int]] = []
+    notes: list[str] = []
     for path in files:
-        for frame in frames(path, encoding=encoding):
+        own: list[str] = []
+        for frame in frames(path, encoding=encoding, notes=own):
             kept.append(columns.take(frame, path))
             size += int(kept[-1].estimated_size())
             if store is None and memory is not None and size > memory / SHARE:
@@ -51,13 +54,15 @@ def gather(
             if store is not None and (size >= PART_BYTES or sum(each.height for each in kept) >= PART):
                 parts.append(_stored(store, kept, columns))
                 kept, size = [], 0
+        notes += [f"{inert(path, 4096)}: {note}" if len(files) > 1 else note for note in own]
     where = source if len(files) > 1 else files[0]
     if store is None:
-        return Table.of(pl.concat([_cast(frame, columns.types) for frame in kept]), where)
+        whole = Table.of(pl.concat([_cast(frame, columns.types) for frame in kept]), where)
+        return replace(whole, notes=(*whole.notes, *notes))
     if kept:
         parts.append(_stored(store, kept, columns))
     paths, heights = zip(*parts, strict=True)
-    return Table(StoredFrame(store, paths, heights, columns.stored_types()), where)  # type: ignore[arg-type]
+    return Table(StoredFrame(store, paths, heights, columns.stored_types()), where, tuple(notes))  # type: ignore[arg-type]
 
 
 def is_many(source: str) -> bool:

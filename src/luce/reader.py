@@ -390,10 +390,14 @@ def _guess(where: str, raw: bytes) -> Text:
         text = raw.decode("cp949")
     except UnicodeDecodeError as error:
         raise neither(where, fault, _bad_byte(raw, error, "cp949")) from None
+    return Text(where, text.encode("utf-8"), "cp949", [read_as_cp949(text)])
+
+
+def read_as_cp949(text: str) -> str:
+    """The note on a text that is no UTF-8, with its first word of other letters than ASCII."""
     sample = re.search("[^\0-\x7f]+", text)
     shown = inert(sample.group(), 20) if sample else ""
-    note = f'read as cp949 (not valid UTF-8; its first such word is "{shown}"); say --encoding to choose another'
-    return Text(where, text.encode("utf-8"), "cp949", [note])
+    return f'read as cp949 (not valid UTF-8; its first such word is "{shown}"); say --encoding to choose another'
 
 
 def _bad_byte(raw: bytes, error: UnicodeDecodeError, encoding: str) -> str:
