@@ -15,7 +15,7 @@ from luce.splits import row_keys
 
 LEAST_ROWS = 64  # of a class, in a part of the rows that stands for all
 AT_ONCE = 1 << 24  # numbers of rows that are copied to work their logits out
-MOST_LOGITS = 1 << 24  # so many numbers are kept; more are worked out each time that they are needed
+MOST_LOGITS = 1 << 25  # so many numbers are kept; more are worked out each time that they are needed
 
 
 @dataclass(frozen=True)
