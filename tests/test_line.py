@@ -25,7 +25,8 @@ LINE = [
     "effects", "marks", "explain", "counterfactual", "model_file", "report", "classifier", "suspects", "alone",
     "twins", "hints", "findings", "doctor", "gallery", "facts", "markup", "phrases", "words", "svg", "sections",
     "portrait", "thumbnails", "page", "plain", "prediction", "hosting", "form", "journal", "answers", "oip",
-    "openapi", "batching", "guard", "door", "workshop", "server", "__init__", "terminal", "cli", "__main__",
+    "openapi", "batching", "guard", "door", "workshop", "server", "__init__", "terminal", "sources", "cli",
+    "__main__",
 ]  # fmt: skip
 
 # Installed for files, frames, the terminal and the tests; a plain `import luce` must not wait for any of them.

@@ -1,0 +1,158 @@
+"""What the commands read: tables, many files, arrays, images; for a fit, or for a model that knows their names."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from luce.errors import InputError, inert
+
+if TYPE_CHECKING:
+    from luce.fitted import Fitted
+    from luce.table import Table
+
+
+def read_table(data: str, encoding: str | None) -> Table:
+    from luce.image_files import may_be_images
+    from luce.images import read_images
+    from luce.reader import read_file
+    from luce.table import Table
+
+    if may_be_images(data):
+        return Table.of(read_images(data), data)
+    return Table.of(read_file(data, encoding=encoding))
+
+
+def array_of_file(data: str, label: str | None, labels: str | None) -> Table | None:
+    """The rows of an .npy file, of embeddings or of images that have a file of labels; None for anything else."""
+    from luce.embeddings import are_embeddings, read_embeddings, read_labels
+    from luce.images import read_images
+    from luce.table import Table
+
+    embeddings, array = are_embeddings(data), data.lower().endswith(".npy")
+    if label is not None and (embeddings or labels is not None):
+        raise InputError(f"--label {inert(label)}: {inert(data)} has no named columns; its labels: --labels FILE")
+    if labels is None:
+        return Table.of(read_embeddings(data), data) if embeddings else None
+    if not array:
+        raise InputError(f"--labels {inert(labels)}: goes with an .npy file; of a table the label is a column: --label")
+    if embeddings:
+        bare = read_embeddings(data)
+        return Table.of(read_embeddings(data, read_labels(labels, len(bare.vectors))), data)
+    return Table.of(read_images(data, labels=read_labels(labels)), data)
+
+
+def _named(table: Table, names: dict[str, str | None]) -> Table:
+    """The table of an array with its columns under the names that a model knows them by."""
+    known = {old: new for old, new in names.items() if old in table.names and new is not None}
+    vectors = {known.get(old, old): rows for old, rows in table.vectors.items()}
+    return replace(table, frame=table.frame.rename(known), vectors=vectors)
+
+
+def read_labelled(
+    data: str, label: str | None, labels: str | None, encoding: str | None, images: list[str], skip_bad: bool
+) -> tuple[Table, str]:
+    """A table and its label column, which the form of the file may say; click.UsageError if nothing says it.
+
+    images: columns of paths or bytes of images.
+    """
+    from luce.image_files import may_be_images
+    from luce.images import read_images
+    from luce.pictures import with_pixels
+    from luce.reader import may_be_lines, read_file
+    from luce.table import LABEL, Table
+
+    if (table := array_of_file(data, label, labels)) is not None:
+        if LABEL not in table.names:
+            raise click.UsageError(
+                f"say which file holds the labels of {inert(data)}: --labels FILE", click.get_current_context()
+            )
+        return table, LABEL
+    if may_be_images(data):
+        table = Table.of(read_images(data, skip_bad=skip_bad), data)
+        if LABEL not in table.names:
+            raise InputError(f"{data}: nothing tells the classes: put the images of each class in a folder of its name")
+        return table, LABEL
+    missing = f"say which column of {inert(data)} to predict: --label COLUMN"
+    if label is None and not may_be_lines(data):
+        raise click.UsageError(missing, click.get_current_context())
+    raw = read_file(data, encoding=encoding)
+    label = label if label is not None else raw.label
+    if label is None:
+        names = ", ".join(map(inert, raw.frame.columns[:10])) + (", ..." if raw.frame.width > 10 else "")
+        raise click.UsageError(f"{missing}; the columns are {names}", click.get_current_context())
+    return with_pixels(Table.of(raw), images, os.path.dirname(data), skip_bad=skip_bad), label
+
+
+def gathered(data: str, label: str | None, encoding: str | None, memory: str | None, out: str) -> tuple[Table, str]:
+    """The rows of many files, or of more than memory may take; what it may not take lies beside the model meanwhile."""
+    from luce.compact import bytes_of
+    from luce.gather import gather
+
+    room = None if memory is None else bytes_of(memory, "--memory")
+    table = gather(data, encoding=encoding, memory=room, parent=os.path.dirname(out) or ".", keep=label)
+    if label is None:
+        names = ", ".join(map(inert, table.names[:10])) + (", ..." if len(table.names) > 10 else "")
+        what = f"say which column of {inert(data)} to predict: --label COLUMN; the columns are {names}"
+        raise click.UsageError(what, click.get_current_context())
+    return table, label
+
+
+def images_for(fitted: Fitted, data: str, skip_bad: bool) -> tuple[Table, list[str]] | None:
+    """Images under the name of the column that the model knows them by, and where each came from; None where the model
+    reads none, or DATA is a table."""
+    from luce.image_files import may_be_images
+    from luce.images import read_images
+    from luce.table import IMAGE, LABEL, Table
+
+    sizes = fitted.image_sizes
+    if not sizes or not may_be_images(data):
+        return None
+    if len(fitted.encoder.sources) > 1:
+        raise InputError(f"{data}: the model reads other columns too: give a table with a column of image files")
+    name, (height, width, channels) = next(iter(sizes.items()))
+    images = read_images(data, size=(height, width), channels=channels, skip_bad=skip_bad)
+    table = Table.of(images, data)
+    names = {IMAGE: name, LABEL: fitted.label or LABEL}
+    known = {old: new for old, new in names.items() if old in table.names}
+    return replace(table, frame=table.frame.rename(known)), list(map(str, images.names))
+
+
+def read_for(
+    fitted: Fitted,
+    data: str,
+    encoding: str | None,
+    begun: bytes = b"",
+    skip_bad: bool = False,
+    labels: str | None = None,
+) -> Table:
+    """As `_read`; the label and the text of fastText's lines get the names that a model of one text column knows.
+
+    begun: what was read of standard input already.
+    """
+    from luce.labelled_lines import LABEL, TEXT
+    from luce.pictures import with_pixels
+    from luce.reader import read_file
+    from luce.table import EMBEDDING, IMAGE, Table
+    from luce.table import LABEL as OWN
+
+    if (array := array_of_file(data, None, labels)) is not None:
+        if EMBEDDING in array.names and fitted.embedding_alone is None:
+            raise InputError(f"{data}: holds embeddings, and the model reads other columns: give it a table of these")
+        image = next(iter(fitted.image_sizes), IMAGE)
+        return _named(array, {EMBEDDING: fitted.embedding_alone, IMAGE: image, OWN: fitted.label or OWN})
+    if fitted.embedding_alone is not None:
+        raise InputError(f"{inert(data)}: is no .npy file of embeddings, which are what the model reads")
+    if (images := images_for(fitted, data, skip_bad)) is not None:
+        return images[0]
+    sizes = fitted.image_sizes
+    table = Table.of(raw := read_file(data, encoding=encoding, begun=begun))
+    names = [name for name in sizes if name in table.names]
+    table = with_pixels(table, names, os.path.dirname(data), sizes, skip_bad)
+    if raw.label is None or fitted.text_alone is None:
+        return table
+    renamed = {LABEL: fitted.label or LABEL, TEXT: fitted.text_alone.name}
+    return Table(table.frame.rename(renamed), table.source, table.notes)
