@@ -155,6 +155,17 @@ def test_arrays_of_a_store_are_let_go_of_and_come_back(tmp_path: Path, monkeypat
     assert array[3, 7] == 7 and list(tmp_path.iterdir()) == []
 
 
+def test_a_stored_table_can_be_fitted_again(tmp_path: Path) -> None:
+    stored = gather.gather(cut(people(), tmp_path / "a"), memory=1, parent=tmp_path)
+    first = saved(stored, tmp_path / "m.luce")
+    assert saved(stored, tmp_path / "m.luce") == first
+    own = Store(tmp_path)
+    old = own.array("x", (3,), np.float32)
+    old[:] = 1
+    own.array("x", (3,), np.float32)[:] = 2
+    assert (old == 1).all()
+
+
 def test_a_store_goes_with_its_owner_and_one_of_a_killed_owner_with_the_next(tmp_path: Path) -> None:
     code = "import sys; from luce.store import Store; s = Store(sys.argv[1]); s.array('a', (9,), 'f4'); "
     for end, left in (("pass", 0), ("import os; os.kill(os.getpid(), 9)", 1)):

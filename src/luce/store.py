@@ -53,7 +53,7 @@ class Store:
             fcntl.flock(self._owner, fcntl.LOCK_EX)
         os.rename(self.folder / "new", self.folder / OWNER)  # nobody meets it without its lock
         self._count = 0
-        self._arrays: list[Any] = []
+        self._arrays: dict[str, Any] = {}
         self._end = weakref.finalize(self, _remove, str(self.folder), self._owner)
 
     def close(self) -> None:
@@ -61,10 +61,11 @@ class Store:
         self._end()
 
     def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """A new array on the disk, in rows, all 0: the file name.npy."""
+        """A new array on the disk, in rows, all 0: the file name.npy, in place of one of that name, whose maps stay."""
         size, path = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize, self.folder / f"{name}.npy"
         facts = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
         try:
+            path.unlink(missing_ok=True)
             with open(path, "wb") as file:
                 np.lib.format.write_array_header_1_0(file, facts)
                 begin = file.tell()
@@ -77,7 +78,7 @@ class Store:
             found = np.memmap(path, dtype, "r+", offset=begin, shape=shape)
         except OSError as error:
             raise self._full(size, error) from None
-        self._arrays.append(found)
+        self._arrays[name] = found
         return found
 
     def part(self, frame: pl.DataFrame) -> Path:
@@ -113,7 +114,7 @@ class Store:
 
     def _trim(self, ends: threading.Event) -> None:
         while not ends.wait(BREATH_S):
-            for array in list(self._arrays):
+            for array in list(self._arrays.values()):
                 array._mmap.madvise(mmap.MADV_DONTNEED)
 
 
