@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "bend.h"
+#include "bind_blocks.h"
 #include "bind_design.h"
 #include "bind_json.h"
 #include "bind_network.h"
@@ -844,6 +845,7 @@ NB_MODULE(_core, m) {
              "gradient"_a.noconvert(), "l1"_a, "l2"_a, "intercepts"_a, "enough"_a, "most"_a, "direction"_a.noconvert());
     bind_json(m);
     bind_network(m);
+    bind_blocks(m);
     bind_patches(m);
     bind_text(m);
     bind_softmax<float>(m);

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "block_kernels.h"
 #include "kernels.h"
 #include "patch_kernels.h"
 #include "softmax_kernels.h"
@@ -18,6 +19,7 @@ namespace luce {
     extern const Kernels table;                \
     extern const SoftmaxKernels softmax_table; \
     extern const PatchKernels patch_table;     \
+    extern const BlockKernels block_table;     \
     }
 LUCE_TABLES(portable)
 #if defined(__x86_64__)
@@ -31,6 +33,7 @@ struct Tables {
     const Kernels* kernels;
     const SoftmaxKernels* softmax;
     const PatchKernels* patches;
+    const BlockKernels* blocks;
 };
 
 // Whether LUCE_CPU allows this set.
@@ -77,11 +80,11 @@ bool runs_v4() {
 Tables choose() {
 #if defined(__x86_64__)
     if (runs_v4() && allowed("x86_64_v4"))
-        return {&x86_64_v4::table, &x86_64_v4::softmax_table, &x86_64_v4::patch_table};
+        return {&x86_64_v4::table, &x86_64_v4::softmax_table, &x86_64_v4::patch_table, &x86_64_v4::block_table};
     if (runs_v3() && allowed("x86_64_v3"))
-        return {&x86_64_v3::table, &x86_64_v3::softmax_table, &x86_64_v3::patch_table};
+        return {&x86_64_v3::table, &x86_64_v3::softmax_table, &x86_64_v3::patch_table, &x86_64_v3::block_table};
 #endif
-    return {&portable::table, &portable::softmax_table, &portable::patch_table};
+    return {&portable::table, &portable::softmax_table, &portable::patch_table, &portable::block_table};
 }
 
 const Tables& tables() {
@@ -94,5 +97,6 @@ const Tables& tables() {
 const Kernels& kernels() { return *tables().kernels; }
 const SoftmaxKernels& softmax_kernels() { return *tables().softmax; }
 const PatchKernels& patch_kernels() { return *tables().patches; }
+const BlockKernels& block_kernels() { return *tables().blocks; }
 
 }  // namespace luce

@@ -414,14 +414,16 @@ void information(const std::int64_t* starts, const std::int32_t* places, Index t
     parallel_for((columns + COLUMNS - 1) / COLUMNS, threads, [&](Index block) {
         std::vector<std::int32_t> count(width);
         std::vector<std::int32_t> classes_met;
+        std::vector<Index> last(static_cast<std::size_t>(classes), -1);  // column in which a class was met
         for (Index j = block * COLUMNS; j < std::min(columns, (block + 1) * COLUMNS); ++j) {
             const Index first = begin[static_cast<std::size_t>(j)], end = begin[static_cast<std::size_t>(j) + 1];
             for (Index e = first; e < end; ++e) ++count[static_cast<std::size_t>(members[static_cast<std::size_t>(e)])];
             classes_met.clear();
             for (Index e = first; e < end; ++e) {
                 const std::int32_t k = members[static_cast<std::size_t>(e)] % classes;
-                if (static_cast<int>(classes_met.size()) == classes) break;
-                if (std::find(classes_met.begin(), classes_met.end(), k) == classes_met.end()) classes_met.push_back(k);
+                if (last[static_cast<std::size_t>(k)] == j) continue;
+                last[static_cast<std::size_t>(k)] = j;
+                classes_met.push_back(k);
             }
             for (int f = 0; f <= folds; ++f) {
                 const double* share = &shares[static_cast<std::size_t>(f * classes)];

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-6  # how near a fit comes, relative
 IMAGES_AT_ONCE = 4096  # have their features in memory
 LOGITS_AT_ONCE = 1 << 22  # are in memory where rows are embeddings
+COLUMNS_AT_ONCE = 1024  # are rounded
 FEW_TEXTS = 64  # are not worth a second thread
 READ_TOLERANCE = 1e-4  # the same where texts or images are read
 READ_SHARE = 5e-5  # or the gap as a share of what is there to be known: such fits may leave next to no loss
@@ -447,9 +448,9 @@ def train(
     times = None if time is None else times_of(table, time)
     if on_schema is not None:
         on_schema(schema)
-    if times is None and is_vast(table, schema):
+    if times is None and (is_vast(table, schema) or _has_many_classes(schema, target)):
         with trimmed(table):
-            model._fitted, model._held_out, report = _fit_vast(
+            model._fitted, model._held_out, report = _fit_once(
                 table, name, target, schema, settings, progress, groups, held_out
             )
         return Trained(model, report)
@@ -474,7 +475,13 @@ def train(
     return Trained(model, report)
 
 
-def _fit_vast(
+def _has_many_classes(schema: Schema, target: Labels) -> bool:
+    """Whether texts are read and the logits of all rows are too many to be kept."""
+    many = len(target.codes) * len(target.classes) > MOST_LOGITS
+    return many and any(column.kind == "text" for column in schema.columns)
+
+
+def _fit_once(
     table: Table, name: str, target: Labels, schema: Schema, settings: Classifier, progress: Progress | None,
     groups: NDArray[np.int64] | None, share: float,
 ) -> tuple[Fitted, HeldOut | None, Report | None]:  # fmt: skip
@@ -673,7 +680,7 @@ def _linear(
     if fit.certificate.stopped == "interrupted":
         raise KeyboardInterrupt  # the earlier fit, and the file, stay as they are
     warn_of(fit, l2, list(target.classes))
-    coef = _rounded(encoder, np.ascontiguousarray(fit.point[:-1].T))
+    coef = _rounded(encoder, fit.point[:-1].T)
     return Linear(coef, fit.point[-1].copy()), {"l2": fit.l2, **_facts_of(fit.certificate)}
 
 
@@ -722,7 +729,8 @@ def _squeezed(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 def _rounded(encoder: Encoder, coef: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weights of n-grams as float32, as they are kept."""
     table = encoder.width - sum(len(t.buckets) for t in encoder.texts)
-    coef[:, table:] = coef[:, table:].astype(np.float32)
+    for i in range(table, encoder.width, COLUMNS_AT_ONCE):
+        coef[:, i : i + COLUMNS_AT_ONCE] = coef[:, i : i + COLUMNS_AT_ONCE].astype(np.float32)
     return coef
 
 
@@ -738,7 +746,7 @@ def _chosen(
     plain = None
     if encoder.embeddings:
         plain = choose_embeddings(encoder, parsed, codes, classes, l2=l2, threads=threads, groups=groups)
-    elif not (texts or images) or encoder.width:
+    elif not (texts or images) or (encoder.width and len(codes) * classes <= MOST_LOGITS):
         plain = choose_effects(encoder, parsed, codes, classes, effects=effects, l2=l2, threads=threads, groups=groups)
     if l2 is None:
         l2 = 1.0 / len(codes)

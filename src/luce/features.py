@@ -242,6 +242,20 @@ class Features:
             out += np.bincount(indices[i : i + ENTRIES_AT_ONCE], minlength=self.sparse_columns)
         return out
 
+    def squares(self, weights: Array | None) -> Array:
+        """sum_i s_i x_ij^2 of each sparse column, (sparse columns,)."""
+        assert self.starts is not None and self.indices is not None
+        out, step = np.zeros(self.sparse_columns), max(1, ENTRIES_AT_ONCE * self.rows // max(len(self.indices), 1))
+        for i in range(0, self.rows, step):
+            part = self.between(i, min(i + step, self.rows))
+            assert part.starts is not None and part.indices is not None
+            each = np.ones(part.rows) if weights is None else weights[i : i + step]
+            each = np.repeat(each, np.diff(part.starts))
+            if part.values is not None:
+                each *= part.values.astype(np.float64) ** 2
+            out += np.bincount(part.indices, weights=each, minlength=self.sparse_columns)
+        return out
+
     def frequent_columns(self, count: int) -> NDArray[np.int64]:
         """The dense columns, then the sparse columns that most rows store something in: at most `count`, ascending."""
         p = self.dense_columns

@@ -20,7 +20,7 @@ from luce import _core
 from luce.features import Array, Features
 from luce.objective import MOST_LOGITS, Objective, logits_of_rows
 from luce.solver import Ended, Solution, approach, ended, minimise
-from luce.splits import holdout, kfold_of_groups
+from luce.splits import holdout, kfold_of_groups, row_keys
 from luce.steps import Method, RowPoint, Start
 
 FOLDS = 5
@@ -37,6 +37,7 @@ WEAKER = 3e-3  # of the loss that a weaker penalty must save where it takes long
 NO_LOSS = 1e-3  # nats: below it there is nothing left to find
 SAMPLE = 5_000  # rows, or SAMPLE_EACH for each class: on so many the strength is chosen where the logits of all rows
 SAMPLE_EACH = 8  # would not be kept
+SOME_CLASSES = 100  # the classes that settle how very many are read
 VERY_MANY = 1 << 22
 FeaturesOf: TypeAlias = Callable[[NDArray[np.int64]], Features]
 RULES = ("auto", "one-standard-error")
@@ -492,6 +493,29 @@ def sample_rows(problem: Problem) -> NDArray[np.int64]:
         return np.arange(rows)
     every = max(rows // VERY_MANY, 1)  # of very many rows some are looked at, each so many-th
     return every * holdout(problem.codes[::every], wanted * every / rows, 0)[1]
+
+
+def of_some_classes(codes: NDArray[np.int32], classes: int) -> NDArray[np.int64]:
+    """All rows of some classes, which depend on their places alone: of SAMPLE rows or more, of SOME_CLASSES or more,
+    as far as their logits are few."""
+    order = np.argsort(row_keys(classes, 0), kind="stable")
+    upto = np.cumsum(np.bincount(codes, minlength=classes)[order])
+    count = np.arange(1, classes + 1)
+    enough = (upto >= SAMPLE) & (count >= SOME_CLASSES) | (upto * count > MOST_LOGITS // 4)
+    chosen = np.zeros(classes, dtype=np.bool_)
+    chosen[order[: max(int(np.argmax(enough)), 1) + 1]] = True
+    return np.flatnonzero(chosen[codes])
+
+
+def some_of_each(problem: Problem, keys: NDArray[np.uint64], most: int) -> NDArray[np.int64]:
+    """At most so many rows of one fold, those of the least keys, so that equal rows stay together; none of a class that
+    has no row elsewhere."""
+    fold = folds_of(problem, keys)
+    elsewhere = np.bincount(problem.codes[fold != 0], minlength=problem.classes) > 0
+    rows = np.flatnonzero((fold == 0) & elsewhere[problem.codes])
+    if len(rows) <= most:
+        return rows
+    return np.asarray(rows[keys[rows] < np.partition(keys[rows], most)[most]])
 
 
 def choose_on_sample(

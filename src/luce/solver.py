@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce import _core
+from luce.block_steps import BlockSteps
 from luce.features import Array
 from luce.functional import sigmoid, softmax
 from luce.metric import Frame, Metric, sample
 from luce.objective import FarLogits, Gap, Objective, Others, logits_of_rows, none_beside
 from luce.row_steps import DualSteps, RowSteps
-from luce.steps import ColumnPoint, Method, Quadratic, RowPoint, Start, dot, line_search
+from luce.steps import BlockPoint, Bracket, ColumnPoint, Method, Quadratic, RowPoint, Start, dot, line_search
 
 MOST_ITERATIONS = 3000
 
@@ -159,7 +160,7 @@ def approach(
                 return False
             below = 0.5 * rough
             return method.prove().gap <= enough
-        if not rough <= enough or not objective.intercept:
+        if not rough <= enough or not objective.intercept or isinstance(method, BlockSteps):
             return rough <= enough
         slope = method.intercept_slope()
         correction = objective.intercept_correction(method.logits, slope)
@@ -221,7 +222,7 @@ def _method(o: Objective, start: Start | None, metric: Metric | None = None) -> 
     if o.l1:
         return ProximalNewton(o, start)
     if not o.keeps_logits:
-        return FarNewton(o, start, metric)
+        return BlockSteps(o, start) if BlockSteps.fits(o) else FarNewton(o, start, metric)
     if o.features.tells_by_rows and o.prior is None and o.penalty > 0:
         return DualSteps(o, start, RowSteps if o.features.dense is None else QuasiNewton)
     return QuasiNewton(o, start, metric)
@@ -250,8 +251,8 @@ class WeightSteps:
     def __init__(self, objective: Objective, start: Start | None) -> None:
         self.objective = o = objective
         self.single = o.features.can_be_single
-        if isinstance(start, RowPoint | ColumnPoint):
-            raise TypeError("weights told by rows or by some columns start a fit of the same kind alone")
+        if isinstance(start, RowPoint | ColumnPoint | BlockPoint):
+            raise TypeError("weights told by rows, by some columns or in blocks start a fit of the same kind alone")
         self.weights = o.start() if start is None else start.copy()
         self.passes = 0
         self.settle()
@@ -412,8 +413,7 @@ class FarNewton(QuasiNewton):
         return o.certify_by(step, self.weights, self.logits, self.value, self.intercept_slope(), others)
 
     def _moved(self, direction: Array, slope: float) -> tuple[Array, float, Array]:
-        low, high, step = 0.0, np.inf, 1.0
-        slope_low, slope_high = slope, np.inf
+        step, bracket = 1.0, Bracket(self.value, slope)
         for _ in range(self.MOST_TRIALS):
             moved = self.weights + step * direction
             value, fresh = self.objective.value_and_gradient(moved, self.single)
@@ -422,17 +422,7 @@ class FarNewton(QuasiNewton):
             if self._will_do(value, there, slope):
                 self.logits = FarLogits(self.objective, moved)  # type: ignore[assignment]
                 return moved, value, fresh
-            if there < 0 and value <= self.value:
-                low, slope_low = step, there
-            else:
-                high, slope_high = step, there
-            if high == np.inf:
-                step *= 4
-            elif slope_high > 0:
-                secant = low - slope_low * (high - low) / (slope_high - slope_low)
-                step = min(max(secant, low + 0.1 * (high - low)), high - 0.1 * (high - low))
-            else:  # P, not its slope, says that it is too far; or neither is a number
-                step = 0.5 * (low + high)
+            step = bracket.next(step, value, there)
         return self.weights, self.value, self.gradient
 
 

@@ -8,10 +8,12 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from luce import _core
 from luce.features import Array
 from luce.objective import Gap, Logits, Objective
 
 LINE_SLOPE = 0.3  # how exact the step along a direction is
+NEVER = -1e30  # the intercept of a class that is none: core/class_blocks.h
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,60 @@ class ColumnPoint:
     weights: Array
 
 
-Start: TypeAlias = Array | RowPoint | ColumnPoint
+@dataclass(frozen=True)
+class BlockPoint:
+    """Weights in blocks of classes (core/class_blocks.h): (blocks, columns + 1, classes of a block) float32, the last
+    row the intercepts, which `bias` (blocks * classes of a block,) has in float64. A fit that starts here goes on in
+    it."""
+
+    numbers: NDArray[np.float32]
+    bias: Array
+    classes: int
+
+    @staticmethod
+    def of(point: Array) -> BlockPoint:
+        """From (columns + 1, classes)."""
+        rows, classes = point.shape
+        blocks = -(-classes // _core.BLOCK)
+        out = BlockPoint(
+            np.zeros((blocks, rows, _core.BLOCK), dtype=np.float32), np.full(blocks * _core.BLOCK, NEVER), classes
+        )
+        for b, block in enumerate(out.numbers):
+            part = point[:, b * _core.BLOCK : (b + 1) * _core.BLOCK]
+            block[:, : part.shape[1]] = part
+        out.bias[:classes] = 0.0
+        out.move_bias(point[-1])
+        return out
+
+    def move_bias(self, step: Array) -> None:
+        """Adds to the intercepts, (classes,)."""
+        self.bias[: self.classes] += step
+        self.numbers[:, -1] = self.bias.reshape(-1, _core.BLOCK)
+
+    def whole(self) -> Array:
+        """(columns + 1, classes)"""
+        out = np.empty((self.numbers.shape[1], self.classes))
+        for b, block in enumerate(self.numbers):
+            part = out[:, b * _core.BLOCK : (b + 1) * _core.BLOCK]
+            part[:] = block[:, : part.shape[1]]
+        out[-1] = self.bias[: self.classes]
+        return out
+
+    def square(self) -> float:
+        """|W|^2"""
+        return sum(float(np.einsum("jc,jc->", w, w)) for w in (b[:-1].astype(np.float64) for b in self.numbers))
+
+    def of_columns(self, place: NDArray[np.int64], columns: int) -> BlockPoint:
+        """For other columns: those that are now `place`, -1 for one that is gone; 0 for new ones."""
+        kept = np.flatnonzero(place >= 0)
+        numbers = np.zeros((len(self.numbers), columns + 1, _core.BLOCK), dtype=np.float32)
+        for old, new in zip(self.numbers, numbers, strict=True):
+            new[place[kept]] = old[kept]
+            new[-1] = old[-1]
+        return BlockPoint(numbers, self.bias.copy(), self.classes)
+
+
+Start: TypeAlias = Array | RowPoint | ColumnPoint | BlockPoint
 
 
 def dot(a: Array, b: Array) -> float:
@@ -76,6 +131,29 @@ def line_search(o: Objective, logits: Array, along: Array, value: float, slope: 
             secant = low - slope_low * (high - low) / (slope_high - slope_low)
             step = min(max(secant, low + 0.02 * (high - low)), high - 0.02 * (high - low))
     return step
+
+
+class Bracket:
+    """Steps along a direction, where each costs a pass: by the secant within what is known, else four times as far."""
+
+    def __init__(self, value: float, slope: float) -> None:
+        self.value = value
+        self.low, self.slope_low = 0.0, slope
+        self.high, self.slope_high = np.inf, np.inf
+
+    def next(self, step: float, value: float, slope: float) -> float:
+        """The step to try after one that will not do, P and its slope there."""
+        if slope < 0 and value <= self.value:
+            self.low, self.slope_low = step, slope
+        else:
+            self.high, self.slope_high = step, slope
+        low, high = self.low, self.high
+        if high == np.inf:
+            return 4 * step
+        if not self.slope_high > 0:  # P, not its slope, says that it is too far; or neither is a number
+            return 0.5 * (low + high)
+        secant = low - self.slope_low * (high - low) / (self.slope_high - self.slope_low)
+        return float(min(max(secant, low + 0.1 * (high - low)), high - 0.1 * (high - low)))
 
 
 class Method(Protocol):

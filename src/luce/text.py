@@ -112,22 +112,23 @@ class Grams:
     counts: NDArray[np.uint8]
 
     @staticmethod
-    def of(name: str, texts: Texts, recipe: Recipe, threads: int, classes: int = 2) -> Grams:
+    def of(name: str, texts: Texts, recipe: Recipe, threads: int, most: int = MOST_GRAMS) -> Grams:
         starts, packed = _core.count_grams(texts, recipe.core, threads)
-        most = min(MOST_GRAMS, MOST_WEIGHTS // classes)
         buckets = _core.frequent_buckets(packed, LEAST, most, threads)
         return Grams(name, recipe, buckets, *_core.Vocabulary(buckets).known(starts, packed, threads))
 
     def scales(
-        self, codes: NDArray[np.int32], classes: int, fold: NDArray[np.int32], most: int, threads: int
-    ) -> NDArray[np.float32]:
+        self, codes: NDArray[np.int32], classes: int, fold: NDArray[np.int32], most: int, threads: int,
+        numbers: float = MOST_NUMBERS,
+    ) -> NDArray[np.float32]:  # fmt: skip
         """The scale of each n-gram without the texts of each fold, and last by all, (folds + 1, n-grams); 0 for those
-        that are left out: all but the `most` that tell most in all texts, and more where that is too much work."""
+        that are left out: all but the `most` that tell most in all texts, and more where the texts have more than
+        `numbers` times classes."""
         folds = int(fold.max()) + 1
         out = np.empty((folds + 1, len(self.buckets)), dtype=np.float32)
         _core.information(self.starts, self.places, codes, classes, fold, folds, out, threads)
         stored = max(len(self.places), 1)
-        told, share = (LEFT_OUT if stored > MANY else 0.0), 1.0 - MOST_NUMBERS / (stored * classes)
+        told, share = (LEFT_OUT if stored > MANY else 0.0), 1.0 - numbers / (stored * classes)
         often = np.bincount(self.places, minlength=len(self.buckets))
         for scale in out:
             if max(told, share) > 0:

@@ -11,14 +11,27 @@ from numpy.typing import NDArray
 
 from luce import _core
 from luce.choice import FEW_READ, MANY_READ, SOME_FOLDS, Choice, beside_plain, sample_of
-from luce.compact import DEFAULT, room_for
+from luce.compact import DEFAULT, room_for, room_of_many
 from luce.encoder import MOST_BESIDE, Encoder, beside
 from luce.features import Features
-from luce.path import FOLDS, Problem, folds_of, hold_out, path_of, race_side_by_side
+from luce.objective import MOST_LOGITS
+from luce.path import (
+    FOLDS,
+    Problem,
+    folds_of,
+    hold_out,
+    hold_some_out,
+    of_some_classes,
+    path_of,
+    race_side_by_side,
+    some_of_each,
+)
 from luce.splits import holdout, strata_of_groups
-from luce.text import MOST_GRAMS, Grams, Recipe, SparseRows, Texts, recipes_for
+from luce.steps import BlockPoint
+from luce.text import MOST_GRAMS, MOST_WEIGHTS, Grams, Recipe, SparseRows, Texts, recipes_for
 
 RICHER = 0.01  # of the log loss: by less, more n-grams are not worth their time
+CANDIDATES = 8  # n-grams, the most frequent, for each one that many classes have room for
 GROWTH = 0.5  # the best strength falls with some such power of the rows
 NEAR = 1e-5  # where the strength is looked for
 
@@ -41,16 +54,27 @@ class Worded:
     def without(self, rows: NDArray[np.int64]) -> Features:
         return beside(self.plain, self.rows(int(self.fold[rows[0]])))
 
-    def kept(self) -> tuple[Encoder, Features]:
-        """The encoder with the n-grams that have a scale by all rows, and its features."""
+    def kept(self, place: int = -1) -> tuple[Encoder, Features]:
+        """The encoder with the n-grams that have a scale without a fold, or by all rows, and its features."""
         texts, parts = [], []
-        for g, s in zip(self.grams, self.scales, strict=True):
-            plan = g.plan(s[-1])
-            found = g.rows(s[-1], self.threads)
-            place = (np.cumsum(s[-1] > 0) - 1).astype(np.int32)
+        for g, scales in zip(self.grams, self.scales, strict=True):
+            s = scales[place]
+            plan = g.plan(s)
+            found = g.rows(s, self.threads)
+            among = (np.cumsum(s > 0) - 1).astype(np.int32)
             texts.append(plan)
-            parts.append(SparseRows(found.starts, place[found.indices], found.values, len(plan.buckets)))
+            parts.append(SparseRows(found.starts, among[found.indices], found.values, len(plan.buckets)))
         return replace(self.encoder, texts=tuple(texts)), beside(self.plain, parts)
+
+    def places(self, place: int) -> NDArray[np.int64]:
+        """Where the columns of `kept(place)` are among those of `kept()`; -1 for those that are not."""
+        plain = self.plain.columns
+        out, ends = [np.arange(plain)], plain
+        for s in self.scales:
+            among = np.where(s[-1] > 0, ends + np.cumsum(s[-1] > 0) - 1, -1)
+            out.append(among[s[place] > 0])
+            ends += int((s[-1] > 0).sum())
+        return np.concatenate(out)
 
 
 def choose_texts(
@@ -62,8 +86,13 @@ def choose_texts(
     out; on 5,000 rows where there are many more, and the strength then on all.
 
     plain: the choice without the texts, None where there is no other column; it stays if the texts do not lower the log
-    loss. units: of the hidden layer that is to read the n-grams, 0 for a linear model.
+    loss. units: of the hidden layer that is to read the n-grams, 0 for a linear model. Where the logits of all rows are
+    too many to be kept, the texts are not set against the other columns: those stand beside, as they are.
     """
+    if len(codes) * classes > MOST_LOGITS:
+        return _of_many_classes(
+            encoder, parsed, names, codes, classes, l2=l2, size=size, threads=threads, groups=groups
+        )  # fmt: skip
     texts = {name: parsed[name].to_list() for name in names}
     if plain is not None and plain.problem.features.dense_columns <= MOST_BESIDE:
         encoder = plain.encoder
@@ -96,6 +125,45 @@ def choose_texts(
         whole = _tried(encoder, problem, texts, recipes[place], best.l2, near, folds, MOST_GRAMS)
         best = replace(best, notes=_what_it_costs(best, whole))
     return beside_plain("texts", best, plain)
+
+
+def _of_many_classes(
+    encoder: Encoder, parsed: Mapping[str, Any], names: Sequence[str], codes: NDArray[np.int32], classes: int, *,
+    l2: float | str | None, size: float, threads: int, groups: NDArray[np.int64] | None,
+) -> Choice:  # fmt: skip
+    """The recipe and the strength are those of all rows of some classes: what is known of a weight before any row is
+    seen hangs neither on the number of rows nor on that of the other classes. Some rows are held out, once."""
+    rows = of_some_classes(codes, classes)
+    present, known = np.unique(codes[rows], return_inverse=True)
+    small = choose_texts(
+        encoder, {name: cells[rows] for name, cells in parsed.items()}, names, known.astype(np.int32), len(present),
+        plain=None, l2=l2, size=size, threads=threads, groups=None if groups is None else groups[rows],
+    )  # fmt: skip
+    strength = float(l2) if isinstance(l2, float | int) else small.l2 * len(rows) / len(codes)
+    texts = {name: parsed[name].to_list() for name in names}
+    features = encoder.transform(parsed, threads, [])
+    keys = keys_of(features, texts, threads)
+    strata = None
+    if groups is not None:
+        strata, keys = strata_of_groups(codes, groups, 0)
+    problem = Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
+    held = some_of_each(problem, keys, MOST_LOGITS // classes)
+    part = np.ones(len(codes), dtype=np.int32)
+    part[held] = 0
+    most = room_of_many(size, encoder.width, np.bincount(codes, minlength=classes)) // len(names)
+    recipe = small.encoder.texts[0].recipe
+    grams = tuple(Grams.of(name, column, recipe, threads, CANDIDATES * most) for name, column in texts.items())
+    scales = tuple(g.scales(codes, classes, part, most, threads, np.inf) for g in grams)
+    worded = Worded(encoder, problem.features, grams, scales, part.astype(np.int64), threads)
+    wider, features = worded.kept()
+    choice = Choice(wider, replace(problem, features=features), strength, None, None)
+    found = hold_some_out(replace(problem, features=worded.kept(0)[1]), strength, held)
+    if found is None:
+        return choice
+    path, start = found
+    if isinstance(start, BlockPoint):
+        start = start.of_columns(worded.places(0), features.columns)
+    return beside_plain("texts", replace(choice, path=path, start=start), None)
 
 
 def _what_it_costs(small: Choice, whole: Choice) -> tuple[str, ...]:
@@ -139,7 +207,8 @@ def _tried(
     threads, fold = problem.threads, folds_of(problem, problem.keys)
     fold[fold >= folds] = -1
     part = np.where(fold < 0, folds, fold).astype(np.int32)
-    grams = tuple(Grams.of(name, column, recipe, threads, problem.classes) for name, column in texts.items())
+    room = min(MOST_GRAMS, MOST_WEIGHTS // problem.classes)
+    grams = tuple(Grams.of(name, column, recipe, threads, room) for name, column in texts.items())
     scales = tuple(g.scales(problem.codes, problem.classes, part, most, threads) for g in grams)
     worded = Worded(encoder, problem.features, grams, scales, fold, threads)
     wider, features = worded.kept()

@@ -1,0 +1,150 @@
+// Softmax over blocks of classes for Python: a sparse design and labels in, values, gradients, bounds out.
+#include "bind_blocks.h"
+
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/tuple.h>
+
+#include <tuple>
+
+#include "bind_design.h"
+#include "class_blocks.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+using namespace bound;
+
+namespace {
+
+using Point = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using OutPoint = nb::ndarray<float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+
+class ClassBlocks {
+public:
+    ClassBlocks(const Design& d, const Labels& labels)
+        : rows_(d.x.rows), columns_(d.x.columns()), classes_(labels.y.classes), core_(checked(d, labels), labels.y) {}
+
+    std::pair<double, double> gradient(Point w, double penalty, OutPoint g, OutVector slope, int threads) const {
+        check(w), check(g), check(slope);
+        nb::gil_scoped_release free;
+        const auto found = core_.gradient(w.data(), penalty, g.data(), slope.data(), threads);
+        return {found.value, found.square};
+    }
+    double masses(Point w, Vector<double> bias, OutVector share, OutVector curve, int threads) const {
+        check(w), check(bias), check(share), check(curve);
+        nb::gil_scoped_release free;
+        return core_.masses(w.data(), bias.data(), share.data(), curve.data(), threads);
+    }
+    std::tuple<double, double, double> bound(Point w, Vector<double> bias, double penalty, Vector<double> keep,
+                                             Vector<double> gain, int threads) const {
+        check(w), check(bias), check(keep), check(gain);
+        nb::gil_scoped_release free;
+        const auto found = core_.bound(w.data(), bias.data(), penalty, keep.data(), gain.data(), threads);
+        return {found.loss, found.square, found.divergence};
+    }
+    void logits(Point w, Vector<double> bias, OutMatrix out, int threads) const {
+        check(w), check(bias);
+        require(static_cast<int>(out.shape(0)) == classes_ && static_cast<Index>(out.shape(1)) == rows_,
+                "logits must be classes x rows");
+        nb::gil_scoped_release free;
+        core_.logits(w.data(), bias.data(), out.data(), threads);
+    }
+    void take_head(Vector<std::int32_t> columns) {
+        for (std::size_t h = 0; h < columns.shape(0); ++h)
+            require(columns.data()[h] >= 0 && columns.data()[h] < columns_, "no such column");
+        nb::gil_scoped_release free;
+        core_.take_head(columns.data(), static_cast<Index>(columns.shape(0)));
+    }
+    void lift(Point gradient, Vector<double> share, double penalty, OutPoint lifted, int threads) const {
+        check(gradient), check(share), check_lifted(lifted);
+        nb::gil_scoped_release free;
+        core_.lift(gradient.data(), share.data(), penalty, lifted.data(), threads);
+    }
+    std::tuple<double, double, double, double> products(Point gradient, Point before, Point lifted, Point lifted_before,
+                                                        OutPoint direction, Vector<double> share, double penalty,
+                                                        double length, int threads) const {
+        const luce::ClassBlocks::Step step =
+            taken(gradient, before, lifted, lifted_before, direction, share, penalty, length);
+        double sums[4];
+        {
+            nb::gil_scoped_release free;
+            core_.products(step, sums, threads);
+        }
+        return {sums[0], sums[1], sums[2], sums[3]};
+    }
+    double direct(Point gradient, Point before, Point lifted, Point lifted_before, OutPoint direction,
+                  Vector<double> share, double penalty, double of_gradient, double of_change, double of_step,
+                  int threads) const {
+        const luce::ClassBlocks::Step step =
+            taken(gradient, before, lifted, lifted_before, direction, share, penalty, 1.0);
+        nb::gil_scoped_release free;
+        return core_.direct(step, static_cast<float>(of_gradient), static_cast<float>(of_change),
+                            static_cast<float>(of_step), threads);
+    }
+    double add_scaled(OutPoint a, Point b, double factor, int threads) const {
+        check(a), check(b);
+        nb::gil_scoped_release free;
+        return core_.add_scaled(a.data(), b.data(), static_cast<float>(factor), threads);
+    }
+
+private:
+    static const luce::Csr& checked(const Design& d, const Labels& labels) {
+        require(d.x.dense_columns == 0 && d.x.sparse.columns > 0, "the design must be sparse alone");
+        require(labels.rows() == d.x.rows, "labels and design differ in rows");
+        require(labels.y.classes > 2, "more than two classes");
+        return d.x.sparse;
+    }
+    template <class T>
+    void check(const nb::ndarray<T, nb::ndim<3>, nb::c_contig, nb::device::cpu>& point) const {
+        require(static_cast<Index>(point.shape(0)) == core_.blocks() &&
+                    static_cast<Index>(point.shape(1)) == columns_ + 1 && point.shape(2) == luce::BLOCK,
+                "a point must be blocks x (columns + 1) x classes of a block");
+    }
+    template <class T>
+    void check(const nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>& numbers) const {
+        require(static_cast<Index>(numbers.shape(0)) == core_.blocks() * luce::BLOCK, "a number for each class");
+    }
+    template <class T>
+    void check_lifted(const nb::ndarray<T, nb::ndim<3>, nb::c_contig, nb::device::cpu>& lifted) const {
+        require(static_cast<Index>(lifted.shape(0)) == core_.blocks() &&
+                    static_cast<Index>(lifted.shape(1)) == core_.head() + 1 && lifted.shape(2) == luce::BLOCK,
+                "what is lifted must be blocks x (head + 1) x classes of a block");
+    }
+    luce::ClassBlocks::Step taken(const Point& gradient, const Point& before, const Point& lifted,
+                                  const Point& lifted_before, OutPoint& direction, const Vector<double>& share,
+                                  double penalty, double length) const {
+        check(gradient), check(before), check(direction), check(share), check_lifted(lifted),
+            check_lifted(lifted_before);
+        return {gradient.data(),  before.data(), lifted.data(), lifted_before.data(),
+                direction.data(), share.data(),  penalty,       static_cast<float>(length)};
+    }
+
+    Index rows_, columns_;
+    int classes_;
+    luce::ClassBlocks core_;
+};
+
+}  // namespace
+
+void bind_blocks(nb::module_& m) {
+    m.attr("BLOCK") = luce::BLOCK;
+    nb::class_<ClassBlocks>(m, "ClassBlocks")
+        .def(nb::init<const Design&, const Labels&>(), "design"_a, "labels"_a, nb::keep_alive<1, 2>(),
+             nb::keep_alive<1, 3>())
+        .def("gradient", &ClassBlocks::gradient, "w"_a.noconvert(), "penalty"_a, "g"_a.noconvert(),
+             "slope"_a.noconvert(), "threads"_a)
+        .def("masses", &ClassBlocks::masses, "w"_a.noconvert(), "bias"_a.noconvert(), "share"_a.noconvert(),
+             "curve"_a.noconvert(), "threads"_a)
+        .def("bound", &ClassBlocks::bound, "w"_a.noconvert(), "bias"_a.noconvert(), "penalty"_a, "keep"_a.noconvert(),
+             "gain"_a.noconvert(), "threads"_a)
+        .def("logits", &ClassBlocks::logits, "w"_a.noconvert(), "bias"_a.noconvert(), "out"_a.noconvert(), "threads"_a)
+        .def("take_head", &ClassBlocks::take_head, "columns"_a.noconvert())
+        .def("lift", &ClassBlocks::lift, "gradient"_a.noconvert(), "share"_a.noconvert(), "penalty"_a,
+             "lifted"_a.noconvert(), "threads"_a)
+        .def("products", &ClassBlocks::products, "gradient"_a.noconvert(), "before"_a.noconvert(),
+             "lifted"_a.noconvert(), "lifted_before"_a.noconvert(), "direction"_a.noconvert(), "share"_a.noconvert(),
+             "penalty"_a, "length"_a, "threads"_a)
+        .def("direct", &ClassBlocks::direct, "gradient"_a.noconvert(), "before"_a.noconvert(), "lifted"_a.noconvert(),
+             "lifted_before"_a.noconvert(), "direction"_a.noconvert(), "share"_a.noconvert(), "penalty"_a,
+             "of_gradient"_a, "of_change"_a, "of_step"_a, "threads"_a)
+        .def("add_scaled", &ClassBlocks::add_scaled, "a"_a.noconvert(), "b"_a.noconvert(), "factor"_a, "threads"_a);
+}

@@ -1,0 +1,255 @@
+// Compiled once per instruction set: LUCE_ISA names the namespace and the table.
+// No standard-library templates here: a weak symbol made with wide instructions could be linked for everyone.
+#include "block_kernels.h"
+
+#if defined(__x86_64__)
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12 says it of its own header
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <immintrin.h>
+#endif
+
+namespace luce {
+namespace LUCE_ISA {
+
+#include "lanes.h"
+
+constexpr int SINGLES = Register<Floats>::LANES, AHEAD = 8, LINE = 16;
+constexpr int HALF = BLOCK / 2;  // a half's sums and one number fill the registers
+
+static void bring(const float* from) {
+#pragma GCC unroll 4
+    for (int c = 0; c < BLOCK; c += LINE) __builtin_prefetch(from + c);
+}
+
+static void logits(const SparseRow& x, const float* w, const float* bias, float* z) {
+    constexpr int PARTS = BLOCK / SINGLES < 8 ? BLOCK / SINGLES : 8, STEP = PARTS * SINGLES;
+    for (int first = 0; first < BLOCK; first += STEP) {
+        Floats sum[PARTS];
+#pragma GCC unroll 8
+        for (int p = 0; p < PARTS; ++p) sum[p] = load(bias + first + p * SINGLES);
+        for (Index e = 0; e < x.count; ++e) {
+            if (first == 0 && e + AHEAD < x.count) bring(w + static_cast<Index>(x.indices[e + AHEAD]) * BLOCK);
+            const float* row = w + static_cast<Index>(x.indices[e]) * BLOCK + first;
+            const Floats value = x.values[e] - Floats{};
+#pragma GCC unroll 8
+            for (int p = 0; p < PARTS; ++p) sum[p] += value * load(row + p * SINGLES);
+        }
+#pragma GCC unroll 8
+        for (int p = 0; p < PARTS; ++p) store(z + first + p * SINGLES, sum[p]);
+    }
+}
+
+static double value_of(const SparseRow& x, Index e) {
+    return x.values != nullptr ? static_cast<double>(x.values[e]) : x.doubles[e];
+}
+
+static void logits_exact(const SparseRow& x, const float* w, const double* bias, double* z) {
+    constexpr int PARTS = HALF / WIDTH < 8 ? HALF / WIDTH : 8, STEP = PARTS * WIDTH;
+    for (int first = 0; first < BLOCK; first += STEP) {
+        Vec sum[PARTS];
+#pragma GCC unroll 8
+        for (int p = 0; p < PARTS; ++p) sum[p] = load(bias + first + p * WIDTH);
+        for (Index e = 0; e < x.count; ++e) {
+            if (first == 0 && e + AHEAD < x.count) bring(w + static_cast<Index>(x.indices[e + AHEAD]) * BLOCK);
+            const float* row = w + static_cast<Index>(x.indices[e]) * BLOCK + first;
+            const Vec value = broadcast(value_of(x, e));
+#pragma GCC unroll 8
+            for (int p = 0; p < PARTS; ++p) sum[p] += value * widen(row + p * WIDTH);
+        }
+#pragma GCC unroll 8
+        for (int p = 0; p < PARTS; ++p) store(z + first + p * WIDTH, sum[p]);
+    }
+}
+
+static void add(const SparseRow& x, const float* r, float* g) {
+    for (Index e = 0; e < x.count; ++e) {
+        if (e + AHEAD < x.count) bring(g + static_cast<Index>(x.indices[e + AHEAD]) * BLOCK);
+        float* row = g + static_cast<Index>(x.indices[e]) * BLOCK;
+        const Floats value = x.values[e] - Floats{};
+#pragma GCC unroll 8
+        for (int c = 0; c < BLOCK; c += SINGLES) store(row + c, load(row + c) + value * load(r + c));
+    }
+}
+
+static void add_exact(const SparseRow& x, const double* r, double* g) {
+    for (Index e = 0; e < x.count; ++e) {
+        double* row = g + static_cast<Index>(x.indices[e]) * BLOCK;
+        const Vec value = broadcast(value_of(x, e));
+#pragma GCC unroll 8
+        for (int c = 0; c < BLOCK; c += WIDTH) store(row + c, load(row + c) + value * load(r + c));
+    }
+}
+
+LUCE_INLINE double lane_sum(Vec v) {
+    double sum = v[0];
+    for (int l = 1; l < WIDTH; ++l) sum += v[l];
+    return sum;
+}
+
+// Adds what the registers hold, in double.
+LUCE_INLINE void add_lanes(Floats v, double* lanes) {
+    float parts[SINGLES];
+    store(parts, v);
+    for (int l = 0; l < SINGLES; ++l) lanes[l] += static_cast<double>(parts[l]);
+}
+LUCE_INLINE double lanes_sum(const double* lanes) {
+    double sum = 0.0;
+    for (int l = 0; l < SINGLES; ++l) sum += lanes[l];
+    return sum;
+}
+
+static double residual(float* z, Index stride, int blocks, int own, float weight) {
+    Floats most = load(z);
+    for (int b = 0; b < blocks; ++b)
+        for (int c = 0; c < BLOCK; c += SINGLES) most = larger(load(z + b * stride + c), most);
+    float top = most[0];
+    for (int l = 1; l < SINGLES; ++l) top = most[l] > top ? most[l] : top;
+    float* const mine = z + (own / BLOCK) * stride + own % BLOCK;
+    const float under = top - *mine;
+    double lanes[SINGLES] = {};
+    for (int b = 0; b < blocks; ++b) {
+        Floats sum{};
+        for (int c = 0; c < BLOCK; c += SINGLES) {
+            const Floats e = exp_float(load(z + b * stride + c) - top);
+            store(z + b * stride + c, e);
+            sum += e;
+        }
+        add_lanes(sum, lanes);
+    }
+    const double total = lanes_sum(lanes);
+    const float scale = static_cast<float>(static_cast<double>(weight) / total);
+    for (int b = 0; b < blocks; ++b)
+        for (int c = 0; c < BLOCK; c += SINGLES) store(z + b * stride + c, load(z + b * stride + c) * scale);
+    *mine -= weight;
+    return static_cast<double>(weight) * (__builtin_log(total) + static_cast<double>(under));
+}
+
+static double shares(double* z, Index stride, int blocks) {
+    Vec most = load(z);
+    for (int b = 0; b < blocks; ++b)
+        for (int c = 0; c < BLOCK; c += WIDTH) most = larger(load(z + b * stride + c), most);
+    double top = most[0];
+    for (int l = 1; l < WIDTH; ++l) top = most[l] > top ? most[l] : top;
+    Vec sum{};
+    for (int b = 0; b < blocks; ++b)
+        for (int c = 0; c < BLOCK; c += WIDTH) {
+            const Vec e = exp_lane(load(z + b * stride + c) - top);
+            store(z + b * stride + c, e);
+            sum += e;
+        }
+    const double total = lane_sum(sum), scale = 1.0 / total;
+    for (int b = 0; b < blocks; ++b)
+        for (int c = 0; c < BLOCK; c += WIDTH) store(z + b * stride + c, load(z + b * stride + c) * scale);
+    return top + __builtin_log(total);
+}
+
+static double weigh(const double* z, Index stride, int blocks, const double* weights) {
+    Vec sum{};
+    for (int b = 0; b < blocks; ++b)
+        for (int c = 0; c < BLOCK; c += WIDTH) sum += load(z + b * stride + c) * load(weights + b * BLOCK + c);
+    return lane_sum(sum);
+}
+
+static void moved(double* z, double log_sum, double weight, const double* keep, const double* gain, double gained) {
+    for (int c = 0; c < BLOCK; c += WIDTH) {
+        const Vec p = exp_lane(load(z + c) - log_sum);
+        store(z + c, weight * (p * load(keep + c) + gained * load(gain + c)));
+    }
+}
+
+static void masses(const double* p, double weight, double* share, double* curve) {
+    for (int c = 0; c < BLOCK; c += WIDTH) {
+        const Vec mine = load(p + c);
+        store(share + c, load(share + c) + weight * mine);
+        store(curve + c, load(curve + c) + weight * (mine - mine * mine));
+    }
+}
+
+// V for a row of the vectors: 1 / (share * square + ridge)
+struct Inverse {
+    alignas(64) float of[BLOCK];
+    void take(const BlockStep& s, Index row) {
+        const double ridge = row + 1 < s.rows ? s.ridge : 0.0;
+        const bool theirs = s.square[row] > 0.0;
+        for (int c = 0; c < BLOCK; ++c)
+            of[c] = theirs ? static_cast<float>(1.0 / (s.share[c] * s.square[row] + ridge)) : 0.0f;
+    }
+};
+
+static void products(const BlockStep& s, double* sums) {
+    double lanes[4][SINGLES] = {};
+    Inverse inverse;
+    for (Index row = 0; row < s.rows; ++row) {
+        inverse.take(s, row);
+        Floats sum[4] = {};
+        for (int c = 0; c < BLOCK; c += SINGLES) {
+            const Index at = row * BLOCK + c;
+            const Floats g = load(s.gradient + at), y = g - load(s.before + at), v = load(inverse.of + c);
+            const Floats step = s.length * load(s.direction + at);
+            sum[0] += step * g;
+            sum[1] += step * y;
+            sum[2] += y * (v * y);
+            sum[3] += y * (v * g);
+        }
+        for (int i = 0; i < 4; ++i) add_lanes(sum[i], lanes[i]);
+    }
+    for (int i = 0; i < 4; ++i) sums[i] += lanes_sum(lanes[i]);
+}
+
+static double direct(const BlockStep& s, float of_gradient, float of_change, float of_step) {
+    double lanes[SINGLES] = {};
+    Inverse inverse;
+    for (Index row = 0; row < s.rows; ++row) {
+        inverse.take(s, row);
+        Floats sum{};
+        for (int c = 0; c < BLOCK; c += SINGLES) {
+            const Index at = row * BLOCK + c;
+            const Floats g = load(s.gradient + at), y = g - load(s.before + at);
+            const Floats d =
+                -load(inverse.of + c) * (of_gradient * g - of_change * y) - of_step * load(s.direction + at);
+            store(s.direction + at, d);
+            sum += d * g;
+        }
+        add_lanes(sum, lanes);
+    }
+    return lanes_sum(lanes);
+}
+
+static void turn(const float* q, Index by_column, Index by_row, Index n, const float* x, float* out) {
+    constexpr int PARTS = BLOCK / SINGLES < 8 ? BLOCK / SINGLES : 8, STEP = PARTS * SINGLES;
+    for (Index j = 0; j < n; ++j)
+        for (int first = 0; first < BLOCK; first += STEP) {
+            Floats sum[PARTS] = {};
+            for (Index i = 0; i < n; ++i) {
+                const Floats one = q[i * by_column + j * by_row] - Floats{};
+                const float* row = x + i * BLOCK + first;
+#pragma GCC unroll 8
+                for (int p = 0; p < PARTS; ++p) sum[p] += one * load(row + p * SINGLES);
+            }
+#pragma GCC unroll 8
+            for (int p = 0; p < PARTS; ++p) store(out + j * BLOCK + first + p * SINGLES, sum[p]);
+        }
+}
+
+static double add_scaled(float* a, const float* b, float factor, Index count) {
+    double lanes[SINGLES] = {};
+    for (Index i = 0; i < count; i += BLOCK) {
+        Floats sum{};
+        for (int c = 0; c < BLOCK; c += SINGLES) {
+            const Floats now = load(a + i + c) + factor * load(b + i + c);
+            store(a + i + c, now);
+            sum += now * now;
+        }
+        add_lanes(sum, lanes);
+    }
+    return lanes_sum(lanes);
+}
+
+extern const BlockKernels block_table;
+const BlockKernels block_table = {logits, logits_exact, add,      add_exact, residual, shares,    weigh,
+                                  moved,  masses,       products, direct,    turn,     add_scaled};
+
+}  // namespace LUCE_ISA
+}  // namespace luce

@@ -1,0 +1,214 @@
+"""A solver for sparse matrices and very many classes, whose logits are never there for all rows (core/class_blocks.h).
+
+Memoryless BFGS: the pair of the last step corrects a curvature that is the same for all classes but for their shares,
+whole for the most frequent columns and diagonal for the others. (Nocedal and Wright, Numerical Optimization, 2nd ed.,
+section 7.2.) It holds four arrays of the size of the weights, in float32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from luce import _core
+from luce.features import Array
+from luce.objective import FarLogits, Gap, Objective
+from luce.steps import BlockPoint, Bracket, Start
+
+HEAD = 1024  # columns with whole curvature
+MOST_TRIALS = 20
+NOISE = 1e-7  # of P: what float32 leaves of it
+FLATTER = 0.9  # how much of the slope may be left
+MOST_BIAS_STEPS, BIAS_MEMORY = 40, 8
+BALANCED = 1e-8  # of the weight of all rows: so much may be in classes that it does not belong to, in a proof
+
+
+class BlockLogits(FarLogits):
+    """The logits of a point in blocks, which are worked out each time that they are needed."""
+
+    def __init__(self, objective: Objective, at: BlockPoint) -> None:
+        self.objective, self.at = objective, at
+
+    @property
+    def point(self) -> Array:  # type: ignore[override]
+        return self.at.whole()
+
+    def of_rows(self, rows: np.ndarray) -> Array:
+        o = self.objective
+        part, out = o.features.take(rows), np.empty((o.classes, len(rows)))
+        labels = _core.Labels(np.ascontiguousarray(o.codes[rows]), None, o.classes)
+        _core.ClassBlocks(part.design, labels).logits(self.at.numbers, self.at.bias, out, o.threads)
+        return out
+
+
+class BlockSteps:
+    """Steps for an objective of which `fits` is true."""
+
+    @staticmethod
+    def fits(o: Objective) -> bool:
+        """Whether the columns are all sparse, the classes many blocks, and the penalty L2 alone."""
+        many = o.classes > _core.BLOCK and o.features.dense is None and o.features.at_hand
+        return many and o.prior is None and o.penalty > 0 and not o.l1
+
+    def __init__(self, objective: Objective, start: Start | None) -> None:
+        self.objective = o = objective
+        if start is not None and not isinstance(start, BlockPoint | np.ndarray):
+            raise TypeError("weights told by rows or by some columns start a fit of the same kind alone")
+        if start is None:
+            start = o.start()
+        self.at = start if isinstance(start, BlockPoint) else BlockPoint.of(start)
+        self.core = _core.ClassBlocks(o.features.design, o.labels)
+        self.core.take_head(o.features.frequent_columns(HEAD).astype(np.int32))
+        self.gradient, self.before, self.direction = (np.zeros_like(self.at.numbers) for _ in range(3))
+        head = len(self.gradient), min(HEAD, o.features.columns) + 1, _core.BLOCK
+        self.lifted, self.lifted_before = (np.zeros(head, dtype=np.float32) for _ in range(2))
+        self.slope = np.empty(self.gradient.shape[0] * _core.BLOCK)
+        self.counts = np.zeros(len(self.slope))
+        self.counts[: o.classes] = np.bincount(o.codes, weights=o.weights, minlength=o.classes)
+        self.share = np.full(len(self.slope), 1e-12)  # of each class in the curvature
+        self.passes = 0
+        self._settle()
+        share = np.maximum(self.slope + self.counts, 0.0) / o.total
+        self.share = np.maximum(share * (1.0 - share), 1e-12)
+        self._lift()
+        self.length = 0.0  # of the last step along the direction; 0: there is none that counts
+
+    def _settle(self) -> None:
+        """P and its gradient."""
+        o = self.objective
+        self.value, self.steep = self.core.gradient(self.at.numbers, o.penalty, self.gradient, self.slope, o.threads)
+        if not o.intercept:
+            self.gradient[:, -1] = self.slope[:] = 0.0
+        self.passes += 1
+
+    def _lift(self) -> None:
+        o = self.objective
+        self.core.lift(self.gradient, self.share, o.penalty, self.lifted, o.threads)
+        if not o.intercept:
+            self.lifted[:, -1] = 0.0
+
+    def rough_gap(self) -> float:
+        """With what the intercepts may gain, each for itself."""
+        pulled = float(np.sum(self.slope**2 / (self.share * self.objective.total)))
+        return self.steep / (2 * self.objective.penalty) + 0.5 * pulled
+
+    def advance(self) -> bool:
+        slope = self._direct()
+        if not slope < 0:
+            self.length = 0.0
+            slope = self._direct()
+        if not slope < 0:
+            return False
+        o, value, bracket = self.objective, self.value, Bracket(self.value, slope)
+        self.gradient, self.before = self.before, self.gradient
+        self.lifted, self.lifted_before = self.lifted_before, self.lifted
+        step, moved = 1.0, 0.0
+        for _ in range(MOST_TRIALS):
+            self.core.add_scaled(self.at.numbers, self.direction, step - moved, o.threads)
+            self.at.move_bias((step - moved) * self.direction[:, -1].ravel()[: o.classes].astype(np.float64))
+            moved = step
+            self._settle()
+            self._lift()
+            self.sums = self._products(step)
+            there = self.sums[0] / step
+            if self.value <= value + NOISE * abs(value) and abs(there) <= FLATTER * abs(slope):
+                self.length = step
+                return True
+            step = bracket.next(step, self.value, there)
+        self.length = 0.0
+        return bool(self.value < value)
+
+    def _products(self, length: float) -> tuple[float, float, float, float]:
+        o = self.objective
+        return self.core.products(
+            self.gradient, self.before, self.lifted, self.lifted_before, self.direction, self.share, o.penalty, length,
+            o.threads,
+        )  # fmt: skip
+
+    def _direct(self) -> float:
+        """The direction, in place of the last one, and its product with the gradient."""
+        o, factors = self.objective, (1.0, 0.0, 0.0)
+        if self.length > 0:
+            along, change, curved, mixed = self.sums
+            if change > 0:
+                scale, first = change / curved, along / change
+                second = scale * (mixed - first * curved) / change
+                factors = scale, scale * first, (first - second) * self.length
+        return self.core.direct(
+            self.gradient, self.before, self.lifted, self.lifted_before, self.direction, self.share, o.penalty,
+            *factors, o.threads,
+        )  # fmt: skip
+
+    def intercept_slope(self) -> Array:
+        return self.slope[: self.objective.classes].copy()
+
+    def prove(self) -> Gap:
+        """A duality gap, after steps of the intercepts alone until the classes have the weight of their rows, nearly.
+
+        What is left is given from classes with too much, each row's share by a factor keep_k, to those with too little,
+        gain_k of what a row gives (core/class_blocks.h): sum_i s_i (a_i - y_i) = 0 then holds.
+        """
+        o = self.objective
+        keep, gain = np.ones(len(self.counts)), np.zeros(len(self.counts))
+        if o.intercept:
+            share = self._balance()
+            keep[: o.classes] = np.minimum(1.0, self.counts[: o.classes] / share[: o.classes])
+            lack = np.maximum(self.counts - share, 0.0)
+            gain = lack / lack.sum() if lack.any() else np.where(self.counts > 0, 1.0, 0.0) / (self.counts > 0).sum()
+            gain[o.classes :] = 0.0
+        loss, square, divergence = self.core.bound(self.at.numbers, self.at.bias, o.penalty, keep, gain, o.threads)
+        self.passes += 2
+        value = loss + 0.5 * o.penalty * self.at.square()
+        return Gap(value, square / (2 * o.penalty) + max(divergence, 0.0))
+
+    def _balance(self) -> Array:
+        """sum_i s_i p_i, after steps of limited-memory BFGS for the intercepts."""
+        o, classes = self.objective, self.objective.classes
+        share, curve = np.empty(len(self.counts)), np.empty(len(self.counts))
+        pairs: list[tuple[Array, Array]] = []
+        last: tuple[float, Array, Array] | None = None  # loss, slope, step before
+        for _ in range(MOST_BIAS_STEPS):
+            loss = self.core.masses(self.at.numbers, self.at.bias, share, curve, o.threads)
+            self.passes += 1
+            slope = share[:classes] - self.counts[:classes]
+            if np.abs(slope).sum() <= 2 * BALANCED * o.total:
+                break
+            if last is not None and not loss <= last[0] * (1 + 1e-12):  # half the way back
+                back = -0.5 * last[2]
+                last, pairs = (last[0], last[1], last[2] + back), []
+                self.at.move_bias(back)
+                continue
+            if last is not None:
+                pairs = [*pairs[1 - BIAS_MEMORY :], (last[2], slope - last[1])]
+            step = _two_loops(slope, pairs, curve[:classes])
+            step /= max(1.0, float(np.abs(step).max()))
+            last = loss, slope, step
+            self.at.move_bias(step)
+        else:
+            self.core.masses(self.at.numbers, self.at.bias, share, curve, o.threads)
+        if last is not None:  # the gradient is one of before
+            self.length = 0.0
+            self._settle()
+            self._lift()
+        return share
+
+    @property
+    def logits(self) -> BlockLogits:
+        return BlockLogits(self.objective, self.at)
+
+    def point(self) -> Array:
+        return self.at.whole()
+
+    def resume(self) -> Start:
+        return self.at
+
+
+def _two_loops(slope: Array, pairs: list[tuple[Array, Array]], curve: Array) -> Array:
+    """Minus the inverse Hessian estimate of limited-memory BFGS times the slope; curve: its diagonal at first."""
+    q, along = slope.copy(), []
+    for step, change in reversed(pairs):
+        along.append(float(np.sum(step * q) / np.sum(step * change)))
+        q -= along[-1] * change
+    q /= np.maximum(curve, 1e-300)
+    for (step, change), a in zip(pairs, reversed(along), strict=True):
+        q += (a - float(np.sum(change * q) / np.sum(step * change))) * step
+    return -q
