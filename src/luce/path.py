@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from luce import _core
 from luce.features import Array, Features
 from luce.objective import MOST_LOGITS, Objective, logits_of_rows
+from luce.run import piece
 from luce.solver import Ended, Solution, approach, ended, minimise
 from luce.splits import holdout, kfold_of_groups
 from luce.steps import Method, RowPoint, Start
@@ -445,6 +447,11 @@ def choose_l2(
     """
     if problem.is_large:
         return choose_on_sample(problem, rule, seed, time_limit)
+    return piece("strength", partial(_strength_of, problem, rule, seed, time_limit), Path, RowPoint)
+
+
+def _strength_of(problem: Problem, rule: str, seed: int, time_limit: float | None) -> tuple[Path, Start | None] | None:
+    """As `choose_l2`."""
     search = Race(problem, seed, time_limit)
     if not search.folds:
         return None
@@ -603,12 +610,14 @@ def hold_out(
 ) -> Path | None:  # fmt: skip
     """The path of one strength: its loss and its logits on rows held out. None if nothing can be held out, or a fit
     finds no end."""
-    search = Race(problem, seed, features_without=features_without, first=l2, fold_of_row=fold_of_row)
-    search.best = 0
-    scored = search.score_together if problem.tells_by_rows else search.score_all
-    if not search.folds or not scored(0):
-        return None
-    return path_of(search, 0)
+
+    def scored() -> Path | None:
+        search = Race(problem, seed, features_without=features_without, first=l2, fold_of_row=fold_of_row)
+        search.best = 0
+        score = search.score_together if problem.tells_by_rows else search.score_all
+        return path_of(search, 0) if search.folds and score(0) else None
+
+    return piece("held out", scored, Path)
 
 
 def hold_some_out(
@@ -623,6 +632,14 @@ def hold_some_out(
     if len(left) < 2 or not scored.any():
         return None
     near = None if start is None or len(left) < problem.classes else Ended(start)
+    return piece("held out", partial(_held_out, problem, rest, left, l2, rows, scored, near), Path, RowPoint)
+
+
+def _held_out(
+    problem: Problem, rest: Problem, left: NDArray[np.int64], l2: float, rows: NDArray[np.int64],
+    scored: NDArray[np.bool_], near: Ended | None,
+) -> tuple[Path, Start | None] | None:  # fmt: skip
+    """As `hold_some_out`, by a fit to the rest."""
     method, stopped = approach(rest.objective(l2), FOLD_SHARE, near)
     if stopped == "interrupted":
         raise KeyboardInterrupt

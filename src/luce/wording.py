@@ -14,8 +14,10 @@ from luce.choice import FEW_READ, MANY_READ, SOME_FOLDS, Choice, beside_plain, s
 from luce.compact import DEFAULT, room_for
 from luce.encoder import MOST_BESIDE, Encoder, beside
 from luce.features import Features
-from luce.path import FOLDS, Problem, folds_of, hold_out, path_of, race_side_by_side
+from luce.path import FOLDS, Path, Problem, Race, folds_of, hold_out, path_of, race_side_by_side
+from luce.run import piece
 from luce.splits import holdout, strata_of_groups
+from luce.steps import RowPoint, Start
 from luce.text import MOST_GRAMS, Grams, Recipe, SparseRows, Texts, recipes_for
 
 RICHER = 0.01  # of the log loss: by less, more n-grams are not worth their time
@@ -147,8 +149,16 @@ def _tried(
     if l2 is not None and not isinstance(l2, str):
         path = hold_out(whole, float(l2), features_without=worded.without, fold_of_row=fold)
         return Choice(wider, whole, float(l2), path, None, without=worded.without)
-    race = race_side_by_side(whole, near, SOME_FOLDS, fold, worded.without)
-    if race is None:
+    race: Race | None = None
+
+    def scored() -> tuple[Path, Start | None] | None:
+        nonlocal race
+        race = race_side_by_side(whole, near, SOME_FOLDS, fold, worded.without)
+        return None if race is None else (path_of(race, race.best), race.start())
+
+    few = len(problem.codes) <= MANY_READ  # whose race may be finished later
+    found = scored() if few else piece("texts", scored, Path, RowPoint)
+    if found is None:
         return Choice(wider, whole, near, None, None, without=worded.without)
-    path = path_of(race, race.best)
-    return Choice(wider, whole, path.l2, path, race.start(), race=race, without=worded.without)
+    path, start = found
+    return Choice(wider, whole, path.l2, path, start, race=race, without=worded.without)
