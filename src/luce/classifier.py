@@ -515,9 +515,10 @@ def _begin(
         return
     kind, network = wanted(model.model)
     run.settings = {
-        "l2": str(model.l2), "effects": model.effects, "costs": repr(model.costs), "recall": repr(model.recall),
-        "size": str(model.size), "model": Settings.of(network).named() if kind == "network" else kind,
-        "computed by": computed_by(), **more,
+        "l2": str(model.l2), "effects": model.effects, "costs": str(model.costs), "recall": str(model.recall),
+        "kinds": str(model.kinds), "size": str(model.size), "computed by": computed_by(),
+        "model": Settings.of(network).named() if kind == "network" else kind,
+        **{name: str(value) for name, value in more.items()},
     }  # fmt: skip
     if not is_vast(table, schema) or times is not None:
         run.of(lambda: _data_of(table, schema, target, groups, times, table_keys(table, schema)))

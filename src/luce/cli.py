@@ -142,7 +142,10 @@ def train(
         seconds_of(budget)
     _check_target(out, data)
     _check_page(page, data, out)
-    _check_target(checkpoint or f"{out}.checkpoint", data, option="--checkpoint")
+    checkpoint = checkpoint or f"{out}.checkpoint"
+    _check_target(checkpoint, data, option="--checkpoint")
+    if os.path.realpath(checkpoint) in map(os.path.realpath, (out, page or out)):
+        raise InputError(f"--checkpoint {checkpoint} is a file that is written at the end; give another name")
     named = _kinds(kinds, texts)
     images = [name for name, kind in named.items() if kind == "image"]
     model = luce.Classifier(
@@ -161,9 +164,7 @@ def train(
         if engine is not None and not is_vast(table, schema):
             say("note: the table has too few cells to be worth workers: it is fitted here")
 
-    run: AbstractContextManager[object] = (
-        keeping(checkpoint or f"{out}.checkpoint") if budget is None else nullcontext()
-    )
+    run: AbstractContextManager[object] = keeping(checkpoint) if budget is None else nullcontext()
     with run:  # until the model is saved
         if memory is not None or is_many(data):
             table, label = gathered(data, label, encoding, memory, out)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from luce.atomic_file import possible_name
 from luce.checkpoint import Checkpoint, names_of
-from luce.errors import ModelFileError, inert, warn
+from luce.errors import LuceError, ModelFileError, inert, warn
 from luce.lock import alone
 
 EVERY = 30.0  # seconds before the first checkpoint, and between two
@@ -42,6 +42,7 @@ class Run:
         self._data: Said | None = None
         self._pieces: dict[str, Any] = {}
         self._state: tuple[str, State] | None = None
+        self._begun = False
         self._at = ""
         self._counts: dict[str, int] = {}
         self._changed = False
@@ -51,12 +52,13 @@ class Run:
         """What the run is of, beside its settings: now it goes on from a checkpoint, if there is one. data is asked for
         only to compare with one, and for the first. Raises as `Checkpoint.load`."""
         self._data = data
-        if not any(map(os.path.lexists, names_of(self.path))):
-            return
-        found = self._file().load()
-        if found is None:
-            return
-        arrays, facts = found
+        found = self._file().load() if any(map(os.path.lexists, names_of(self.path))) else None
+        if found is not None:
+            self._take(*found)
+            warn(f"a run that was broken off goes on from its checkpoint, {inert(self.path, 4096)}")
+        self._begun = True
+
+    def _take(self, arrays: Arrays, facts: Mapping[str, Any]) -> None:
         try:
             self._pieces = {place: _with_arrays(piece, arrays) for place, piece in facts["pieces"].items()}
             if facts["at"] is not None:
@@ -64,7 +66,6 @@ class Run:
                 self._state = facts["at"], (state["arrays"], state["facts"])
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise ModelFileError(f"{inert(self.path, 4096)}: no such run: {error}") from error
-        warn(f"a run that was broken off goes on from its checkpoint, {inert(self.path, 4096)}")
 
     def piece(self, name: str, work: Callable[[], T], *types: type) -> T:
         """What `work` gives: None, numbers, texts, arrays, and tuples, lists and dataclasses of these types with such;
@@ -120,7 +121,7 @@ class Run:
         return self._checkpoint
 
     def _save(self) -> None:
-        if self._data is None or not self._changed:
+        if not (self._begun and self._changed):
             return
         began, arrays = time.monotonic(), dict[str, NDArray[Any]]()
         pieces = {place: _without_arrays(piece, arrays) for place, piece in self._pieces.items()}
@@ -133,10 +134,9 @@ class Run:
         self._cost = self._saved - began
 
     def leave(self) -> None:
-        """Ctrl-C: the newest state goes to the checkpoint, if there is one or time enough has passed for one."""
-        if self._checkpoint is not None or time.monotonic() - self._saved >= EVERY:
+        """It is broken off: what is done goes to the checkpoint, if there is one or time enough has passed for one."""
+        if self._begun and (self._checkpoint is not None or time.monotonic() - self._saved >= EVERY):
             self._save()
-        if self._checkpoint is not None:
             warn(f"what is done stands in {inert(self.path, 4096)}: the same again goes on from there")
 
     def remove(self) -> None:
@@ -164,6 +164,10 @@ def keeping(path: str | os.PathLike[str]) -> Iterator[Run]:
         except KeyboardInterrupt:
             run.leave()
             raise
+        except BaseException:
+            with suppress(LuceError):  # what has gone wrong is told already
+                run.leave()
+            raise
         finally:
             _now.reset(token)
         run.remove()
@@ -181,19 +185,25 @@ def piece(name: str, work: Callable[[], T], *types: type) -> T:
 
 
 class Solve:
-    """A solve at its place in a run; of none, it has no state and keeps none."""
+    """A solve, or a training, at its place in a run, as a checkpoint of its own; of no run, it keeps nothing."""
 
     def __init__(self, run: Run | None, place: str) -> None:
         self._run, self._place = run, place
 
-    @property
-    def state(self) -> State | None:
-        """Where it stood when the checkpoint was saved."""
+    def load(self) -> State | None:
+        """The state that it had when the run was broken off."""
         return None if self._run is None else self._run.state_at(self._place)
 
     def keep(self, state: Callable[[], State]) -> None:
+        """Where it stands, worked out if there is a run."""
         if self._run is not None:
             self._run.keep(self._place, state())
+
+    def save(self, arrays: dict[str, NDArray[Any]], facts: dict[str, Any]) -> None:
+        self.keep(lambda: (arrays, facts))
+
+    def remove(self) -> None:
+        """Done when its place in the run is left."""
 
 
 @contextmanager

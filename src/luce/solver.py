@@ -188,11 +188,12 @@ def _go(
     """Steps until the gap, of which `near` is told roughly, is near enough; also says what stopped it before, or "".
     In a run it goes on from the state that it had in the checkpoint, and Ctrl-C ends the run."""
     with solve() as at:
-        if at.state is None:
+        state = at.load()
+        if state is None:
             pace = Pace()
             method, stopped = _begun(objective, start, time_limit)
         else:
-            (method, pace), stopped = FarNewton.resumed(objective, *at.state), ""
+            (method, pace), stopped = FarNewton.resumed(objective, *state), ""
         return method, stopped or _steps(method, near, pace, end, progress, at)
 
 
