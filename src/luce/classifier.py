@@ -516,7 +516,7 @@ def _begin(
     kind, network = wanted(model.model)
     run.settings = {
         "l2": str(model.l2), "effects": model.effects, "costs": str(model.costs), "recall": str(model.recall),
-        "kinds": str(model.kinds), "size": str(model.size), "computed by": computed_by(),
+        "kinds": str(dict(model.kinds or {})), "size": str(model.size), "computed by": computed_by(),
         "model": Settings.of(network).named() if kind == "network" else kind,
         **{name: str(value) for name, value in more.items()},
     }  # fmt: skip

@@ -133,11 +133,12 @@ class Run:
         self._saved, self._changed = time.monotonic(), False
         self._cost = self._saved - began
 
-    def leave(self) -> None:
-        """It is broken off: what is done goes to the checkpoint, if there is one or time enough has passed for one."""
+    def leave(self) -> bool:
+        """It is broken off: what is done goes to the checkpoint, if there is one or time enough has passed for one.
+        Whether there is one now."""
         if self._begun and (self._checkpoint is not None or time.monotonic() - self._saved >= EVERY):
             self._save()
-            warn(f"what is done stands in {inert(self.path, 4096)}: the same again goes on from there")
+        return self._checkpoint is not None
 
     def remove(self) -> None:
         """The checkpoint, at the end of the run."""
@@ -162,7 +163,8 @@ def keeping(path: str | os.PathLike[str]) -> Iterator[Run]:
         try:
             yield run
         except KeyboardInterrupt:
-            run.leave()
+            if run.leave():
+                warn(f"what is done stands in {inert(name, 4096)}: the same again goes on from there")
             raise
         except BaseException:
             with suppress(LuceError):  # what has gone wrong is told already
