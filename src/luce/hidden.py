@@ -49,7 +49,7 @@ def wanted(model: str | NetworkClassifier) -> tuple[str, NetworkClassifier]:
             raise InputError("class_weight of a network in a Classifier: give costs or recall instead")
         if model.checkpoint is not None:
             raise InputError(
-                "checkpoint of a network in a Classifier, which fits several: fit a NetworkClassifier alone"
+                "checkpoint of a network in a Classifier, which fits several: give the checkpoint to the Classifier"
             )
         Settings.of(model)
         return "network", model
