@@ -40,6 +40,7 @@ class Run:
         self.settings: Mapping[str, object] = {}  # that decide what is worked out
         self._checkpoint: Checkpoint | None = None
         self._data: Said | None = None
+        self._loaded: dict[str, Any] = {}  # pieces as they stand in the checkpoint, until they are asked for
         self._pieces: dict[str, Any] = {}
         self._state: tuple[str, State] | None = None
         self._begun = False
@@ -60,7 +61,7 @@ class Run:
 
     def _take(self, arrays: Arrays, facts: Mapping[str, Any]) -> None:
         try:
-            self._pieces = {place: _with_arrays(piece, arrays) for place, piece in facts["pieces"].items()}
+            self._loaded = {place: _with_arrays(piece, arrays) for place, piece in facts["pieces"].items()}
             if facts["at"] is not None:
                 state = _with_arrays(facts["state"], arrays)
                 self._state = facts["at"], (state["arrays"], state["facts"])
@@ -69,14 +70,17 @@ class Run:
 
     def piece(self, name: str, work: Callable[[], T], *types: type) -> T:
         """What `work` gives: None, numbers, texts, arrays, and tuples, lists and dataclasses of these types with such;
-        nobody writes to its arrays. It is not asked where the checkpoint has it."""
+        nobody writes to its arrays, but what is needed no more may be taken from a dataclass. Work is not asked where
+        the checkpoint has it."""
         with self._inside(name) as place:
-            if place in self._pieces:
+            if place in self._loaded:
                 kept: T = self._read(place, types)
+                del self._loaded[place]
+                self._pieces[place] = kept
                 return kept
             found = work()
             self._drop(place)
-            self._pieces[place], self._changed = _written(found), True
+            self._pieces[place], self._changed = found, True
         self._save_if_due()
         return found
 
@@ -92,13 +96,15 @@ class Run:
 
     def _drop(self, place: str) -> None:
         """What stood inside a place that is finished."""
-        self._pieces = {key: piece for key, piece in self._pieces.items() if not key.startswith(f"{place}/")}
+        for pieces in (self._loaded, self._pieces):
+            for inner in [key for key in pieces if key.startswith(f"{place}/")]:
+                del pieces[inner]
         if self._state is not None and f"{self._state[0]}/".startswith(f"{place}/"):
             self._state = None
 
     def _read(self, place: str, types: tuple[type, ...]) -> Any:
         try:
-            return _read(self._pieces[place], {each.__name__: each for each in types})
+            return _read(self._loaded[place], {each.__name__: each for each in types})
         except (LookupError, TypeError, ValueError) as error:
             raise ModelFileError(f"{inert(self.path, 4096)}: no such piece of a run: {error}") from error
 
@@ -124,7 +130,8 @@ class Run:
         if not (self._begun and self._changed):
             return
         began, arrays = time.monotonic(), dict[str, NDArray[Any]]()
-        pieces = {place: _without_arrays(piece, arrays) for place, piece in self._pieces.items()}
+        known = self._loaded | {place: _written(piece) for place, piece in self._pieces.items()}
+        pieces = {place: _without_arrays(piece, arrays) for place, piece in known.items()}
         at, state = None, None
         if self._state is not None:
             at, (numbers, facts) = self._state
