@@ -9,6 +9,11 @@ from contextlib import contextmanager, suppress
 from luce.atomic_file import reason_of
 from luce.errors import FileError, InputError, inert
 
+try:
+    import fcntl
+except ImportError:  # where files are not locked, nobody is refused
+    fcntl = None  # type: ignore[assignment]
+
 
 @contextmanager
 def alone(name: str, where: str, busy: str, *, stays: bool = False) -> Iterator[None]:
@@ -27,14 +32,14 @@ def alone(name: str, where: str, busy: str, *, stays: bool = False) -> Iterator[
 
 
 def _locked(name: str, where: str, busy: str) -> int:
-    import fcntl
-
     where = inert(where, 4096)
     while True:
         try:
             lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise FileError(f"{where}: cannot be written to: {reason_of(error)}") from error
+        if fcntl is None:
+            return lock
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(lock, name):  # or its owner has removed it between our two calls

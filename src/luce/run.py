@@ -81,7 +81,8 @@ class Run:
             found = work()
             self._drop(place)
             self._pieces[place], self._changed = found, True
-        self._save_if_due()
+        if self._is_due():
+            self._save()
         return found
 
     @contextmanager
@@ -111,14 +112,15 @@ class Run:
     def state_at(self, place: str) -> State | None:
         return self._state[1] if self._state is not None and self._state[0] == place else None
 
-    def keep(self, place: str, state: State) -> None:
-        """The state of the solve there; its arrays are not written to."""
-        self._state, self._changed = (place, state), True
-        self._save_if_due()
-
-    def _save_if_due(self) -> None:
-        if time.monotonic() - self._saved >= max(EVERY, SHARE * self._cost):
+    def keep(self, place: str, state: Callable[[], State]) -> None:
+        """The state of the solve there, which is worked out if it is time to save it."""
+        if self._begun and self._is_due():
+            self._state = None  # it may be large
+            self._state, self._changed = (place, state()), True
             self._save()
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._saved >= max(EVERY, SHARE * self._cost)
 
     def _file(self) -> Checkpoint:
         assert self._data is not None
@@ -141,7 +143,7 @@ class Run:
         self._cost = self._saved - began
 
     def leave(self) -> bool:
-        """It is broken off: what is done goes to the checkpoint, if there is one or time enough has passed for one.
+        """It is broken off: what was finished goes to the checkpoint, if there is one or it is time for one.
         Whether there is one now."""
         if self._begun and (self._checkpoint is not None or time.monotonic() - self._saved >= EVERY):
             self._save()
@@ -204,9 +206,9 @@ class Solve:
         return None if self._run is None else self._run.state_at(self._place)
 
     def keep(self, state: Callable[[], State]) -> None:
-        """Where it stands, worked out if there is a run."""
+        """Where it stands, worked out if it is time to save it."""
         if self._run is not None:
-            self._run.keep(self._place, state())
+            self._run.keep(self._place, state)
 
     def save(self, arrays: dict[str, NDArray[Any]], facts: dict[str, Any]) -> None:
         self.keep(lambda: (arrays, facts))
