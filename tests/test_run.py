@@ -143,6 +143,24 @@ def test_l03_a_run_that_crashes_again_and_again_gets_to_its_end(tmp_path: Path) 
     assert found == wanted
 
 
+def test_l03_a_run_of_two_vast_fits_goes_on_too(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The latest rows are held out of the first; in the midst of each."""
+    frame, path = people(ROWS), tmp_path / "c"
+
+    def trained(folder: Path, **settings: Any) -> bytes:
+        train_on(frame, "label", time="day", classifier=Classifier(**settings)).classifier.save(folder / "m.luce")
+        return (folder / "m.luce").read_bytes()
+
+    whole = tmp_path_factory.mktemp("whole")
+    wanted = trained(whole)
+    for after in (8, 22):
+        with broken(after) as saved, pytest.raises(CrashError):
+            trained(whole, checkpoint=path)
+        assert saved[-1]["at"] is not None
+        assert quietly(partial(trained, whole, checkpoint=path)) == wanted
+        assert os.listdir(tmp_path) == []
+
+
 def wordy(rows: int = 240) -> pl.DataFrame:
     rng = np.random.default_rng(0)
     words = np.array(["good", "bad", "fine", "poor", "so", "the", "and", "quite"])

@@ -51,7 +51,9 @@ class Run:
 
     def of(self, data: Said) -> None:
         """What the run is of, beside its settings: now it goes on from a checkpoint, if there is one. data is asked for
-        only to compare with one, and for the first. Raises as `Checkpoint.load`."""
+        only to compare with one, and for the first. What has been said once holds. Raises as `Checkpoint.load`."""
+        if self._begun:
+            return
         self._data = data
         found = self._file().load() if any(map(os.path.lexists, names_of(self.path))) else None
         if found is not None:
