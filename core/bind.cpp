@@ -421,6 +421,15 @@ public:
         history_.remember(step.data(), change.data(), threads);
     }
 
+    std::size_t size() const { return history_.size(); }
+
+    void pair(std::size_t i, OutMatrix step, OutMatrix change) const {
+        require(i < history_.size(), "there is no such pair");
+        check(step);
+        check(change);
+        history_.copy(i, step.data(), change.data());
+    }
+
     double direction(Matrix<double> gradient, OutMatrix out, int threads) {
         require(metric_.factors != nullptr, "the metric is not there yet");
         check(gradient);
@@ -814,6 +823,8 @@ NB_MODULE(_core, m) {
              "diagonal"_a.noconvert())
         .def("forget", &QuasiNewton::forget)
         .def("remember", &QuasiNewton::remember, "step"_a.noconvert(), "change"_a.noconvert(), "threads"_a)
+        .def("__len__", &QuasiNewton::size)
+        .def("pair", &QuasiNewton::pair, "i"_a, "step"_a.noconvert(), "change"_a.noconvert())
         .def("direction", &QuasiNewton::direction, "gradient"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
     m.def("predict", &predict<double>, "x"_a.noconvert(), "coef"_a.noconvert(), "bias"_a.noconvert(), "largest"_a,
           "out"_a.noconvert());

@@ -96,6 +96,11 @@ void History::remember(const double* step, const double* change, int threads) {
     last.stiffness = square / product;
 }
 
+void History::copy(std::size_t i, double* step, double* change) const {
+    std::copy(pairs_[i].step.begin(), pairs_[i].step.end(), step);
+    std::copy(pairs_[i].change.begin(), pairs_[i].change.end(), change);
+}
+
 template <class Solve>
 double History::two_loops(const double* gradient, double* out, int threads, const Solve& solve) const {
     const Index length = product_.length;

@@ -43,6 +43,9 @@ public:
     void forget() { pairs_.clear(); }
     // A pair along which the gradient does not grow says nothing about a minimum and is not kept.
     void remember(const double* step, const double* change, int threads);
+    std::size_t size() const { return pairs_.size(); }
+    // The i-th pair, the oldest first; remembered anew in that order they are the same history.
+    void copy(std::size_t i, double* step, double* change) const;
     // out = minus the inverse Hessian estimate times the gradient; gives its product with the gradient.
     double direction(const double* gradient, const Metric& metric, double* out, int threads) const;
     // The same with the newest pair's curvature for a metric, `first` times the identity where there is no pair yet.

@@ -24,6 +24,7 @@ from luce.blocks import frames
 from luce.classifier import Classifier, load
 from luce.columnar import parquet_pieces
 from luce.errors import FileError, InputError
+from luce.lock import alone
 from luce.prediction import MANIFEST, Counts, answers, predict_file, predict_files
 from luce.table import Table
 
@@ -255,7 +256,7 @@ def test_places_that_are_refused(model, tmp_path):
 def test_l13_a_second_run_in_a_folder_is_told_the_first_ones_number(model, tmp_path):
     folder, out = folder_of(tmp_path, {"a": 5}), tmp_path / "out"
     out.mkdir()
-    with prediction._alone(str(out)):
+    with alone(str(out / prediction.LOCK), str(out), "is writing answers there", stays=True):
         assert f"process {os.getpid()} is writing answers there" in told(predict_files, model, folder, out)
     assert predict_files(model, folder, out).rows == 5
 

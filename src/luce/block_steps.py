@@ -7,14 +7,20 @@ section 7.2.) It holds four arrays of the size of the weights, in float32.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 import numpy as np
+from numpy.typing import NDArray
 
 from luce import _core
 from luce.features import Array
 from luce.objective import FarLogits, Gap, Objective
+from luce.run import State
 from luce.steps import BlockPoint, Bracket, Start
 
 HEAD = 1024  # columns with whole curvature
+LEAST_SHARE = 1e-12
 MOST_TRIALS = 20
 NOISE = 1e-7  # of P: what float32 leaves of it
 FLATTER = 0.9  # how much of the slope may be left
@@ -43,6 +49,9 @@ class BlockLogits(FarLogits):
 class BlockSteps:
     """Steps for an objective of which `fits` is true."""
 
+    COUNTS = ("value", "steep", "passes", "length")
+    ARRAYS = ("gradient", "before", "direction", "lifted", "lifted_before", "slope", "share")
+
     @staticmethod
     def fits(o: Objective) -> bool:
         """Whether the columns are all sparse, the classes many blocks, and the penalty L2 alone."""
@@ -50,27 +59,32 @@ class BlockSteps:
         return many and o.prior is None and o.penalty > 0 and not o.l1
 
     def __init__(self, objective: Objective, start: Start | None) -> None:
-        self.objective = o = objective
         if start is not None and not isinstance(start, BlockPoint | np.ndarray):
             raise TypeError("weights told by rows or by some columns start a fit of the same kind alone")
         if start is None:
-            start = o.start()
-        self.at = start if isinstance(start, BlockPoint) else BlockPoint.of(start)
+            start = objective.start()
+        self._take(objective, start if isinstance(start, BlockPoint) else BlockPoint.of(start))
+        self._settle()
+        share = np.maximum(self.slope + self.counts, 0.0) / objective.total
+        self.share = np.maximum(share * (1.0 - share), LEAST_SHARE)
+        self._lift()
+
+    def _take(self, objective: Objective, at: BlockPoint) -> None:
+        """Room for what the steps hold."""
+        self.objective, self.at = objective, at
+        o = objective
         self.core = _core.ClassBlocks(o.features.design, o.labels)
         self.core.take_head(o.features.frequent_columns(HEAD).astype(np.int32))
-        self.gradient, self.before, self.direction = (np.zeros_like(self.at.numbers) for _ in range(3))
-        head = len(self.gradient), min(HEAD, o.features.columns) + 1, _core.BLOCK
+        self.gradient, self.before, self.direction = (np.zeros_like(at.numbers) for _ in range(3))
+        head = len(at.numbers), min(HEAD, o.features.columns) + 1, _core.BLOCK
         self.lifted, self.lifted_before = (np.zeros(head, dtype=np.float32) for _ in range(2))
-        self.slope = np.empty(self.gradient.shape[0] * _core.BLOCK)
-        self.counts = np.zeros(len(self.slope))
+        self.slope, self.counts = np.zeros(len(at.bias)), np.zeros(len(at.bias))
         self.counts[: o.classes] = np.bincount(o.codes, weights=o.weights, minlength=o.classes)
-        self.share = np.full(len(self.slope), 1e-12)  # of each class in the curvature
-        self.passes = 0
-        self._settle()
-        share = np.maximum(self.slope + self.counts, 0.0) / o.total
-        self.share = np.maximum(share * (1.0 - share), 1e-12)
-        self._lift()
+        self.share = np.full(len(at.bias), LEAST_SHARE)  # of each class in the curvature
+        self.value = self.steep = np.inf  # P, and the square of its gradient in the weights
         self.length = 0.0  # of the last step along the direction; 0: there is none that counts
+        self.sums = (0.0, 0.0, 0.0, 0.0)  # what BlockKernels::products says of it
+        self.passes = 0
 
     def _settle(self) -> None:
         """P and its gradient."""
@@ -137,6 +151,28 @@ class BlockSteps:
             self.gradient, self.before, self.lifted, self.lifted_before, self.direction, self.share, o.penalty,
             *factors, o.threads,
         )  # fmt: skip
+
+    def state(self) -> State:
+        """All that what comes next depends on, beside the objective; to be saved at once, as steps are in place."""
+        facts = {name: getattr(self, name) for name in self.COUNTS} | {"sums": list(self.sums)}
+        arrays = {name: getattr(self, name) for name in self.ARRAYS}
+        return {**arrays, "numbers": self.at.numbers, "bias": self.at.bias}, facts
+
+    @classmethod
+    def resumed(cls, objective: Objective, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Self:
+        """A fit of the same objective that is where another has been. Raises LookupError or ValueError for another's
+        state."""
+        method = cls.__new__(cls)
+        at = BlockPoint(arrays["numbers"], arrays["bias"], objective.classes)
+        method._take(objective, at)
+        for name in cls.ARRAYS:
+            if arrays[name].shape != getattr(method, name).shape:
+                raise ValueError(f"{name} of shape {arrays[name].shape}")
+            setattr(method, name, arrays[name])
+        for name in cls.COUNTS:
+            setattr(method, name, facts[name])
+        method.sums = tuple(facts["sums"])
+        return method
 
     def intercept_slope(self) -> Array:
         return self.slope[: self.objective.classes].copy()

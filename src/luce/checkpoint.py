@@ -22,8 +22,13 @@ EVERY = 10.0  # seconds between two
 Arrays = Mapping[str, NDArray[Any]]
 
 
+def names_of(path: str) -> tuple[str, str]:
+    """The two files."""
+    return path, f"{path}.1"
+
+
 class Checkpoint:
-    """The newest whole checkpoint at a path, and the place of the next: float32 arrays and facts, to the bit.
+    """The newest whole checkpoint at a path, and the place of the next: arrays and facts, to the bit.
 
     settings, data: what a training is of, as JSON holds it; `digest` in data stands for all that has no name.
     """
@@ -33,8 +38,7 @@ class Checkpoint:
     ) -> None:
         from importlib.metadata import version  # 20 ms that `import luce` need not wait for
 
-        name = possible_name(path)
-        self.names = (name, name + ".1")
+        self.names = names_of(possible_name(path))
         self.of = {"kind": KIND, "luce_version": version("luce"), "settings": dict(settings), "data": dict(data)}
         self.turn = 0
         self.next = 0
@@ -69,15 +73,17 @@ class Checkpoint:
             warn(f"a checkpoint is damaged: {fault}; the training goes on from the other, {shown}")
         differ = self._differences(facts)
         if differ:
+            there = [inert(name, 4096) for name in self.names if os.path.lexists(name)]
             raise InputError(
                 f"{shown} is the checkpoint of another training ({'; '.join(differ)}): fit as then, or remove "
-                f"{' and '.join(inert(name, 4096) for name in self.names)}, or give another name"
+                f"{' and '.join(there)}, or give another name"
             )
         self.next = 1 - place
         try:
-            numbers = {name: words.view(np.float32).copy() for name, words in arrays.items()}
+            dtypes: Any = facts.get("dtypes", {})
+            numbers = {name: words.view(dtypes.get(name, "float32")).copy() for name, words in arrays.items()}
             return numbers, _heard(facts["training"])
-        except (ArithmeticError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
             raise ModelFileError(f"{shown}: no such training: {error}") from error
 
     def _differences(self, facts: Mapping[str, Any]) -> list[str]:
@@ -96,7 +102,9 @@ class Checkpoint:
     def save(self, arrays: Arrays, facts: Mapping[str, object]) -> None:
         """Replaces the older of the two files. Raises ModelFileError, with both as they were, if it cannot."""
         words = {name: _bits(numbers) for name, numbers in arrays.items()}
-        write_container(self.names[self.next], words, {**self.of, "turn": self.turn + 1, "training": _said(facts)})
+        dtypes = {name: numbers.dtype.name for name, numbers in arrays.items() if numbers.dtype != np.float32}
+        told = {**self.of, "turn": self.turn + 1, "dtypes": dtypes, "training": _said(facts)}
+        write_container(self.names[self.next], words, told)
         self.turn, self.next = self.turn + 1, 1 - self.next
 
     def remove(self) -> None:
@@ -110,8 +118,9 @@ class Checkpoint:
 
 
 def _bits(numbers: NDArray[Any]) -> NDArray[Any]:
-    """float32 as int32: a container takes no number that is not finite."""
-    return np.ascontiguousarray(numbers, dtype=np.float32).view(np.int32)
+    """Floats as whole numbers: a container takes none that is not finite."""
+    words = {"float32": np.int32, "float64": np.int64, "uint64": np.int64}.get(numbers.dtype.name)
+    return np.ascontiguousarray(numbers) if words is None else np.ascontiguousarray(numbers).view(words)
 
 
 def _said(value: Any) -> Any:

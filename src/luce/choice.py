@@ -21,6 +21,7 @@ from luce.path import (
     NO_LOSS,
     FeaturesOf,
     HeldOutLogits,
+    Path,
     Problem,
     Race,
     finish,
@@ -30,8 +31,9 @@ from luce.path import (
     race_from,
     row_losses,
 )
+from luce.run import piece
 from luce.splits import holdout, row_keys, strata_of_groups
-from luce.steps import Start
+from luce.steps import RowPoint, Start
 
 EFFECTS = ("linear", "curves", "pairs")
 KNOWN = (*EFFECTS, "texts", "images", "network")
@@ -139,7 +141,7 @@ def choose_effects(
             break
     if cells is not parsed:
         whole = problem if best is first else replace(problem, features=best.encoder.transform(parsed))
-        found = _bent(best.encoder, whole, l2, best.l2) if best.path is not None else None
+        found = _on_all_rows(best.encoder, whole, l2, best.l2) if best.path is not None else None
         best = _plain(encoder, problem, l2) if found is None else found
     return replace(best.finished(), tried=tuple(tried))
 
@@ -173,6 +175,24 @@ def _bent(
         return None
     path = path_of(race, race.best)
     return Choice(encoder, problem, path.l2, path, None, race=race)
+
+
+def _on_all_rows(encoder: Encoder, problem: Problem, l2: float | str | None, near: float) -> Choice | None:
+    """What was settled on by a sample, with the best strength for all rows, scored on all."""
+
+    def scored() -> tuple[Path, Start | None] | None:
+        found = _bent(encoder, problem, l2, near)
+        if found is None:
+            return None
+        found = found.finished()
+        assert isinstance(found.path, Path)
+        return found.path, found.start
+
+    found = piece("all rows", scored, Path, RowPoint)
+    if found is None:
+        return None
+    path, start = found
+    return Choice(encoder, problem, path.l2 if isinstance(l2, str) else near, path, start)
 
 
 def _wider(best: Choice, pairs: list[tuple[str, str]] | None, rows: int) -> Encoder | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -35,7 +36,7 @@ from luce.heads import Linear, Network
 from luce.hidden import Layered, choose_network, settled, units_for_texts, wanted
 from luce.images import Images
 from luce.labels import Labels, encode_labels, labels, labels_of
-from luce.linear import fit_linear, warn_of
+from luce.linear import LinearFit, fit_linear, warn_of
 from luce.model_file import load_fitted, save_fitted
 from luce.network import NetworkClassifier
 from luce.objective import MOST_LOGITS
@@ -43,10 +44,12 @@ from luce.path import HeldOutLogits, Problem
 from luce.pictures import choose_images, ink_of, seconds_of, with_pixels
 from luce.probe import choose_embeddings, choose_straight
 from luce.report import Report, evaluate
+from luce.run import keeping, now, piece
 from luce.solver import Certificate, Progress
 from luce.splits import Split
 from luce.store import StoredFrame
 from luce.table import EMBEDDING, Schema, Table, infer_schema, of_cells, parse
+from luce.training import Settings
 from luce.vast import ParsedLater, blocks_of, encoder_of, features_for, is_vast, trimmed
 from luce.wording import choose_texts, keys_of
 
@@ -57,6 +60,7 @@ TOLERANCE = 1e-6  # how near a fit comes, relative
 IMAGES_AT_ONCE = 4096  # have their features in memory
 LOGITS_AT_ONCE = 1 << 22  # are in memory where rows are embeddings
 COLUMNS_AT_ONCE = 1024  # are rounded
+MOST_OF_PIECE = 1 << 25  # weights that a run keeps beside the model's own; more are fitted again from the last state
 FEW_TEXTS = 64  # are not worth a second thread
 READ_TOLERANCE = 1e-4  # the same where texts or images are read
 READ_SHARE = 5e-5  # or the gap as a share of what is there to be known: such fits may leave next to no loss
@@ -85,6 +89,8 @@ class Classifier:
     its own: no proof, `facts` tell what stands there), or "auto": a network if it lowers the log loss of rows held out.
     engine: who makes the passes over a vast table: `luce.processes()`, `luce.ray()` (docs/scale.md); the model is the
     same file.
+    checkpoint: a path to which a fit of more than half a minute goes, now and then; the same fit of the same data,
+    begun anew, goes on from there to the same bits. A finished fit removes it.
     """
 
     def __init__(
@@ -100,6 +106,7 @@ class Classifier:
         model: str | NetworkClassifier = "linear",
         budget: str | float | None = None,
         engine: Engine | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> None:
         self.l2 = l2
         self.kinds = kinds
@@ -111,6 +118,7 @@ class Classifier:
         self.model = model
         self.budget = budget
         self.engine = engine
+        self.checkpoint = checkpoint
         self._fitted: Fitted | None = None
         self._held_out: HeldOut | None = None
 
@@ -123,7 +131,7 @@ class Classifier:
         """One with the same settings."""
         return Classifier(
             self.l2, self.kinds, self.threads, effects=self.effects, costs=self.costs, recall=self.recall,
-            size=self.size, model=self.model, budget=self.budget, engine=self.engine,
+            size=self.size, model=self.model, budget=self.budget, engine=self.engine, checkpoint=self.checkpoint,
         )  # fmt: skip
 
     @property
@@ -171,7 +179,8 @@ class Classifier:
         table, name, target = _rows_and_labels(data, label, self.kinds)
         schema = _schema(table, name, self.kinds, group)
         groups = None if group is None else groups_of(table, group)
-        with trimmed(table):
+        with _run_of(self), trimmed(table):
+            _begin(self, table, schema, target, groups, label=name, group=group)
             self._fitted, self._held_out = _fit(table, name, target, schema, self, progress, groups)
         return self
 
@@ -439,6 +448,15 @@ def train(
     if group is not None and time is not None:
         raise InputError("group and time both settle which rows are held out: give one of them")
     model = classifier if classifier is not None else Classifier()
+    with _run_of(model):
+        return _train(data, label, model, held_out, seed, group, time, progress, on_schema)
+
+
+def _train(
+    data: object, label: str | Sequence[Any] | NDArray[Any], model: Classifier, held_out: float, seed: int,
+    group: str | None, time: str | None, progress: Progress | None, on_schema: Callable[[Schema], None] | None,
+) -> Trained:  # fmt: skip
+    """As `train`."""
     settings = model._unfitted()
     if model.budget is not None and held_out:
         settings.budget = seconds_of(model.budget) / 2  # for each of the two fits
@@ -448,6 +466,8 @@ def train(
     times = None if time is None else times_of(table, time)
     if on_schema is not None:
         on_schema(schema)
+    more = {"label": name, "group": group, "time": time, "held_out": held_out, "seed": seed}
+    _begin(model, table, schema, target, groups, times, **more)
     if times is None and (is_vast(table, schema) or _has_many_classes(schema, target)):
         with trimmed(table):
             model._fitted, model._held_out, report = _fit_once(
@@ -479,6 +499,48 @@ def _has_many_classes(schema: Schema, target: Labels) -> bool:
     """Whether texts are read and the logits of all rows are too many to be kept."""
     many = len(target.codes) * len(target.classes) > MOST_LOGITS
     return many and any(column.kind == "text" for column in schema.columns)
+
+
+def _run_of(model: Classifier) -> AbstractContextManager[object]:
+    """The run of a fit that keeps a checkpoint."""
+    path = model.checkpoint
+    if path is None:
+        return nullcontext()
+    if not (isinstance(path, str | os.PathLike) and os.fspath(path)):
+        raise InputError(f"checkpoint is {path!r}: give the path of a file, or None")
+    if model.budget is not None:
+        raise InputError("a fit with a budget depends on how fast it goes, not on the data alone: no checkpoint for it")
+    return keeping(path)
+
+
+def _begin(
+    model: Classifier, table: Table, schema: Schema, target: Labels, groups: NDArray[np.int64] | None,
+    times: NDArray[Any] | None = None, **more: object,
+) -> None:  # fmt: skip
+    """Tells a run what it is of; a vast table tells its rows once its features are there."""
+    run = now()
+    if run is None:
+        return
+    kind, network = wanted(model.model)
+    run.settings = {
+        "l2": str(model.l2), "effects": model.effects, "costs": str(model.costs), "recall": str(model.recall),
+        "kinds": str(dict(model.kinds or {})), "size": str(model.size), "computed by": computed_by(),
+        "model": Settings.of(network).named() if kind == "network" else kind,
+        **{name: str(value) for name, value in more.items()},
+    }  # fmt: skip
+    if not is_vast(table, schema) or times is not None:
+        run.of(lambda: _data_of(table, schema, target, groups, times, table_keys(table, schema)))
+
+
+def _data_of(
+    table: Table, schema: Schema, target: Labels, groups: NDArray[np.int64] | None, times: NDArray[Any] | None,
+    keys: NDArray[np.uint64] | None,
+) -> dict[str, object]:  # fmt: skip
+    """What a checkpoint tells the rows by: hashes of their numbers, and the rest that a fit hangs on."""
+    digest = hashlib.sha256(repr((target.classes, [(c.name, c.kind) for c in schema.columns])).encode())
+    for each in (keys, target.codes, groups, times):
+        digest.update(b"-" if each is None else np.ascontiguousarray(each).tobytes())
+    return {"rows": table.rows, "columns": len(schema.columns), "digest": digest.hexdigest()}
 
 
 def _fit_once(
@@ -534,6 +596,15 @@ def _like(part: Classifier, model: Classifier) -> tuple[Classifier, list[str]]:
 
 def rows_alike(table: Table, schema: Schema) -> NDArray[np.int64] | None:
     """The same number for rows that a model cannot tell apart, (n,); None where there are none, or all are alike."""
+    keys = table_keys(table, schema)
+    if keys is None:
+        return None
+    _, group = np.unique(keys, return_inverse=True)
+    return group if 0 < int(group.max()) < len(group) - 1 else None
+
+
+def table_keys(table: Table, schema: Schema) -> NDArray[np.uint64] | None:
+    """Equal for rows that a model cannot tell apart, (n,); None where it reads no column."""
     if all(column.kind == "left out" for column in schema.columns):
         return None
     parsed: Mapping[str, Any] = parse(table, schema)
@@ -541,8 +612,7 @@ def rows_alike(table: Table, schema: Schema) -> NDArray[np.int64] | None:
     others = {name: cells.to_list() for name, cells in parsed.items() if kinds[name] == "text"}
     others |= {name: cells for name, cells in parsed.items() if kinds[name] == "image"}
     features = Encoder.fit(schema, parsed).transform(parsed)  # without the texts, whose n-grams labels settle
-    _, group = np.unique(keys_of(features, others, available_threads(None)), return_inverse=True)
-    return group if 0 < int(group.max()) < len(group) - 1 else None
+    return keys_of(features, others, available_threads(None))
 
 
 def _held_out_facts(report: Report, share: float, seed: int) -> dict[str, Any]:
@@ -602,6 +672,8 @@ def _fit_with(
         _check_vast(table, model)
         encoder, classes = encoder_of(table, schema), len(target.classes)
         features = workers.enter_context(features_for(model.engine, encoder, table, schema, codes, classes, threads))
+        if (run := now()) is not None:
+            run.of(lambda: _data_of(table, schema, target, groups, None, features.hashes(0, threads)))
         choice = choose_straight(encoder, features, codes, classes, l2, threads, groups)
     else:
         encoder = Encoder.fit(schema, parsed)
@@ -673,14 +745,20 @@ def _linear(
     encoder, problem = choice.encoder, choice.problem
     many = encoder.texts or encoder.images or encoder.embeddings
     tol, share = (READ_TOLERANCE, READ_SHARE) if many else (TOLERANCE, 0.0)
-    fit = fit_linear(
-        problem.features, problem.codes, problem.classes, choice.l2, tol=tol, share=share, threads=problem.threads,
-        start=choice.start, progress=progress,
-    )  # fmt: skip
-    if fit.certificate.stopped == "interrupted":
-        raise KeyboardInterrupt  # the earlier fit, and the file, stay as they are
+
+    def fitted() -> LinearFit:
+        fit = fit_linear(
+            problem.features, problem.codes, problem.classes, choice.l2, tol=tol, share=share, threads=problem.threads,
+            start=choice.start, progress=progress,
+        )  # fmt: skip
+        if fit.certificate.stopped == "interrupted":
+            raise KeyboardInterrupt  # the earlier fit, and the file, stay as they are
+        return fit
+
+    few = encoder.width * problem.outputs <= MOST_OF_PIECE
+    fit = piece("fit", fitted, LinearFit, Certificate) if few else fitted()
     warn_of(fit, l2, list(target.classes))
-    coef = _rounded(encoder, fit.point[:-1].T)
+    coef = _rounded(encoder, (fit.point.copy() if few else fit.point)[:-1].T)  # a run has its own
     return Linear(coef, fit.point[-1].copy()), {"l2": fit.l2, **_facts_of(fit.certificate)}
 
 

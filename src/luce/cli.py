@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -102,6 +103,8 @@ lang_option = click.option(
               "(default: as long as richer ways to look at them lower the log loss).")  # fmt: skip
 @click.option("--memory", metavar="BYTES", help="About the memory that a table may take, such as 2GB: more of it is "
               "kept on the disk, beside the model, until the fit ends.")  # fmt: skip
+@click.option("--checkpoint", metavar="FILE", help="Where a run of more than half a minute leaves what it has done; "
+              "the same command goes on from there (default: beside the model, OUT.checkpoint).")  # fmt: skip
 @click.option("--engine", type=click.Choice(["local", "ray"]), help="Workers that make the passes over a vast table: "
               "processes of this machine, or Ray's.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=1), help="How many of them (default: as many as processors).")
@@ -115,7 +118,7 @@ lang_option = click.option(
 def train(
     data: str, label: str | None, labels: str | None, out: str, holdout: float, seed: int, kinds: tuple[str, ...],
     texts: tuple[str, ...], costs: tuple[str, ...], recalls: tuple[str, ...], group: str | None, time: str | None,
-    size: str, kind: str, hidden: str | None, budget: str | None, memory: str | None,
+    size: str, kind: str, hidden: str | None, budget: str | None, memory: str | None, checkpoint: str | None,
     engine: str | None, workers: int | None, address: str | None, skip_bad: bool, page: str | None, lang: str | None,
     as_json: bool, encoding: str | None, threads: int | None,
 ) -> None:  # fmt: skip
@@ -131,6 +134,7 @@ def train(
     from luce.gather import is_many
     from luce.pictures import seconds_of
     from luce.report import render
+    from luce.run import keeping
     from luce.vast import is_vast
 
     _check_share(holdout)
@@ -138,12 +142,12 @@ def train(
         seconds_of(budget)
     _check_target(out, data)
     _check_page(page, data, out)
+    checkpoint = checkpoint or f"{out}.checkpoint"
+    _check_target(checkpoint, data, option="--checkpoint")
+    if os.path.realpath(checkpoint) in map(os.path.realpath, (out, page or out)):
+        raise InputError(f"--checkpoint {checkpoint} is a file that is written at the end; give another name")
     named = _kinds(kinds, texts)
     images = [name for name, kind in named.items() if kind == "image"]
-    if memory is not None or is_many(data):
-        table, label = gathered(data, label, encoding, memory, out)
-    else:
-        table, label = read_labelled(data, label, labels, encoding, images, skip_bad)
     model = luce.Classifier(
         kinds=named,
         threads=threads,
@@ -160,12 +164,18 @@ def train(
         if engine is not None and not is_vast(table, schema):
             say("note: the table has too few cells to be worth workers: it is fitted here")
 
-    with progress_bar("fitting", kind) as progress:
-        trained = luce.train(
-            table, label, classifier=model, held_out=holdout, seed=seed, group=group, time=time, progress=progress,
-            on_schema=on_schema,
-        )  # fmt: skip
-    model.save(out)  # before anything is printed: whoever reads our output may leave early
+    run: AbstractContextManager[object] = keeping(checkpoint) if budget is None else nullcontext()
+    with run:  # until the model is saved
+        if memory is not None or is_many(data):
+            table, label = gathered(data, label, encoding, memory, out)
+        else:
+            table, label = read_labelled(data, label, labels, encoding, images, skip_bad)
+        with progress_bar("fitting", kind) as progress:
+            trained = luce.train(
+                table, label, classifier=model, held_out=holdout, seed=seed, group=group, time=time, progress=progress,
+                on_schema=on_schema,
+            )  # fmt: skip
+        model.save(out)  # before anything is printed: whoever reads our output may leave early
     fitted = model.fitted
     for note in fitted.facts["notes"]:
         say(f"note: {note}")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from luce.calibration import Calibration
 from luce.choice import Choice, Tried, compared, is_better
 from luce.compact import room_for
 from luce.errors import InputError
-from luce.features import Features
+from luce.features import Array, Features
 from luce.network import NetworkClassifier, NetworkFit, fit_network, network_logits
 from luce.path import FOLDS, HeldOutLogits, folds_of
+from luce.run import piece
 from luce.solver import Progress
-from luce.training import Settings
+from luce.training import Epoch, Settings
 
 MODELS = ("linear", "network", "auto")
 MANY_ROWS = 2_000  # with more, SOME_FOLDS are held out
@@ -34,7 +38,8 @@ class Layered:
         """On all rows. Raises KeyboardInterrupt if it was interrupted."""
         assert self.settings is not None
         problem = self.choice.problem
-        return _whole(fit_network(problem.features, problem.codes, problem.classes, self.settings, None, progress))
+        fit = partial(fit_network, problem.features, problem.codes, problem.classes, self.settings, None, progress)
+        return piece("network", lambda: _whole(fit()), NetworkFit, Calibration, Epoch)
 
 
 def wanted(model: str | NetworkClassifier) -> tuple[str, NetworkClassifier]:
@@ -44,7 +49,7 @@ def wanted(model: str | NetworkClassifier) -> tuple[str, NetworkClassifier]:
             raise InputError("class_weight of a network in a Classifier: give costs or recall instead")
         if model.checkpoint is not None:
             raise InputError(
-                "checkpoint of a network in a Classifier, which fits several: fit a NetworkClassifier alone"
+                "checkpoint of a network in a Classifier, which fits several: give the checkpoint to the Classifier"
             )
         Settings.of(model)
         return "network", model
@@ -119,12 +124,15 @@ def _held_out(choice: Choice, settings: Settings) -> HeldOutLogits | None:
             continue
         features = problem.features if choice.without is None else _used(choice.without(rows))
         taught, own = features.take(rest), features.take(rows)
-        fit = _whole(fit_network(taught, codes[rest], problem.classes, settings, None))
-        logits[rows] = network_logits(
-            own, fit.layers, fit.shift, fit.scale, problem.classes, settings.gelu, settings.threads
-        )
+        logits[rows] = piece("network", partial(_of_others, own, taught, codes[rest], problem.classes, settings))
         scored[rows] = np.isin(codes[rows], known)
     return HeldOutLogits(held_out=logits, scored=scored) if scored.any() else None
+
+
+def _of_others(own: Features, taught: Features, codes: NDArray[np.int32], classes: int, settings: Settings) -> Array:
+    """What a network that other rows taught says of these."""
+    fit = _whole(fit_network(taught, codes, classes, settings, None))
+    return network_logits(own, fit.layers, fit.shift, fit.scale, classes, settings.gelu, settings.threads)
 
 
 def _used(features: Features) -> Features:

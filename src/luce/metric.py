@@ -6,6 +6,7 @@ Curvature only shapes the way; value, gradient and certificate always use all ro
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ WIDE_PASSES, WIDE_NUMBERS = 100, 1 << 28  # so many passes, and hold so many num
 COUPLED_STEPS = 100  # the coupled metric is taken where it costs at most so many steps
 VERY_MANY = 1 << 20  # rows: of more only each so many-th is looked at
 MOST_NUMBERS = 1 << 25  # of the rows that curvature is taken from
+PARTS = ("basis", "factors", "diagonal")
 SAMPLE_ROWS = 4_096  # rows that the metric in blocks is made from, or 8 a column
 
 
@@ -175,6 +177,26 @@ class Metric:
     def _take(self, basis: Array, factors: Array, diagonal: Array) -> None:
         self.parts = basis, factors, diagonal
         self.pairs.take_metric(basis, factors, diagonal)
+
+    def arrays(self) -> dict[str, Array]:
+        """The curvature, once taken, and the pairs since, (pairs, 2, columns + 1, outputs)."""
+        if self.parts is None:
+            return {}
+        shape = self.objective.features.columns + 1, self.objective.outputs
+        pairs = np.empty((len(self.pairs), 2, *shape))
+        for i, pair in enumerate(pairs):
+            self.pairs.pair(i, *pair)
+        return {**dict(zip(PARTS, self.parts, strict=True)), "pairs": pairs}
+
+    def restore(self, arrays: Mapping[str, Array], wanted: int) -> None:
+        """Becomes that of which these are the arrays, for the same features and classes."""
+        self.wanted = wanted
+        if "pairs" not in arrays:
+            return
+        basis, factors, diagonal = (arrays[name] for name in PARTS)
+        self._take(basis, factors, diagonal)
+        for step, change in arrays["pairs"]:
+            self.pairs.remember(step, change, self.objective.threads)
 
     def _affordable(self, rows: int) -> bool:
         """A block for each direction, if that costs at most some 25 passes over the data and half a GiB."""

@@ -24,6 +24,7 @@ from luce.estimator import Estimator
 from luce.features import Array, Features
 from luce.functional import available_threads
 from luce.inputs import classes_of, features_of, names_of, row_weights
+from luce.run import Solve, now, solve
 from luce.solver import Progress
 from luce.splits import holdout
 from luce.training import MOST_EPOCHS, RATE, TO_GO_ON, Ended, Epoch, Layer, Settings, Training, pixels
@@ -155,12 +156,17 @@ def fit_network(
     rows, weight = _merged(features, codes, weights, settings)
     train, held = (rows[part] for part in _parts(codes[rows], settings.seed))
     shift, scale = _scaling(features, train, weight[train])
-    checkpoint = None
-    if settings.checkpoint is not None:
-        data = _data(features, rows, codes, classes, weight, settings.threads)
-        checkpoint = Checkpoint(settings.checkpoint, settings.named(), data)
-    training = Training(features, codes, classes, settings, weight, shift, scale, train, held, checkpoint)
-    stopped = training.run(began, progress)
+    checkpoint: Checkpoint | Solve | None = None
+    with solve() as at:
+        if settings.checkpoint is not None:
+            data = _data(features, rows, codes, classes, weight, settings.threads)
+            checkpoint = Checkpoint(settings.checkpoint, settings.named(), data)
+        elif now() is not None:
+            checkpoint = at
+        training = Training(features, codes, classes, settings, weight, shift, scale, train, held, checkpoint)
+        stopped = training.run(began, progress)
+        if stopped == "interrupted" and now() is not None:
+            raise KeyboardInterrupt
     layers = _side_by_side([member.layers for member in training.ended])
     calibration, together = no_calibration(1 if classes == 2 else classes), float("nan")
     try:

@@ -11,17 +11,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from luce import _core
 from luce.features import Array, Features
+from luce.metric import PARTS, Metric
 from luce.objective import MOST_LOGITS, Objective, logits_of_rows
+from luce.run import now, piece
 from luce.solver import Ended, Solution, approach, ended, minimise
 from luce.splits import holdout, kfold_of_groups, row_keys
-from luce.steps import Method, RowPoint, Start
+from luce.steps import BlockPoint, Method, RowPoint, Start
 
 FOLDS = 5
 FOLD_SHARE = 5e-4  # how near the fits in the folds come (see approach): far below the noise of a held-out loss
@@ -29,6 +32,7 @@ MUCH_WORK = 1e7  # multiplications in a pass; with fewer they come nearer, as lo
 TEXT_SHARE = 1e-3  # the same for fits that are told by rows
 COMMON_SHARE = 1e-3  # of the fits that some of them start at
 STEP = 10.0**0.5  # from one strength to the next
+LONG = 1e7  # multiplications in a pass, of a race whose fits a run keeps one by one
 BEGIN = 6  # the first strength: a thousandth of the data's curvature, in factors of STEP
 MOST_STRENGTHS = 20  # each way
 CLEAR = 3.0  # standard errors of a difference that is no chance
@@ -39,6 +43,7 @@ SAMPLE = 5_000  # rows, or SAMPLE_EACH for each class: on so many the strength i
 SAMPLE_EACH = 8  # would not be kept
 SOME_CLASSES = 100  # the classes that settle how very many are read
 VERY_MANY = 1 << 22
+T = TypeVar("T")
 FeaturesOf: TypeAlias = Callable[[NDArray[np.int64]], Features]
 RULES = ("auto", "one-standard-error")
 
@@ -172,6 +177,36 @@ class Difference:
 
 
 @dataclass
+class Scored:
+    """A fit of a race: what stopped it early; what it says of the rows held out, (rows,) and (rows, outputs), and where
+    it ended, with the parts of its metric and how many rows these are to be taken from next: as long as the race, or
+    one that goes on from its checkpoint, needs them."""
+
+    stopped: str
+    losses: Array | None
+    logits: Array | None
+    start: Start | None
+    curvature: tuple[Array, Array, Array, int] | None
+
+    @staticmethod
+    def of(last: Ended, losses: Array | None, logits: Array | None) -> Scored:
+        parts = None if last.metric is None or last.metric.parts is None else (*last.metric.parts, last.metric.wanted)
+        return Scored("", losses, logits, last.start, parts)
+
+    def ended(self, objective: Objective) -> Ended | None:
+        """Where it ended, for a fit of this objective or a near one to go on from."""
+        if self.start is None or self.curvature is None:
+            return None if self.start is None else Ended(self.start)
+        *parts, wanted = self.curvature
+        metric = Metric(objective)
+        metric.restore(dict(zip((*PARTS, "pairs"), (*parts, np.empty(0)), strict=True)), wanted)
+        return Ended(self.start, metric)
+
+    def no_end(self) -> None:
+        self.start = self.curvature = None
+
+
+@dataclass
 class Fold:
     """Rows held out, and which of them are scored; the problem of the rest, the classes left in it, and the last fit
     to them."""
@@ -181,6 +216,7 @@ class Fold:
     rest: Problem
     left: NDArray[np.int64]
     last: Ended | None = None
+    newest: Scored | None = None
 
 
 def folds_of(problem: Problem, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -229,7 +265,10 @@ class Race:
         self.logits: dict[int, Array] = {}  # at the places that still count
         self.done: dict[int, int] = {}  # how many folds are scored
         self.best = 0
+        self.is_long = now() is not None and p.features.stored * p.outputs >= LONG
+        self.kept: dict[int, list[Scored]] = {}  # what a run has of the fits, by place
         self.alike = features_without is None
+        self.roughs: list[Scored] = []
         self.common: dict[tuple[int, int], tuple[Ended | None, NDArray[np.int64]]] = {}
 
     def _without(self, rows: NDArray[np.int64]) -> Array:
@@ -257,8 +296,19 @@ class Race:
         fold = self.folds[f]
         self._open(place)
         share = FOLD_SHARE * min(1.0, p.features.stored * p.outputs / MUCH_WORK)
-        method, stopped = self._fit(fold.rest, place, share, fold.last or self._common(f, place))
-        return not stopped and self._enter(place, f, method)
+
+        near, last = fold.last, None
+        if near is None and fold.newest is None:
+            near = self._common(f, place)
+
+        def scored() -> Scored:
+            nonlocal last
+            method, stopped = self._fit(fold.rest, place, share, near)
+            last = ended(method)
+            return self._of_fold(fold, method, stopped)
+
+        found = self._piece("fold", scored)
+        return not found.stopped and self._enter(place, f, found, last)
 
     def score_together(self, place: int) -> bool:
         """The folds that are still open, one for each thread at a time; for fits of one thread."""
@@ -267,14 +317,25 @@ class Race:
         p, begun = self.problem, self.done.get(place, 0)
         self._open(place)
 
-        def fit(fold: Fold) -> tuple[Method, str]:
-            return self._fit(replace(fold.rest, threads=1), place, TEXT_SHARE, fold.last)
+        lasts: list[Ended | None] = [None] * len(self.folds)
 
-        with ThreadPoolExecutor(max(1, min(p.threads, self.limit - begun))) as pool:
-            found = list(pool.map(fit, self.folds[begun : self.limit]))
-        if any(stopped for _, stopped in found):
+        def fit(f: int) -> Scored:
+            fold = self.folds[f]
+            method, stopped = self._fit(replace(fold.rest, threads=1), place, TEXT_SHARE, fold.last)
+            lasts[f] = ended(method)
+            return self._of_fold(fold, method, stopped)
+
+        def scored() -> list[Scored]:
+            with ThreadPoolExecutor(max(1, min(p.threads, self.limit - begun))) as pool:
+                return list(pool.map(fit, range(begun, self.limit)))
+
+        found = self._piece("folds", scored)
+        if any(each.stopped for each in found):
             return False
-        return all(self._enter(place, begun + i, method) for i, (method, _) in enumerate(found))
+        return all(self._enter(place, f, each, lasts[f]) for f, each in enumerate(found, begun))
+
+    def _piece(self, name: str, work: Callable[[], T]) -> T:
+        return piece(name, work, Scored, RowPoint) if self.is_long else work()
 
     def _open(self, place: int) -> None:
         if place not in self.losses:
@@ -282,15 +343,40 @@ class Race:
             self.losses[place] = np.full(p.features.rows, np.nan)
             self.logits[place] = np.zeros((p.features.rows, p.outputs))
 
-    def _enter(self, place: int, f: int, method: Method) -> bool:
+    def _of_fold(self, fold: Fold, method: Method, stopped: str) -> Scored:
         """What a fit without a fold says of its rows."""
-        p, fold, rows = self.problem, self.folds[f], self.folds[f].rows
-        fold.last = ended(method)
+        p, rows = self.problem, fold.rows
+        if stopped:
+            return Scored(stopped, None, None, None, None)
         z = with_absent(np.ascontiguousarray(logits_of_rows(method.logits, rows).T), p.classes, fold.left, ABSENT)
-        self.logits[place][rows] = z
-        self.losses[place][rows] = np.where(fold.scored, row_losses(z, p.codes[rows]), np.nan)
+        losses = np.where(fold.scored, row_losses(z, p.codes[rows]), np.nan)
+        return Scored.of(ended(method), losses, z)
+
+    def _enter(self, place: int, f: int, found: Scored, last: Ended | None) -> bool:
+        """last: where the fit ended, if it was made just now."""
+        fold = self.folds[f]
+        if found.logits is not None:  # or they have been let go of, as they were in the run that goes on
+            self.logits[place][fold.rows] = found.logits
+        assert found.losses is not None
+        self.losses[place][fold.rows] = found.losses
         self.done[place] = f + 1
+        fold.last = last or found.ended(fold.rest.objective(self.strength(place)))
+        if self.is_long:  # a run has it as long as it is needed
+            if fold.newest is not None:
+                fold.newest.no_end()
+            fold.newest = found
+            self.kept.setdefault(place, []).append(found)
         return True
+
+    def keep_best(self) -> None:
+        """Lets go of the logits at other places."""
+        self.logits = {self.best: self.logits[self.best]}
+        for place in [place for place in self.kept if place != self.best]:
+            self._let_go(place)
+
+    def _let_go(self, place: int) -> None:
+        for each in self.kept.pop(place, ()):
+            each.logits = None
 
     def _fit(self, rest: Problem, place: int, share: float, near: Ended | None) -> tuple[Method, str]:
         left = None if self.end is None else max(self.end - time.monotonic(), 1e-9)
@@ -308,10 +394,30 @@ class Race:
         if pair not in self.common:
             others = np.concatenate([fold.rows for i, fold in enumerate(self.folds) if i not in pair])
             rest, left = replace(self.problem, weights=self._without(others)).present()
-            fitted = len(left) > 1 and self._fit(rest, place, COMMON_SHARE, None)
-            self.common[pair] = (ended(fitted[0]) if fitted and not fitted[1] else None), left
+            self.common[pair] = (self._rough(rest, place) if len(left) > 1 else None), left
         last, left = self.common[pair]
         return last if np.array_equal(left, self.folds[f].left) else None
+
+    def _rough(self, rest: Problem, place: int) -> Ended | None:
+        """Where a rough fit ends; None if it finds no end."""
+        last = None
+
+        def fitted() -> Scored:
+            nonlocal last
+            method, stopped = self._fit(rest, place, COMMON_SHARE, None)
+            last = ended(method)
+            return Scored(stopped, None, None, None, None) if stopped else Scored.of(last, None, None)
+
+        found = self._piece("rough", fitted)
+        self.roughs.append(found)
+        return None if found.stopped else last or found.ended(rest.objective(self.strength(place)))
+
+    def let_go(self) -> None:
+        """No fit will go on from those of this race."""
+        for each in (*self.roughs, *(fold.newest for fold in self.folds)):
+            if each is not None:
+                each.no_end()
+        self.roughs = []
 
     def score_all(self, place: int) -> bool:
         """The folds that are still open; all of them, where the logits are gone."""
@@ -339,7 +445,7 @@ class Race:
             found = self.difference(place)
             if found.worse < 0:
                 self.best = place
-        self.logits = {self.best: self.logits[self.best]}
+        self.keep_best()
         return found
 
     def decided(self, place: int) -> bool:
@@ -389,6 +495,7 @@ class Race:
     def forget(self, place: int) -> None:
         for of in (self.losses, self.logits, self.done):
             of.pop(place, None)
+        self._let_go(place)
 
     def mean(self, losses: Array) -> float:
         """The weighted mean over the rows that are scored."""
@@ -446,6 +553,11 @@ def choose_l2(
     """
     if problem.is_large:
         return choose_on_sample(problem, rule, seed, time_limit)
+    return piece("strength", partial(_strength_of, problem, rule, seed, time_limit), Path, RowPoint)
+
+
+def _strength_of(problem: Problem, rule: str, seed: int, time_limit: float | None) -> tuple[Path, Start | None] | None:
+    """As `choose_l2`."""
     search = Race(problem, seed, time_limit)
     if not search.folds:
         return None
@@ -588,7 +700,7 @@ def race_side_by_side(
             found = race.difference(place)
             if found.worse < (-WEAKER * race.mean(race.losses[race.best]) if way > 0 else 0.0):
                 race.best = place
-            race.logits = {race.best: race.logits[race.best]}
+            race.keep_best()
             if found.level:
                 break
             place += way
@@ -617,8 +729,14 @@ def _of_all_rows(folds: list[Fold]) -> Start | None:
 def finish(race: Race) -> tuple[Path, Start | None]:
     """The best of a race on all folds, and where a fit of all rows may start."""
     race.limit = len(race.folds)
-    (race.score_together if race.problem.tells_by_rows else race.score_all)(race.best)
-    return path_of(race, race.best), race.start()
+
+    def finished() -> tuple[Path, Start | None]:
+        (race.score_together if race.problem.tells_by_rows else race.score_all)(race.best)
+        return path_of(race, race.best), race.start()
+
+    found = piece("finish", finished, Path, RowPoint) if race.is_long else finished()
+    race.let_go()
+    return found
 
 
 def hold_out(
@@ -627,12 +745,14 @@ def hold_out(
 ) -> Path | None:  # fmt: skip
     """The path of one strength: its loss and its logits on rows held out. None if nothing can be held out, or a fit
     finds no end."""
-    search = Race(problem, seed, features_without=features_without, first=l2, fold_of_row=fold_of_row)
-    search.best = 0
-    scored = search.score_together if problem.tells_by_rows else search.score_all
-    if not search.folds or not scored(0):
-        return None
-    return path_of(search, 0)
+
+    def scored() -> Path | None:
+        search = Race(problem, seed, features_without=features_without, first=l2, fold_of_row=fold_of_row)
+        search.best = 0
+        score = search.score_together if problem.tells_by_rows else search.score_all
+        return path_of(search, 0) if search.folds and score(0) else None
+
+    return piece("held out", scored, Path)
 
 
 def hold_some_out(
@@ -647,6 +767,16 @@ def hold_some_out(
     if len(left) < 2 or not scored.any():
         return None
     near = None if start is None or len(left) < problem.classes else Ended(start)
+    return piece(
+        "held out", partial(_held_out, problem, rest, left, l2, rows, scored, near), Path, RowPoint, BlockPoint
+    )
+
+
+def _held_out(
+    problem: Problem, rest: Problem, left: NDArray[np.int64], l2: float, rows: NDArray[np.int64],
+    scored: NDArray[np.bool_], near: Ended | None,
+) -> tuple[Path, Start | None] | None:  # fmt: skip
+    """As `hold_some_out`, by a fit to the rest."""
     method, stopped = approach(rest.objective(l2), FOLD_SHARE, near)
     if stopped == "interrupted":
         raise KeyboardInterrupt

@@ -28,7 +28,8 @@ from luce.errors import InputError
 from luce.features import Features
 from luce.images import read_images
 from luce.patches import IN_HASTE, LADDER, VIEWS, Bank, PatchPlan, fit_patches, recipes_for, scaled, work_of
-from luce.path import FOLDS, LITTLE, Problem, folds_of, hold_out, path_of, race_side_by_side
+from luce.path import FOLDS, LITTLE, Path, Problem, folds_of, hold_out, path_of, race_side_by_side
+from luce.run import piece
 from luce.splits import holdout, strata_of_groups
 from luce.table import Table
 from luce.wording import keys_of
@@ -163,8 +164,12 @@ class Look:
             fold[fold >= self.folds] = -1
             path = hold_out(part, float(self.l2), fold_of_row=fold)
             return Choice(encoder, part, float(self.l2), path, None)
-        race = race_side_by_side(part, near, self.folds, fold, lambda _: part.features)
-        path = None if race is None else path_of(race, race.best)
+
+        def scored() -> Path | None:
+            race = race_side_by_side(part, near, self.folds, fold, lambda _: part.features)
+            return None if race is None else path_of(race, race.best)
+
+        path = piece("images", scored, Path)
         return Choice(encoder, part, near if path is None else path.l2, path, None)
 
 

@@ -23,6 +23,7 @@ from luce.decision import best_of
 from luce.delimited import guarded
 from luce.errors import FileError, InputError, ModelFileError, inert
 from luce.functional import available_threads, top_k
+from luce.lock import alone
 from luce.reader import cannot_read
 from luce.table import Table
 
@@ -311,7 +312,8 @@ def predict_files(
     _check_readable(classifier)
     _make_folder(name)
     counts = Counts()
-    with _alone(name):
+    busy = "is writing answers there; wait until it is done, or give another folder"
+    with alone(os.path.join(name, LOCK), name, busy, stays=True):
         manifest = _Manifest(name, digest, options, again)
         manifest.check(sources, targets)
         ends = np.cumsum([0, *(os.stat(each).st_size for each in sources)], dtype=np.float64)
@@ -382,34 +384,6 @@ def _digest(model: str | os.PathLike[str]) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ModelFileError(f"{inert(os.fspath(model), 4096)}: cannot be read: {reason_of(error)}") from None
-
-
-@contextmanager
-def _alone(folder: str) -> Iterator[None]:
-    """The lock of a folder, which goes with the process that holds it; raises InputError with that process's number."""
-    import fcntl
-
-    name = os.path.join(folder, LOCK)
-    try:
-        lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise FileError(f"{inert(folder, 4096)}: cannot be written to: {reason_of(error)}") from error
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.read(lock, 32).decode("ascii", "replace").strip()
-            who = f"process {inert(owner)}" if owner else "another process"
-            raise InputError(
-                f"{inert(folder, 4096)}: {who} is writing answers there; wait until it is done, or give another folder"
-            ) from None
-        except OSError as error:
-            raise FileError(f"{inert(name, 4096)}: cannot be locked: {reason_of(error)}") from error
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(lock)
 
 
 class _Manifest:

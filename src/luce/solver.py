@@ -11,20 +11,23 @@ once). Step lengths are found on the logits alone. For the proof see Objective.c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from luce import _core
 from luce.block_steps import BlockSteps
+from luce.errors import ModelFileError
 from luce.features import Array
 from luce.functional import sigmoid, softmax
 from luce.metric import Frame, Metric, sample
 from luce.objective import FarLogits, Gap, Objective, Others, logits_of_rows, none_beside
 from luce.row_steps import DualSteps, RowSteps
+from luce.run import Solve, State, now, solve
 from luce.steps import BlockPoint, Bracket, ColumnPoint, Method, Quadratic, RowPoint, Start, dot, line_search
 
 MOST_ITERATIONS = 3000
@@ -119,19 +122,17 @@ def minimise(
     Ctrl-C and time_limit (seconds) end it at the best point so far, which the certificate marks.
     """
     began, enough = time.monotonic(), share * objective.known_loss
-    method, stopped = _begun(objective, None if start is None else Ended(start), time_limit)
     proven: Gap | None = None
-    below = np.inf  # a proof that failed is not tried again before the rough gap is half of what it was
 
-    def near(rough: float) -> bool:
-        nonlocal proven, below
-        if not rough <= min(max(tolerance * method.value, enough), below):
+    def near(method: Method, rough: float, pace: Pace) -> bool:
+        nonlocal proven
+        if not rough <= min(max(tolerance * method.value, enough), pace.below):
             return False
-        proven, below = method.prove(), 0.5 * rough
+        proven, pace.below = method.prove(), 0.5 * rough
         return proven.gap <= max(tolerance * proven.value, enough)
 
-    if not stopped:
-        stopped = _go(method, near, None if time_limit is None else began + time_limit, progress)
+    end = None if time_limit is None else began + time_limit
+    method, stopped = _go(objective, None if start is None else Ended(start), near, time_limit, end, progress)
     if proven is None or stopped:
         proven = method.prove()
     seconds = time.monotonic() - began
@@ -150,15 +151,13 @@ def approach(
     near: where a fit to a near objective, of the same features and classes, has ended: it goes on from there.
     """
     end = None if time_limit is None else time.monotonic() + time_limit
-    method, stopped = _begun(objective, near, time_limit)
-    enough, below = share * objective.known_loss, np.inf
+    enough = share * objective.known_loss
 
-    def close(rough: float) -> bool:
-        nonlocal below
+    def close(method: Method, rough: float, pace: Pace) -> bool:
         if isinstance(method, FarNewton):  # to look at the intercepts takes a pass or two
-            if not rough <= min(enough, below):
+            if not rough <= min(enough, pace.below):
                 return False
-            below = 0.5 * rough
+            pace.below = 0.5 * rough
             return method.prove().gap <= enough
         if not rough <= enough or not objective.intercept or isinstance(method, BlockSteps):
             return rough <= enough
@@ -166,7 +165,7 @@ def approach(
         correction = objective.intercept_correction(method.logits, slope)
         return correction is not None and rough + float(np.sum(correction * slope)) <= enough
 
-    return method, stopped or _go(method, close, end)
+    return _go(objective, near, close, time_limit, end)
 
 
 def ended(method: Method) -> Ended:
@@ -174,22 +173,70 @@ def ended(method: Method) -> Ended:
     return Ended(method.resume(), method.metric if isinstance(method, QuasiNewton) else None)
 
 
-def _go(method: Method, near: Callable[[float], bool], end: float | None, progress: Progress | None = None) -> str:
-    """Steps until the gap, of which it is told roughly, is near enough; says what stopped it before, or nothing."""
+@dataclass
+class Pace:
+    """How often a solve has looked where it is; below: a proof that failed is not tried again before the rough gap is
+    half of what it was."""
+
+    turn: int = 0
+    below: float = np.inf
+
+
+def _go(
+    objective: Objective, start: Ended | None, near: Callable[[Method, float, Pace], bool], time_limit: float | None,
+    end: float | None, progress: Progress | None = None,
+) -> tuple[Method, str]:  # fmt: skip
+    """Steps until the gap, of which `near` is told roughly, is near enough; also says what stopped it before, or "".
+    In a run it goes on from the state that it had in the checkpoint, and Ctrl-C ends the run."""
+    with solve() as at:
+        state = at.load()
+        if state is None:
+            pace = Pace()
+            method, stopped = _begun(objective, start, time_limit)
+        else:
+            method, pace, stopped = *_resumed(objective, *state), ""
+        return method, stopped or _steps(method, near, pace, end, progress, at)
+
+
+def _steps(
+    method: Method, near: Callable[[Method, float, Pace], bool], pace: Pace, end: float | None,
+    progress: Progress | None, at: Solve,
+) -> str:  # fmt: skip
     try:
-        for _ in range(MOST_ITERATIONS):
+        while pace.turn < MOST_ITERATIONS:
+            if isinstance(method, FarNewton | BlockSteps):
+                at.keep(partial(_state, method, pace))
+            pace.turn += 1
             rough = method.rough_gap()
             if progress is not None:
                 progress(method.passes, rough / max(method.value, 1e-300))
-            if near(rough):
+            if near(method, rough, pace):
                 return ""
             if end is not None and time.monotonic() > end:
                 return "time limit"
             if not method.advance():
                 break
     except KeyboardInterrupt:
+        if now() is not None:
+            raise
         return "interrupted"
     return "no further step"
+
+
+def _state(method: FarNewton | BlockSteps, pace: Pace) -> State:
+    arrays, facts = method.state()
+    return arrays, {**facts, "turn": pace.turn, "below": pace.below}
+
+
+def _resumed(
+    objective: Objective, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]
+) -> tuple[FarNewton | BlockSteps, Pace]:
+    """A solve where another of the same objective has been. Raises ModelFileError for another's state."""
+    kind = BlockSteps if BlockSteps.fits(objective) else FarNewton
+    try:
+        return kind.resumed(objective, arrays, facts), Pace(facts["turn"], facts["below"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise ModelFileError(f"the checkpoint has no state of this solve: {error}") from error
 
 
 def _begun(objective: Objective, near: Ended | None, time_limit: float | None) -> tuple[Method, str]:
@@ -379,6 +426,27 @@ class FarNewton(QuasiNewton):
     MOST_TRIALS = 20
     NEAR_BIAS = 0.05  # a step of the intercepts that a proof does without
     MOST_BIAS_STEPS = 4
+    COUNTS = ("value", "single", "passes", "iteration", "refresh_at", "spent", "before", "noise", "measure_at")
+
+    def state(self) -> State:
+        """All that what comes next depends on, beside the objective; the arrays are not written to later."""
+        arrays = {"weights": self.weights, "gradient": self.gradient, **self.metric.arrays()}
+        return arrays, {name: getattr(self, name) for name in self.COUNTS} | {"wanted": self.metric.wanted}
+
+    @classmethod
+    def resumed(cls, objective: Objective, arrays: Mapping[str, Array], facts: Mapping[str, Any]) -> Self:
+        """A fit of the same objective that is where another has been. Raises LookupError, TypeError or ValueError for
+        another's state."""
+        method = cls.__new__(cls)
+        for name in cls.COUNTS:
+            setattr(method, name, facts[name])
+        method.objective, method.metric = objective, Metric(objective)
+        method.weights, method.gradient = arrays["weights"], arrays["gradient"]
+        if not method.weights.shape == method.gradient.shape == objective.start().shape:
+            raise ValueError(f"weights of shape {method.weights.shape}")
+        method.metric.restore(arrays, facts["wanted"])
+        method.logits = FarLogits(objective, method.weights)  # type: ignore[assignment]
+        return method
 
     def settle(self, single: bool | None = None) -> None:
         single = self.single if single is None else single
@@ -559,8 +627,8 @@ class WorkingColumns:
 
     def __init__(self, objective: Objective, start: Start | None) -> None:
         self.objective = o = objective
-        if isinstance(start, RowPoint):
-            raise TypeError("weights told by rows start a fit of the same kind alone")
+        if isinstance(start, RowPoint | BlockPoint):
+            raise TypeError("weights told by rows or in blocks start a fit of the same kind alone")
         if start is None:
             start = o.start()
         if isinstance(start, np.ndarray):

@@ -19,6 +19,7 @@ from luce.features import Array, Features
 from luce.functional import available_threads
 from luce.objective import Objective
 from luce.path import row_losses
+from luce.run import Solve, State
 from luce.solver import Progress
 
 Layer = tuple[NDArray[np.float32], NDArray[np.float32]]  # weights (inputs, outputs), bias (outputs,)
@@ -156,7 +157,7 @@ class Training:
     scale: Array
     train: NDArray[np.int64]
     held: NDArray[np.int64]
-    checkpoint: Checkpoint | None = None
+    checkpoint: Checkpoint | Solve | None = None
     history: list[Epoch] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
 
@@ -174,9 +175,7 @@ class Training:
         self.least = known.known_loss / known.total
         self.judged = self.held if len(self.held) else self.train
         self.seen = f.take(self.judged) if len(self.held) else None
-        self.state: tuple[dict[str, NDArray[Any]], dict[str, object]] | None = (
-            None  # after the last whole epoch, until it is saved
-        )
+        self.state: State | None = None  # after the last whole epoch, until it is saved
         self.saved = time.monotonic()
 
     @property
@@ -345,7 +344,8 @@ class Training:
         try:
             self._restore_from(*found)
         except (LookupError, TypeError, ValueError) as error:
-            raise ModelFileError(f"{inert(str(self.settings.checkpoint), 4096)}: no such training: {error}") from error
+            name = inert(self.settings.checkpoint or "the checkpoint of a run", 4096)
+            raise ModelFileError(f"{name}: no such training: {error}") from error
         return True
 
     def _restore_from(self, arrays: dict[str, NDArray[Any]], facts: dict[str, Any]) -> None:

@@ -17,7 +17,9 @@ from luce.features import Features
 from luce.objective import MOST_LOGITS
 from luce.path import (
     FOLDS,
+    Path,
     Problem,
+    Race,
     folds_of,
     hold_out,
     hold_some_out,
@@ -26,8 +28,9 @@ from luce.path import (
     race_side_by_side,
     some_of_each,
 )
+from luce.run import piece
 from luce.splits import holdout, strata_of_groups
-from luce.steps import BlockPoint
+from luce.steps import BlockPoint, RowPoint, Start
 from luce.text import MOST_GRAMS, MOST_WEIGHTS, Grams, Recipe, SparseRows, Texts, recipes_for
 
 RICHER = 0.01  # of the log loss: by less, more n-grams are not worth their time
@@ -216,8 +219,16 @@ def _tried(
     if l2 is not None and not isinstance(l2, str):
         path = hold_out(whole, float(l2), features_without=worded.without, fold_of_row=fold)
         return Choice(wider, whole, float(l2), path, None, without=worded.without)
-    race = race_side_by_side(whole, near, SOME_FOLDS, fold, worded.without)
-    if race is None:
+    race: Race | None = None
+
+    def scored() -> tuple[Path, Start | None] | None:
+        nonlocal race
+        race = race_side_by_side(whole, near, SOME_FOLDS, fold, worded.without)
+        return None if race is None else (path_of(race, race.best), race.start())
+
+    few = len(problem.codes) <= MANY_READ  # whose race may be finished later
+    found = scored() if few else piece("texts", scored, Path, RowPoint)
+    if found is None:
         return Choice(wider, whole, near, None, None, without=worded.without)
-    path = path_of(race, race.best)
-    return Choice(wider, whole, path.l2, path, race.start(), race=race, without=worded.without)
+    path, start = found
+    return Choice(wider, whole, path.l2, path, start, race=race, without=worded.without)
