@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from luce.errors import EngineError, InputError
 from luce.features import Features, added
 from luce.objective import Objective
 from luce.path import Problem
-from luce.ray_engine import RayWorkers
+from luce.ray_engine import RayWorkers, _below
 
 Array = np.ndarray
 
@@ -489,3 +490,94 @@ def test_a_stopped_ray_worker_ends_the_run_within_the_patience(ray_cluster: None
                 parts.column_sums(1)
         finally:
             os.kill(process, signal.SIGKILL)
+
+
+def line_of(program: subprocess.Popen[str]) -> list[str]:
+    """The next line that a program says, in words."""
+    assert program.stdout is not None
+    return program.stdout.readline().split()
+
+
+def end(program: subprocess.Popen[str], *processes: int) -> None:
+    """Ends a program that a test has started, and what that has started."""
+    for process in (program.pid, *processes):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    program.wait(30)
+
+
+RAY_DRIVER = """
+import sys
+import luce, ray
+from luce.distributed import fit_parts, parted
+engine = luce.ray(2, patience=60, address=sys.argv[2] if len(sys.argv) > 2 else None)
+if engine.address:
+    fit = fit_parts(sys.argv[1], 1e-3, engine)
+    print(fit.point.tobytes().hex(), fit.certificate.gap, ray.is_initialized(), flush=True)
+with parted(sys.argv[1], engine) as (parts, _):
+    print(*parts.workers.each("process"), flush=True)
+    while True:
+        parts.column_sums(1)
+"""
+
+HEAD = """
+import ray, sys
+found = ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+print(found.address_info["address"], flush=True)
+sys.stdin.read()
+"""
+
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+
+
+@needs_ray
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's list of processes")
+def test_l10_nothing_of_ray_outlives_a_killed_driver(tmp_path: Path) -> None:
+    """Neither the workers, nor what Ray itself has started for the driver."""
+    write(tmp_path, *case(CASES[0])[:2])
+    command = [sys.executable, "-c", RAY_DRIVER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+        started: list[int] = []
+        try:
+            workers = list(map(int, line_of(driver)))
+            started = _below(driver.pid)
+            assert len(workers) == 2 and set(workers) < set(started)  # and Ray's own
+            driver.kill()
+            assert driver.wait(30) == -signal.SIGKILL
+            assert gone(started)
+        finally:
+            end(driver, *started)
+
+
+@needs_ray
+def test_an_address_is_that_of_a_cluster_which_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its workers give the bits of one process; they end with their driver, also a killed one, and Ray does not."""
+    monkeypatch.setattr(objective, "MOST_LOGITS", 600)
+    features, codes, _, _ = case(CASES[0])
+    write(tmp_path, features, codes)
+    known = Problem(features, codes, 3, None).solve(1e-3, 1e-6)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    with subprocess.Popen(
+        [sys.executable, "-c", HEAD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as head:
+        started: list[int] = []
+        try:
+            [address] = line_of(head)
+            started = _below(head.pid)
+            command = [sys.executable, "-c", RAY_DRIVER, str(tmp_path), address]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+                try:
+                    point, gap, still = line_of(driver)
+                    assert (point, float(gap)) == (known.point.tobytes().hex(), known.certificate.gap)
+                    assert still == "False"  # luce has let go of the cluster
+                    workers = list(map(int, line_of(driver)))
+                    driver.kill()
+                    assert gone(workers)
+                finally:
+                    end(driver)
+            assert head.poll() is None
+            assert head.stdin is not None
+            head.stdin.close()
+            assert head.wait(30) == 0
+        finally:
+            end(head, *started)

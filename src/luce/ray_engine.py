@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +20,22 @@ from luce.errors import EngineError, LuceError, inert
 from luce.shard import Piece, Shard
 
 LOOK_S = 1.0  # Ray is asked for answers so long at a time
+GRACE_S = 2.0  # when its driver is gone, most of Ray ends by itself within this time
+
+# Reads until the driver has closed the pipe, or is gone; then ends the processes it was given, if they are still there
+# and still the same. Ray's agents alone stay a minute otherwise, as they wait for one that is gone as well.
+_WATCH = """
+import os, signal, sys, time
+sys.stdin.read()
+time.sleep(float(sys.argv[1]))
+for process, begun in zip(sys.argv[2::2], sys.argv[3::2]):
+    try:
+        with open(f"/proc/{process}/stat") as status:
+            if status.read().rpartition(")")[2].split()[19] == begun:
+                os.kill(int(process), signal.SIGKILL)
+    except OSError:
+        pass
+"""
 
 
 def _ray() -> Any:
@@ -37,18 +57,7 @@ class RayWorkers:
 
     def start(self, pieces: Sequence[Piece]) -> RayParts:
         """Raises EngineError where Ray is not installed, or does not start."""
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray = _ray()
-        owned = not ray.is_initialized()
-        if owned:
-            how: dict[str, Any] = {"address": self.address}
-            if self.address is None:
-                how = {"num_cpus": max(self.workers, os.cpu_count() or 1), "include_dashboard": False}
-            try:
-                ray.init(log_to_driver=False, logging_level="error", **how)
-            except Exception as error:
-                raise EngineError(f"Ray did not start: {_line(error)}") from None
-        return RayParts(pieces, self.patience, owned)
+        return RayParts(pieces, self.patience, Connection(self.workers, self.address))
 
 
 def ray(workers: int | None = None, patience: float = PATIENCE_S, address: str | None = None) -> RayWorkers:
@@ -56,17 +65,77 @@ def ray(workers: int | None = None, patience: float = PATIENCE_S, address: str |
     return RayWorkers(workers, patience, address)
 
 
+class Connection:
+    """What ties this process to Ray: it is ended only by whom it was begun. With a driver that is killed all goes that
+    was started for it."""
+
+    def __init__(self, workers: int, address: str | None) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        ray, self._watcher = _ray(), None
+        self.owned = not ray.is_initialized()
+        if not self.owned:
+            return
+        how: dict[str, Any] = {"address": address}
+        if address is None:
+            cpus = max(workers, os.cpu_count() or 1)
+            how = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
+        try:
+            ray.init(log_to_driver=False, logging_level="error", **how)
+        except Exception as error:
+            how_to = "" if address is None else "; one that asks for a token needs RAY_AUTH_MODE=token"
+            raise EngineError(f"Ray did not start: {_line(error)}{how_to}") from None
+        if address is None and sys.platform.startswith("linux"):
+            self._watcher = _watcher()
+
+    def close(self) -> None:
+        if self.owned:
+            _ray().shutdown()
+        if self._watcher is not None:
+            self._watcher.kill()
+            self._watcher.communicate()
+
+
+def _watcher() -> subprocess.Popen[bytes] | None:
+    """A process that outlives this one for as long as it takes to end what Ray has started for it."""
+    started = []
+    for process in _below(os.getpid()):
+        with suppress(OSError):
+            started += [str(process), _facts(process)[19]]
+    with suppress(OSError):
+        return subprocess.Popen(
+            [sys.executable, "-ISc", _WATCH, str(GRACE_S), *started], stdin=subprocess.PIPE, start_new_session=True
+        )
+    return None
+
+
+def _facts(process: int) -> list[str]:
+    """What Linux says of a process behind its name: its state, its parent, ..., as 19th when it began."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+
+
+def _below(process: int) -> list[int]:
+    """The processes that a process has started, and those that these have."""
+    below: dict[int, list[int]] = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):
+            below.setdefault(int(_facts(int(name))[1]), []).append(int(name))
+    found = list(below.get(process, []))
+    for each in found:
+        found += below.get(each, [])
+    return found
+
+
 class RayParts:
     """Ray's actors, one a piece; they end with this object, and so does Ray if it was started for them."""
 
-    def __init__(self, pieces: Sequence[Piece], patience: float, owned: bool) -> None:
+    def __init__(self, pieces: Sequence[Piece], patience: float, connection: Connection) -> None:
         ray, self.patience = _ray(), patience
         self.kept: weakref.WeakKeyDictionary[Each, list[Any]] = weakref.WeakKeyDictionary()
         kind = ray.remote(
             num_cpus=1, max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD"
         )(Shard)  # fmt: skip
         self.actors = [kind.remote(piece) for piece in pieces]
-        self._end = weakref.finalize(self, _end_all, self.actors, owned)
+        self._end = weakref.finalize(self, _end_all, self.actors, connection)
 
     def close(self) -> None:
         self._end()
@@ -125,14 +194,12 @@ class RayParts:
         return f"worker {part + 1} of {len(self.actors)} (Ray's)"
 
 
-def _end_all(actors: list[Any], owned: bool) -> None:
+def _end_all(actors: list[Any], connection: Connection) -> None:
     ray = _ray()
-    if not ray.is_initialized():
-        return
-    for actor in actors:
-        ray.kill(actor)
-    if owned:
-        ray.shutdown()
+    if ray.is_initialized():
+        for actor in actors:
+            ray.kill(actor)
+    connection.close()
 
 
 def _line(error: Any) -> str:
