@@ -17,14 +17,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import orders
 
-from luce import _core, objective, path, solver
+from luce import Classifier, _core, objective, path, solver
 from luce.distributed import bounds_of, fit_parts, parted
 from luce.engine import Engine, LocalParts, LocalProcesses
 from luce.errors import EngineError, InputError
 from luce.features import Features, added
 from luce.objective import Objective
 from luce.path import Problem
+from luce.prediction import predict_files
 from luce.ray_engine import RayWorkers, _below
 
 Array = np.ndarray
@@ -490,6 +492,55 @@ def test_a_stopped_ray_worker_ends_the_run_within_the_patience(ray_cluster: None
                 parts.column_sums(1)
         finally:
             os.kill(process, signal.SIGKILL)
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated")  # Ray's, of itself
+def test_ray_data_gives_the_same_folder_of_answers(ray_cluster: None, tmp_path: Path) -> None:
+    """And the same line for a file that fails."""
+    model, data = tmp_path / "m.luce", tmp_path / "data"
+    Classifier().fit(orders(), "label").save(model)
+    data.mkdir()
+    for seed, rows in enumerate([3000, 50, 900]):
+        orders(rows, seed).drop("label").write_parquet(data / f"{seed}.parquet")
+    orders(5).select("grade").write_parquet(data / "3.parquet")
+    lines, folders = [], []
+    for name, engine in (("plain", None), ("ray", RayWorkers(2, patience=60))):
+        with pytest.raises(InputError) as caught:
+            predict_files(model, data, tmp_path / name, engine=engine)
+        lines.append(str(caught.value))
+        folders.append({path.name: path.read_bytes() for path in (tmp_path / name).glob("[!.]*")})
+    assert lines[0] == lines[1] and "3.parquet" in lines[0]
+    assert folders[0] == folders[1] and len(folders[0]) == 4
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated")
+def test_items_of_ray_data_outlive_a_killed_worker_and_not_a_stopped_one(ray_cluster: None) -> None:
+    def make() -> Any:
+        def work(item: float, tell: Any) -> float:
+            tell(os.getpid())
+            time.sleep(item)
+            return item
+
+        return work
+
+    engine, hands, found = RayWorkers(2, patience=60), dict[int, list[int]](), list[int]()
+
+    def told(place: int, process: int) -> None:
+        hands.setdefault(place, []).append(process)
+        if place > 0 and len(hands[place]) == 1:
+            os.kill(process, signal.SIGKILL if place == 1 else signal.SIGSTOP)
+
+    def run() -> None:
+        for place, _ in engine.spread(make, [0.0, 1.0, 500.0], told):
+            found.append(place)
+            if 1 in found:
+                engine.patience = 1.0
+
+    with pytest.raises(EngineError, match=r"a worker \(Ray's, process \d+\) did not answer within 1 s") as caught:
+        run()
+    assert sorted(found) == [0, 1] and len(hands[1]) == 2
+    assert f"process {hands[2][0]}" in str(caught.value)
+    assert gone([process for each in hands.values() for process in each])
 
 
 def line_of(program: subprocess.Popen[str]) -> list[str]:

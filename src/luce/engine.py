@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from functools import partial
 from multiprocessing import connection
@@ -34,6 +34,7 @@ _keys = itertools.count(1)
 
 Tell = Callable[[Any], None]
 Make = Callable[[], Callable[[Any, Tell], Any]]
+Answers = Generator[tuple[int, Any], None, None]
 
 
 class Each:
@@ -64,7 +65,7 @@ class Engine(Protocol):
 
     def start(self, pieces: Sequence[Piece]) -> Parts: ...
 
-    def spread(self, make: Make, items: Sequence[Any], told: Callable[[int, Any], None]) -> Iterator[tuple[int, Any]]:
+    def spread(self, make: Make, items: Sequence[Any], told: Callable[[int, Any], None]) -> Answers:
         """The place of each item, and what work(item, tell) gives for it, as they are done, by workers each of which
         makes its work once, by make(). What the work tells meanwhile, told() hears, with the place.
 
@@ -92,9 +93,9 @@ class LocalProcesses:
         _check_posix()
         return LocalParts(pieces, self.patience)
 
-    def spread(self, make: Make, items: Sequence[Any], told: Callable[[int, Any], None]) -> Iterator[tuple[int, Any]]:
+    def spread(self, make: Make, items: Sequence[Any], told: Callable[[int, Any], None]) -> Answers:
         _check_posix()
-        return _spread(make, items, told, self.workers, self.patience)
+        return _spread(make, items, told, self)
 
 
 def _check_posix() -> None:
@@ -291,9 +292,7 @@ def ended_often(name: str, times: int, what: str, how: str) -> EngineError:
     )
 
 
-def _spread(
-    make: Make, items: Sequence[Any], told: Callable[[int, Any], None], count: int, patience: float
-) -> Iterator[tuple[int, Any]]:
+def _spread(make: Make, items: Sequence[Any], told: Callable[[int, Any], None], engine: LocalProcesses) -> Answers:
     """Engine.spread by local processes."""
     waiting, tries = deque(range(len(items))), [0] * len(items)
     free: list[Worker] = []
@@ -301,22 +300,22 @@ def _spread(
     heard: dict[Worker, float] = {}  # when
     try:
         while waiting or busy:
-            while waiting and len(busy) < count:
-                worker = free.pop() if free else Worker(make, patience, "serve_each")
+            while waiting and len(busy) < engine.workers:
+                worker = free.pop() if free else Worker(make, engine.patience, "serve_each")
                 busy[worker], heard[worker] = waiting.popleft(), time.monotonic()
                 with suppress(OSError):  # if it has died, that is met where it is heard
                     worker.pipe.send(items[busy[worker]])
             last = min(busy, key=heard.__getitem__)
-            left = heard[last] + patience - time.monotonic()
+            left = heard[last] + engine.patience - time.monotonic()
             ready = connection.wait([worker.pipe for worker in busy], max(left, 0.0))
-            if last.pipe not in ready and heard[last] + patience <= time.monotonic():
-                raise no_answer(f"a worker (process {last.process.pid})", patience)
+            if last.pipe not in ready and heard[last] + engine.patience <= time.monotonic():
+                raise no_answer(f"a worker (process {last.process.pid})", engine.patience)
             for worker in [worker for worker in busy if worker.pipe in ready]:
                 heard[worker], place = time.monotonic(), busy[worker]
                 try:
                     what, found = worker.pipe.recv()
                 except BlockingIOError:
-                    raise no_answer(f"a worker (process {worker.process.pid})", patience) from None
+                    raise no_answer(f"a worker (process {worker.process.pid})", engine.patience) from None
                 except (EOFError, OSError):
                     del busy[worker]
                     how = worker.end()

@@ -168,7 +168,7 @@ def serve(file: int, driver: int) -> None:
     pipe: Any = Connection(file)
     own: dict[int, Any] = {}
     try:
-        well, shard = _tried(Shard, pipe.recv())
+        well, shard = tried(Shard, pipe.recv())
         if not well:
             pipe.send((0, False, shard))
             return
@@ -179,7 +179,7 @@ def serve(file: int, driver: int) -> None:
                 own.pop(key, None)
             number, method, arguments = pipe.recv()
             known = (own[a.key] if isinstance(a, Own) else a for a in arguments)
-            answer = (number, *_tried(shard.call, method, *known))
+            answer = (number, *tried(shard.call, method, *known))
             pipe.send_bytes(pickle.dumps(answer, protocol=5))
     except (EOFError, OSError):  # the driver has closed it, or is gone
         return
@@ -197,18 +197,18 @@ def serve_each(file: int, driver: int) -> None:
     threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
     pipe: Any = Connection(file)
     try:
-        well, work = _tried(pipe.recv())
+        well, work = tried(pipe.recv())
         while True:
             item = pipe.recv()
             found = work
             if well:
-                well, found = _tried(work, item, lambda message: pipe.send(("told", message)))
+                well, found = tried(work, item, lambda message: pipe.send(("told", message)))
             pipe.send(("done" if well else "failed", found))
     except (EOFError, OSError):  # the driver has closed it, or is gone
         return
 
 
-def _tried(call: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]:
+def tried(call: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]:
     """Whether it went well, and the result, or one line that says why not."""
     try:
         return True, call(*arguments)
