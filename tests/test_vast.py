@@ -190,6 +190,50 @@ def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+def flip(path: Path) -> None:
+    """Changes one bit in the middle."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    with open(path, "r+b") as file:  # the same file, which is mapped
+        file.write(data)
+
+
+def cut_short(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+@pytest.mark.parametrize("harm", [flip, cut_short, Path.unlink])
+@pytest.mark.parametrize("name", ["dense.npy", "indices.npy", "codes.npy", "000002.arrow"])
+def test_a_store_that_was_damaged_ends_the_run(
+    name: str, harm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a line that names the file: before the first pass over its arrays, and where its rows are read."""
+    stored = gather.gather(cut(people(), tmp_path / "a", 1_000), memory=1, parent=tmp_path)
+    assert isinstance(stored.frame, StoredFrame)
+    folder, plain = stored.frame.store.folder, Store.check
+
+    def check(self: Store) -> None:
+        harm(folder / name)
+        plain(self)
+
+    if name.endswith("npy"):
+        monkeypatch.setattr(Store, "check", check)
+    else:
+        harm(folder / name)
+    with pytest.raises(FileError, match=rf"/{name}: (is not as it was written|cannot be read any more)") as caught:
+        Classifier(engine=processes(1)).fit(stored, "label")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_store_that_is_cut_short_later_on_ends_the_run(tmp_path: Path) -> None:
+    stored = gather.gather(cut(people(), tmp_path / "a"), memory=1, parent=tmp_path)
+    assert isinstance(stored.frame, StoredFrame)
+    stored.frame.get_column("age")
+    cut_short(stored.frame.paths[-1])
+    with pytest.raises(FileError, match="is not as it was written"):
+        Classifier().fit(stored, "label")
+
+
 def test_files_of_other_columns_are_named(tmp_path: Path) -> None:
     frame = people(60)
     pattern = cut(frame, tmp_path / "a", 30)

@@ -105,27 +105,35 @@ def features_of(encoder: Encoder, table: Table, schema: Schema, threads: int, st
         if found.dense is not None:
             if dense is None:
                 dense = _array(store, "dense", (table.rows, found.dense_columns), found.dense.dtype)
-            dense[first:end] = found.dense
+            _write(store, "dense", dense, first, found.dense)
         if found.indices is not None:
             each = len(found.indices) // block.rows
             if indices is None:
                 indices = _array(store, "indices", (table.rows * each,), np.int32)
-            indices[first * each : end * each] = found.indices
+            _write(store, "indices", indices, first * each, found.indices)
         first = end
     if indices is None:
         return VastFeatures(table.rows, dense)
     each = len(indices) // table.rows
     starts = _array(store, "starts", (table.rows + 1,), np.int64)
-    starts[:] = np.arange(0, len(indices) + 1, each)
+    _write(store, "starts", starts, 0, np.arange(0, len(indices) + 1, each))
     values = None
     if found.values is not None:  # the same in every row
         values = _array(store, "values", (len(indices),), found.values.dtype)
-        values.reshape(table.rows, each)[:] = found.values[:each]
+        for first in range(0, table.rows, BLOCK):
+            _write(store, "values", values, first * each, np.tile(found.values[:each], min(BLOCK, table.rows - first)))
     return VastFeatures(table.rows, dense, starts, indices, values, found.sparse_columns)
 
 
 def _array(store: Store | None, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     return np.empty(shape, dtype) if store is None else store.array(name, shape, dtype)
+
+
+def _write(store: Store | None, name: str, array: NDArray[Any], first: int, rows: NDArray[Any]) -> None:
+    if store is None:
+        array[first : first + len(rows)] = rows
+    else:
+        store.write(name, first, rows)
 
 
 @contextmanager
@@ -136,12 +144,17 @@ def features_for(
     """The features of a vast table, and meanwhile an engine's workers, which make the passes over them."""
     store = table.frame.store if isinstance(table.frame, StoredFrame) else None
     if engine is None:
-        yield features_of(encoder, table, schema, threads, store)
+        made = features_of(encoder, table, schema, threads, store)
+        if store is not None:
+            store.check()
+        yield made
         return
     own = Store() if store is None else store
     try:
         columns = features_of(encoder, table, schema, threads, own).sparse_columns
-        own.array("codes", codes.shape, np.int32)[:] = codes
+        own.array("codes", codes.shape, np.int32)
+        own.write("codes", 0, codes)
+        own.check()
         with parted(own.folder, engine, classes, columns) as (features, _):
             yield features
     finally:
