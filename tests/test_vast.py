@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 from commands import Run, luce, refused
+from long_table import MIB, peaks, write
 
 from luce import Classifier, gather, probe, processes, store, vast
 from luce import train as train_on
@@ -232,6 +233,20 @@ def test_a_store_that_is_cut_short_later_on_ends_the_run(tmp_path: Path) -> None
     cut_short(stored.frame.paths[-1])
     with pytest.raises(FileError, match="is not as it was written"):
         Classifier().fit(stored, "label")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's account of memory")
+def test_d19_a_table_larger_than_its_memory_is_never_in_memory(tmp_path: Path) -> None:
+    """32 MiB of rows under 16 MB; what is beside rows takes some 20 MiB. Read whole they take more than the bound, so a
+    reader of all would be seen. The 2 GiB are in tests/long_table.py."""
+    pattern = write(tmp_path / "data", 1 << 17, 64, 8)
+    few = {
+        "luce.vast.MOST_CELLS": 1_000, "luce.vast.SAMPLE_CELLS": 1 << 19, "luce.vast.BLOCK_CELLS": 1 << 18,
+        "luce.gather.PART": 1 << 14, "luce.blocks.CELL_BYTES": 4 * MIB, "luce.path.SAMPLE": 1_000,
+        "luce.probe.MANY_ROWS": 500, "luce.probe.VERY_MANY": 500, "luce.probe.HELD_OF_VERY_MANY": 2_000,
+    }  # fmt: skip
+    found = {memory: peaks(pattern, memory, tmp_path, few)["all"] / MIB for memory in (16 * MIB, 1 << 40)}
+    assert found[16 * MIB] < 70 < found[1 << 40]
 
 
 def test_files_of_other_columns_are_named(tmp_path: Path) -> None:

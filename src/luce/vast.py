@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     import polars as pl
 
 MOST_CELLS = 1 << 25  # of a table that is read at once
-BLOCK = 1 << 16  # rows that are read together
+BLOCK = 1 << 16  # rows that are read together, or
+BLOCK_CELLS = 1 << 22  # of fewer rows, where they are wide
 TAKEN = 1 << 13  # rows that are copied together
-SAMPLE = 1 << 18  # rows that say where the knots of numbers lie
+SAMPLE = 1 << 18  # rows that say where the knots of numbers lie, or
+SAMPLE_CELLS = 1 << 24  # of fewer rows, where they are wide
 KINDS = {"number", "boolean", "category", "date"}  # of columns whose features do not depend on labels
 
 
@@ -62,24 +64,27 @@ class ParsedLater(Mapping[str, Parsed]):
 
 
 def some_of(table: Table) -> Table:
-    """The table, or about SAMPLE of its rows, in their order, where it has more than twice as many."""
-    if table.rows <= 2 * SAMPLE:
+    """The table, or about SAMPLE of its rows, in their order, where it has more than twice as many; or fewer of them,
+    where these have more than SAMPLE_CELLS."""
+    wanted = min(SAMPLE, max(SAMPLE_CELLS // max(len(table.names), 1), 1))
+    if table.rows <= 2 * wanted:
         return table
-    chosen = np.flatnonzero(row_keys(table.rows, 0) < np.uint64(SAMPLE / table.rows * 2.0**64))
+    chosen = np.flatnonzero(row_keys(table.rows, 0) < np.uint64(wanted / table.rows * 2.0**64))
     return replace(table, frame=table.frame[chosen], levels={})
 
 
 def encoder_of(table: Table, schema: Schema) -> Encoder:
     """The plan of a vast table: means, scales and levels by all rows, knots and few values by some."""
-    return Encoder.fit(schema, ParsedLater(table, schema), parse(some_of(table), schema))
+    return Encoder.fit(schema, ParsedLater(table, schema), ParsedLater(some_of(table), schema))
 
 
 def blocks_of(table: Table) -> Iterator[Table]:
-    """The rows of a table in their order, at most BLOCK at a time."""
+    """The rows of a table in their order, at most BLOCK at a time, and about BLOCK_CELLS."""
+    rows = min(BLOCK, max(BLOCK_CELLS // max(len(table.names), 1), 1))
     frame: pl.DataFrame | StoredFrame = table.frame
     for part in frame.parts() if isinstance(frame, StoredFrame) else [frame]:
-        for first in range(0, part.height, BLOCK):
-            yield replace(table, frame=part.slice(first, BLOCK), levels={})
+        for first in range(0, part.height, rows):
+            yield replace(table, frame=part.slice(first, rows), levels={})
 
 
 @dataclass(frozen=True)
