@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SHARE = 4  # of the memory that is allowed, rows take at most one part of so many, before they are stored
 PART = 1 << 18  # rows, or
 PART_BYTES = 64 << 20  # bytes, that are stored together; or an eighth of the memory that is allowed
+ALLOCATOR = "_RJEM_MALLOC_CONF"  # of polars
+LATER = "dirty_decay_ms:500,muzzy_decay_ms:1000"  # what it sets it to, also for the processes that it starts
 MANY_NUMBERS = 1_000  # different ones in the first rows: such a column of texts holds measurements, not names
 NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 
@@ -71,9 +73,9 @@ def gather(
 
 def be_lean() -> None:
     """Has polars, if it is not loaded yet, give back what it no longer needs at once, and not some time later: by its
-    allocator's variable, unless that is set."""
-    if "polars" not in sys.modules:
-        os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
+    allocator's variable, unless that is set to something else than what polars sets it to."""
+    if "polars" not in sys.modules and os.environ.get(ALLOCATOR, LATER) == LATER:
+        os.environ[ALLOCATOR] = "dirty_decay_ms:0,muzzy_decay_ms:0"
 
 
 def is_many(source: str) -> bool:
