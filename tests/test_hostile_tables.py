@@ -115,6 +115,26 @@ def test_d17_hostile_parquet_is_refused_by_train(luce: Run, tmp_path: Path, name
     assert Path("m.luce").read_text() == "as it was"
 
 
+def arrow(depth: int, stream: bool) -> bytes:
+    """An Arrow file, or stream, whose one column lies so deep in lists."""
+    kind: pa.DataType = pa.int32()
+    for _ in range(depth):
+        kind = pa.list_(kind)
+    out = io.BytesIO()
+    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(out, pa.schema([("x", kind), ("y", pa.string())])):
+        pass
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_d17_a_deep_arrow_file_is_refused(tmp_path: Path, stream: bool) -> None:
+    """Of 10,000 groups native code would end the process."""
+    for depth, said in ((5, "no rows|is of the type List"), (70, "more than 64 groups deep"), (10_000, "more than 64")):
+        (tmp_path / "t.arrow").write_bytes(arrow(depth, stream))
+        with pytest.raises(InputError, match=said):
+            reader.read_file(tmp_path / "t.arrow")
+
+
 def test_d17_a_true_dictionary_of_many_values_is_read(tmp_path: Path) -> None:
     frame = pl.DataFrame({"code": [f"{i:09d}" for i in range(200_000)], "same": ["x" * 500] * 200_000})
     pq.write_table(frame.to_arrow(), tmp_path / "t.parquet", dictionary_pagesize_limit=1 << 26)

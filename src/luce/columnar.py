@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,7 +36,7 @@ _STDERR_LOCK = threading.Lock()
 def read_columnar(where: str, data: bytes, kind: str) -> pl.DataFrame:
     """The table in the bytes of a "parquet" or "arrow" file; raises InputError for a broken one, LimitError."""
     with _one_line(where, kind):
-        frame = _parquet(where, data) if kind == "parquet" else _arrow(data)
+        frame = _parquet(where, data) if kind == "parquet" else _arrow(where, data)
     _refuse_empty(where, frame.width, frame.height)
     return _plain_types(where, frame)
 
@@ -194,10 +195,49 @@ def _check_dictionaries(where: str, footer: dict[int, Any], read: Callable[[int,
         raise _contradicts(where) from None
 
 
-def _arrow(data: bytes) -> pl.DataFrame:
+def _arrow(where: str, data: bytes) -> pl.DataFrame:
     import polars as pl
 
+    try:
+        deep = _arrow_depth(data) > MAX_DEPTH
+    except (LookupError, ValueError, struct.error):
+        deep = False  # broken in another way, which is said by who reads it
+    if deep:
+        raise InputError(
+            f"{where}: its columns lie more than {MAX_DEPTH} groups deep; give each of the values a column"
+        )
     return pl.read_ipc(data) if data.startswith(ARROW_STARTS[0]) else pl.read_ipc_stream(data)
+
+
+def _arrow_depth(data: bytes) -> int:
+    """How deep the columns of an Arrow file or stream lie, at most one more than MAX_DEPTH.
+
+    Fields of its flatbuffers: Footer 1 and Message 2, the schema; Schema 1, its columns; Field 5, those inside.
+    """
+
+    def number(at: int, form: str = "<I") -> int:
+        return int(struct.unpack_from(form, data, at)[0])
+
+    def inside(table: int, field: int) -> int | None:
+        """The place that a field of a table points to."""
+        shape = table - number(table, "<i")
+        offset = number(shape + 4 + 2 * field, "<H") if 4 + 2 * field < number(shape, "<H") else 0
+        return table + offset + number(table + offset) if offset else None
+
+    def children(table: int, field: int) -> list[int]:
+        first = inside(table, field)
+        places = [] if first is None else [first + 4 + 4 * i for i in range(min(number(first), len(data)))]
+        return [place + number(place) for place in places]
+
+    if data.startswith(ARROW_STARTS[0]):
+        root = len(data) - 10 - number(len(data) - 10, "<i")
+        schema = inside(root + number(root), 1)
+    else:
+        schema = inside(8 + number(8), 2)
+    level, depth = [] if schema is None else children(schema, 1), 0
+    while level and depth <= MAX_DEPTH:
+        level, depth = list({child for table in level for child in children(table, 5)}), depth + 1
+    return depth
 
 
 def _plain_types(where: str, frame: pl.DataFrame) -> pl.DataFrame:
@@ -296,8 +336,8 @@ _PLACES = ((5,), (2, 4, 6), (9, 10, 11, 14))
 def _move(group: dict[int, Any], by: int) -> None:
     chunks = group[1][1][1]
     for structs, places in zip(([group], chunks, [chunk[3][1] for chunk in chunks]), _PLACES, strict=True):
-        for struct in structs:
-            struct.update({n: (struct[n][0], struct[n][1] + by) for n in places if n in struct and struct[n][1] > 0})
+        for one in structs:
+            one.update({n: (one[n][0], one[n][1] + by) for n in places if n in one and one[n][1] > 0})
 
 
 class _Thrift:
