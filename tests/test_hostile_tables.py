@@ -20,6 +20,7 @@ from test_vast import cut, people, saved
 
 import luce as luce_
 from luce import blocks, columnar, gather, reader, vast
+from luce.errors import InputError
 
 __all__ = ["luce"]
 
