@@ -130,6 +130,22 @@ def test_what_is_measured_was_held_out() -> None:
     assert train_on(people(), "label", held_out=0).report is None
 
 
+def test_rows_held_out_have_the_classes_by_their_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of tables that are vast by their columns; else a calibration on these rows would shift all answers: the mean
+    probability of each class is then its share, within four of its standard errors, sqrt(p (1 - p) / held)."""
+    monkeypatch.setattr(probe, "VERY_MANY", 1 << 20)
+    monkeypatch.setattr(probe, "HELD", 300)
+    frame = people()
+    share = frame["label"].value_counts(normalize=True).sort("label")["proportion"].to_numpy()
+    done = train_on(frame, "label")
+    held = done.classifier.held_out
+    assert held is not None and held.rows is not None and len(held.codes) == 300
+    assert share.min() < 0.1  # balanced rows would have a third
+    error = 4 * (share * (1 - share) / 300) ** 0.5
+    assert (np.abs(np.bincount(held.codes) / 300 - share) < error).all()
+    assert (np.abs(done.classifier.predict_proba(people(seed=1)).mean(axis=0) - share) < error).all()
+
+
 def test_a_stored_frame_is_the_frame(tmp_path: Path) -> None:
     frame = people()
     stored = Store(tmp_path)
