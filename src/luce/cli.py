@@ -353,7 +353,7 @@ def predict(
 
     \b
     Example: luce predict patients.luce new.csv --out answers.csv
-             luce predict patients.luce 'new/*.parquet' --out answers/ --engine local
+             luce predict patients.luce 'new/*.parquet' --out answers/
              luce predict reviews.luce - --lines --top 3
     """
     import polars as pl
