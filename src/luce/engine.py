@@ -104,7 +104,8 @@ def _check_posix() -> None:
 
 
 def processes(workers: int | None = None, patience: float = PATIENCE_S) -> LocalProcesses:
-    """Workers on this machine, for Classifier(engine=...); see LocalProcesses. Raises InputError for less than one."""
+    """Workers on this machine, for Classifier(engine=...) and predict_files(engine=...); see LocalProcesses. Raises
+    InputError for less than one."""
     return LocalProcesses(workers, patience)
 
 

@@ -80,7 +80,8 @@ class RayWorkers:
 
 
 def ray(workers: int | None = None, patience: float = PATIENCE_S, address: str | None = None) -> RayWorkers:
-    """Workers of Ray, for Classifier(engine=...); see RayWorkers. Raises InputError for less than one worker."""
+    """Workers of Ray, for Classifier(engine=...) and predict_files(engine=...); see RayWorkers. Raises InputError for
+    less than one worker."""
     return RayWorkers(workers, patience, address)
 
 
