@@ -320,7 +320,7 @@ def test_m18_modes(tmp_path: Path, umask: int, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_m18_planted_temporary_file_is_not_written_through(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(atomic_file, "_remove_stale", lambda folder, name: None)
+    monkeypatch.setattr(atomic_file, "remove_stale", lambda folder, name: None)
     monkeypatch.setattr(os, "urandom", bytes)
     victim = path.parent / "victim"
     victim.write_bytes(b"precious")

@@ -10,21 +10,24 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from commands import orders
 
-from luce import _core, objective, path, solver
+from luce import Classifier, _core, objective, path, solver
 from luce.distributed import bounds_of, fit_parts, parted
 from luce.engine import Engine, LocalParts, LocalProcesses
 from luce.errors import EngineError, InputError
 from luce.features import Features, added
 from luce.objective import Objective
 from luce.path import Problem
-from luce.ray_engine import RayWorkers
+from luce.prediction import predict_files
+from luce.ray_engine import RayWorkers, _below
 
 Array = np.ndarray
 
@@ -489,3 +492,143 @@ def test_a_stopped_ray_worker_ends_the_run_within_the_patience(ray_cluster: None
                 parts.column_sums(1)
         finally:
             os.kill(process, signal.SIGKILL)
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated")  # Ray's, of itself
+def test_ray_data_gives_the_same_folder_of_answers(ray_cluster: None, tmp_path: Path) -> None:
+    """And the same line for a file that fails."""
+    model, data = tmp_path / "m.luce", tmp_path / "data"
+    Classifier().fit(orders(), "label").save(model)
+    data.mkdir()
+    for seed, rows in enumerate([3000, 50, 900]):
+        orders(rows, seed).drop("label").write_parquet(data / f"{seed}.parquet")
+    orders(5).select("grade").write_parquet(data / "3.parquet")
+    lines, folders = [], []
+    for name, engine in (("plain", None), ("ray", RayWorkers(2, patience=60))):
+        with pytest.raises(InputError) as caught:
+            predict_files(model, data, tmp_path / name, engine=engine)
+        lines.append(str(caught.value))
+        folders.append({path.name: path.read_bytes() for path in (tmp_path / name).glob("[!.]*")})
+    assert lines[0] == lines[1] and "3.parquet" in lines[0]
+    assert folders[0] == folders[1] and len(folders[0]) == 4
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated")
+def test_items_of_ray_data_outlive_a_killed_worker_and_not_a_stopped_one(ray_cluster: None) -> None:
+    def make() -> Any:
+        def work(item: float, tell: Any) -> float:
+            tell(os.getpid())
+            time.sleep(item)
+            return item
+
+        return work
+
+    engine, hands, found = RayWorkers(2, patience=60), dict[int, list[int]](), list[int]()
+
+    def told(place: int, process: int) -> None:
+        hands.setdefault(place, []).append(process)
+        if place > 0 and len(hands[place]) == 1:
+            os.kill(process, signal.SIGKILL if place == 1 else signal.SIGSTOP)
+
+    def run() -> None:
+        for place, _ in engine.spread(make, [0.0, 1.0, 500.0], told):
+            found.append(place)
+            if 1 in found:
+                engine.patience = 1.0
+
+    with pytest.raises(EngineError, match=r"a worker \(Ray's, process \d+\) did not answer within 1 s") as caught:
+        run()
+    assert sorted(found) == [0, 1] and len(hands[1]) == 2
+    assert f"process {hands[2][0]}" in str(caught.value)
+    assert gone([process for each in hands.values() for process in each])
+
+
+def line_of(program: subprocess.Popen[str]) -> list[str]:
+    """The next line that a program says, in words."""
+    assert program.stdout is not None
+    return program.stdout.readline().split()
+
+
+def end(program: subprocess.Popen[str], *processes: int) -> None:
+    """Ends a program that a test has started, and what that has started."""
+    for process in (program.pid, *processes):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    program.wait(30)
+
+
+RAY_DRIVER = """
+import sys
+import luce, ray
+from luce.distributed import fit_parts, parted
+engine = luce.ray(2, patience=60, address=sys.argv[2] if len(sys.argv) > 2 else None)
+if engine.address:
+    fit = fit_parts(sys.argv[1], 1e-3, engine)
+    print(fit.point.tobytes().hex(), fit.certificate.gap, ray.is_initialized(), flush=True)
+with parted(sys.argv[1], engine) as (parts, _):
+    print(*parts.workers.each("process"), flush=True)
+    while True:
+        parts.column_sums(1)
+"""
+
+HEAD = """
+import ray, sys
+found = ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+print(found.address_info["address"], flush=True)
+sys.stdin.read()
+"""
+
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+
+
+@needs_ray
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's list of processes")
+def test_l10_nothing_of_ray_outlives_a_killed_driver(tmp_path: Path) -> None:
+    """Neither the workers, nor what Ray itself has started for the driver."""
+    write(tmp_path, *case(CASES[0])[:2])
+    command = [sys.executable, "-c", RAY_DRIVER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+        started: list[int] = []
+        try:
+            workers = list(map(int, line_of(driver)))
+            started = _below(driver.pid)
+            assert len(workers) == 2 and set(workers) < set(started)  # and Ray's own
+            driver.kill()
+            assert driver.wait(30) == -signal.SIGKILL
+            assert gone(started)
+        finally:
+            end(driver, *started)
+
+
+@needs_ray
+def test_an_address_is_that_of_a_cluster_which_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its workers give the bits of one process; they end with their driver, also a killed one, and Ray does not."""
+    monkeypatch.setattr(objective, "MOST_LOGITS", 600)
+    features, codes, _, _ = case(CASES[0])
+    write(tmp_path, features, codes)
+    known = Problem(features, codes, 3, None).solve(1e-3, 1e-6)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    with subprocess.Popen(
+        [sys.executable, "-c", HEAD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as head:
+        started: list[int] = []
+        try:
+            [address] = line_of(head)
+            started = _below(head.pid)
+            command = [sys.executable, "-c", RAY_DRIVER, str(tmp_path), address]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+                try:
+                    point, gap, still = line_of(driver)
+                    assert (point, float(gap)) == (known.point.tobytes().hex(), known.certificate.gap)
+                    assert still == "False"  # luce has let go of the cluster
+                    workers = list(map(int, line_of(driver)))
+                    driver.kill()
+                    assert gone(workers)
+                finally:
+                    end(driver)
+            assert head.poll() is None
+            assert head.stdin is not None
+            head.stdin.close()
+            assert head.wait(30) == 0
+        finally:
+            end(head, *started)

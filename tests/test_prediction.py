@@ -23,9 +23,11 @@ from luce import prediction
 from luce.blocks import frames
 from luce.classifier import Classifier, load
 from luce.columnar import parquet_pieces
-from luce.errors import FileError, InputError
+from luce.engine import LocalProcesses
+from luce.errors import EngineError, FileError, InputError
 from luce.lock import alone
 from luce.prediction import MANIFEST, Counts, answers, predict_file, predict_files
+from luce.ray_engine import _below
 from luce.table import Table
 
 pytest_plugins = ["commands"]
@@ -311,6 +313,111 @@ def test_l04_a_full_disk_stops_the_run_and_leaves_what_is_done(model, tmp_path):
     assert predict_files(model, folder, out).rows == 20_020
 
 
+# ---- many files by workers
+
+
+class Killing(LocalProcesses):
+    """Ends a worker at the first that is told of each of the first `times` items."""
+
+    times = 1
+
+    def spread(self, make, items, told):
+        def told_and_killed(place: int, message: object) -> None:
+            if self.times:
+                self.times -= 1
+                os.kill(max(_below(os.getpid())), signal.SIGKILL)
+            told(place, message)
+
+        return super().spread(make, items, told_and_killed)
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != prediction.LOCK}
+
+
+def test_workers_give_the_same_folder(model, tmp_path):
+    """Answers, manifest, counts, and in the order of the names what is told of each; a worker is killed meanwhile.
+    Ray's are in tests/test_engine.py."""
+    folder = folder_of(tmp_path, {"b": 40, "a": 200_000, "c": 3, "d": 100})
+    frame = rows_of(50, 9)
+    frame[5, "grade"] = "다이아"
+    frame.write_parquet(folder / "aa.parquet")
+    engine, told, found = Killing(3), [], []
+    for each in (None, engine):
+        out, seen = tmp_path / str(len(told)), []
+        shares: list[float] = []
+        counts = predict_files(
+            model, folder, out, engine=each, coverage=0.9, done=lambda *each, seen=seen: seen.append(each),
+            told=lambda name, rows, share, shares=shares: shares.append(share),
+        )  # fmt: skip
+        assert shares == sorted(shares)
+        assert shares[-1] == pytest.approx(1)
+        told.append((counts, seen))
+        found.append(files_in(out))
+    assert told[0] == told[1]
+    assert found[0] == found[1]
+    assert engine.times == 0
+    assert predict_files(model, folder, tmp_path / "1", engine=engine, coverage=0.9).rows == 0  # all were done
+
+
+def test_workers_stop_at_the_first_file_that_fails(model, tmp_path):
+    """By its line, with all before it done, whatever fails earlier; the next run goes on."""
+    folder, out = folder_of(tmp_path, {"a": 50_000, "c": 20}), tmp_path / "out"
+    whole = (folder / "a.parquet").read_bytes()
+    for name in ("b", "d"):
+        rows_of(5).drop("price").write_parquet(folder / f"{name}.parquet")
+    line = told(predict_files, model, folder, tmp_path / "plain")
+    assert "b.parquet" in line
+    assert told(predict_files, model, folder, out, engine=LocalProcesses(2)) == line
+    assert "a.parquet" in files_in(out)
+    assert not {"b.parquet", "d.parquet"} & set(files_in(out))
+    for name in ("b", "d"):
+        (folder / f"{name}.parquet").write_bytes(whole)
+    predict_files(model, folder, out, engine=LocalProcesses(2))
+    assert sorted(files_in(out)) == [MANIFEST, *(f"{name}.parquet" for name in "abcd")]
+
+
+KILLED_BY_WORKERS = """
+import os, signal, sys, luce
+def told(name, rows, share):
+    if name.endswith("b.parquet"):
+        os.kill(os.getpid(), signal.SIGKILL)
+luce.predict_files(*sys.argv[1:], engine=luce.processes(2), told=told)
+"""
+
+
+def test_a_killed_run_of_workers_goes_on_to_the_same_bytes(model, tmp_path):
+    folder, out = folder_of(tmp_path, {"a": 20, "b": 300_000, "c": 30}), tmp_path / "out"
+    ran = subprocess.run([sys.executable, "-c", KILLED_BY_WORKERS, model, folder, out], check=False)
+    assert ran.returncode == -signal.SIGKILL
+    assert "b.parquet" not in files_in(out)
+    for engine, name in ((LocalProcesses(2), "out"), (None, "whole")):
+        predict_files(model, folder, tmp_path / name, engine=engine)
+    assert files_in(out) == files_in(tmp_path / "whole")
+
+
+def test_a_file_that_ends_every_worker_ends_the_run(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("luce.engine.REPEATS", 1)
+    folder, engine = folder_of(tmp_path, {"a": 200_000}), Killing(1)
+    engine.times = 9
+    with pytest.raises(EngineError, match=r"a worker has ended 2 times in one piece of work \(signal 9\)"):
+        predict_files(model, folder, tmp_path / "out", engine=engine)
+    assert list(files_in(tmp_path / "out")) == [MANIFEST]  # and nothing half written
+
+
+def test_a_stopped_worker_is_named_within_the_patience(model, tmp_path):
+    folder, stopped, engine = folder_of(tmp_path, {"a": 300_000}), [], LocalProcesses(1)
+
+    def stop(name: str, rows: int, share: float) -> None:
+        stopped.append(max(_below(os.getpid())))
+        os.kill(stopped[-1], signal.SIGSTOP)
+        engine.patience = 0.5
+
+    with pytest.raises(EngineError, match=r"a worker \(process \d+\) did not answer within 0.5 s") as caught:
+        predict_files(model, folder, tmp_path / "out", engine=engine, told=stop)
+    assert f"process {stopped[0]}" in str(caught.value)
+
+
 # ---- the command
 
 
@@ -329,6 +436,10 @@ def test_the_command_for_a_folder_and_a_pattern(model, tmp_path, luce: Run):
         refused(luce("predict", model, source, "--out", "one.csv"), "are several files")
     refused(luce("predict", model, "data/a.parquet", "--format", "csv"), "go with a folder of answers")
     refused(luce("predict", model, "none*", "--out", "out/"), "matches no table file")
+    refused(luce("predict", model, "data/a.parquet", "--engine", "local"), "go with a folder of answers")
+    ran = good(luce("predict", model, "data", "--out", "by/", "--engine", "local", "--workers", 2))
+    assert ran.err == "saved by/a.parquet: 20 rows\nsaved by/b.parquet: 30 rows\n"
+    assert Path("by/b.parquet").read_bytes() == Path("out/b.parquet").read_bytes()
 
 
 def test_the_command_streams_standard_input(model, tmp_path, luce: Run, monkeypatch):

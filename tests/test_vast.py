@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 from commands import Run, luce, refused
+from long_table import MIB, peaks, write
 
 from luce import Classifier, gather, probe, processes, store, vast
 from luce import train as train_on
@@ -129,6 +130,22 @@ def test_what_is_measured_was_held_out() -> None:
     assert train_on(people(), "label", held_out=0).report is None
 
 
+def test_rows_held_out_have_the_classes_by_their_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of tables that are vast by their columns; else a calibration on these rows would shift all answers: the mean
+    probability of each class is then its share, within four of its standard errors, sqrt(p (1 - p) / held)."""
+    monkeypatch.setattr(probe, "VERY_MANY", 1 << 20)
+    monkeypatch.setattr(probe, "HELD", 300)
+    frame = people()
+    share = frame["label"].value_counts(normalize=True).sort("label")["proportion"].to_numpy()
+    done = train_on(frame, "label")
+    held = done.classifier.held_out
+    assert held is not None and held.rows is not None and len(held.codes) == 300
+    assert share.min() < 0.1  # balanced rows would have a third
+    error = 4 * (share * (1 - share) / 300) ** 0.5
+    assert (np.abs(np.bincount(held.codes) / 300 - share) < error).all()
+    assert (np.abs(done.classifier.predict_proba(people(seed=1)).mean(axis=0) - share) < error).all()
+
+
 def test_a_stored_frame_is_the_frame(tmp_path: Path) -> None:
     frame = people()
     stored = Store(tmp_path)
@@ -188,6 +205,64 @@ def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path) -> None:
             stored.part(pl.DataFrame({"x": np.zeros(400_000)}))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def flip(path: Path) -> None:
+    """Changes one bit in the middle."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    with open(path, "r+b") as file:  # the same file, which is mapped
+        file.write(data)
+
+
+def cut_short(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+@pytest.mark.parametrize("harm", [flip, cut_short, Path.unlink])
+@pytest.mark.parametrize("name", ["dense.npy", "indices.npy", "codes.npy", "000002.arrow"])
+def test_a_store_that_was_damaged_ends_the_run(
+    name: str, harm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a line that names the file: before the first pass over its arrays, and where its rows are read."""
+    stored = gather.gather(cut(people(), tmp_path / "a", 1_000), memory=1, parent=tmp_path)
+    assert isinstance(stored.frame, StoredFrame)
+    folder, plain = stored.frame.store.folder, Store.check
+
+    def check(self: Store) -> None:
+        harm(folder / name)
+        plain(self)
+
+    if name.endswith("npy"):
+        monkeypatch.setattr(Store, "check", check)
+    else:
+        harm(folder / name)
+    with pytest.raises(FileError, match=rf"/{name}: (is not as it was written|cannot be read any more)") as caught:
+        Classifier(engine=processes(1)).fit(stored, "label")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_store_that_is_cut_short_later_on_ends_the_run(tmp_path: Path) -> None:
+    stored = gather.gather(cut(people(), tmp_path / "a"), memory=1, parent=tmp_path)
+    assert isinstance(stored.frame, StoredFrame)
+    stored.frame.get_column("age")
+    cut_short(stored.frame.paths[-1])
+    with pytest.raises(FileError, match="is not as it was written"):
+        Classifier().fit(stored, "label")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's account of memory")
+def test_d19_a_table_larger_than_its_memory_is_never_in_memory(tmp_path: Path) -> None:
+    """32 MiB of rows under 16 MB; what is beside rows takes some 20 MiB. Read whole they take more than the bound, so a
+    reader of all would be seen. The 2 GiB are in tests/long_table.py."""
+    pattern = write(tmp_path / "data", 1 << 17, 64, 8)
+    few = {
+        "luce.vast.MOST_CELLS": 1_000, "luce.vast.SAMPLE_CELLS": 1 << 19, "luce.vast.BLOCK_CELLS": 1 << 18,
+        "luce.gather.PART": 1 << 14, "luce.blocks.CELL_BYTES": 4 * MIB, "luce.path.SAMPLE": 1_000,
+        "luce.probe.MANY_ROWS": 500, "luce.probe.VERY_MANY": 500, "luce.probe.HELD_OF_VERY_MANY": 2_000,
+    }  # fmt: skip
+    found = {memory: peaks(pattern, memory, tmp_path, few)["all"] / MIB for memory in (16 * MIB, 1 << 40)}
+    assert found[16 * MIB] < 70 < found[1 << 40]
 
 
 def test_files_of_other_columns_are_named(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def _replace(path: str, chunks: Iterable[bytes | memoryview]) -> None:
     except OSError as error:
         raise FileError(f"not saved: the folder cannot be used: {reason_of(error)}") from error
     try:
-        _remove_stale(folder, name)
+        remove_stale(folder, name)
         _write_and_rename(folder, name, old, chunks)
         _flush_folder(folder_fd)
     finally:
@@ -162,7 +162,7 @@ def _flush_folder(fd: int) -> None:
             ) from error
 
 
-def _remove_stale(folder: str, name: str) -> None:
+def remove_stale(folder: str, name: str) -> None:
     """Remove what killed saves of this file left; best effort, since a leftover harms nobody."""
     pattern = re.compile(rf"\.{re.escape(name)}\.([1-9][0-9]{{0,8}})\.[0-9a-f]{{8}}\.tmp")
     with suppress(OSError):

@@ -67,6 +67,9 @@ encoding_option = click.option("--encoding", help="Character encoding of a text 
 labels_option = click.option(
     "--labels", metavar="FILE", help="The labels of the rows of an .npy file: an .npy, or text, a label a line."
 )
+workers_option = click.option("--workers", type=click.IntRange(min=1), help="How many of them (default: as many as "
+                              "processors).")  # fmt: skip
+address_option = click.option("--address", help="Of a Ray cluster, or auto (default: Ray starts on this machine).")
 skip_option = click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, or else stop.")
 report_option = click.option("--report", "page", metavar="FILE", help="One HTML page of pictures and figures.")
 lang_option = click.option(
@@ -107,8 +110,8 @@ lang_option = click.option(
               "the same command goes on from there (default: beside the model, OUT.checkpoint).")  # fmt: skip
 @click.option("--engine", type=click.Choice(["local", "ray"]), help="Workers that make the passes over a vast table: "
               "processes of this machine, or Ray's.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(min=1), help="How many of them (default: as many as processors).")
-@click.option("--address", help="Of a Ray cluster, or auto (default: Ray starts on this machine).")
+@workers_option
+@address_option
 @skip_option
 @report_option
 @lang_option
@@ -287,7 +290,7 @@ def _model(kind: str, hidden: str | None) -> str | NetworkClassifier:
 
 
 def _engine(kind: str | None, workers: int | None, address: str | None) -> Engine | None:
-    """What makes the passes, by --engine, --workers and --address."""
+    """Whose workers do the work, by --engine, --workers and --address."""
     import luce
 
     if address is not None and kind != "ray":
@@ -333,19 +336,24 @@ def _numbers(option: str, pairs: tuple[str, ...]) -> dict[str, float] | None:
 @click.option("--format", "form", type=click.Choice(["parquet", "csv"]), help="Of the files in a folder (default: "
               "parquet).")  # fmt: skip
 @click.option("--again", is_flag=True, help="Do all files in a folder anew, also those that are done.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), help="Workers that each answer one file of many at a "
+              "time: processes of this machine, or Ray's.")  # fmt: skip
+@workers_option
+@address_option
 @skip_option
 @raw_option
 @encoding_option
 @threads_option
 def predict(
     model: str, data: str, out: str | None, coverage: float | None, top: int | None, lines: bool, form: str | None,
-    again: bool, skip_bad: bool, raw: bool, encoding: str | None, threads: int | None,
+    again: bool, engine: str | None, workers: int | None, address: str | None, skip_bad: bool, raw: bool,
+    encoding: str | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Predict the rows of DATA with MODEL: a column `prediction` and a column `p:<class>` for each class.
 
     DATA of any size is read and answered in flat memory. DATA may be a folder or a quoted pattern, 'data/*.parquet',
     with --out FOLDER/: each file has a file of answers of its name, and a run that was broken off goes on with those
-    that are not done.
+    that are not done; with --engine workers answer them, a file each at a time, to the same bytes.
 
     With --lines every line of DATA is one text, without a header or quotes, and has one line of answer: the class, a
     tab, its probability; with --top K the K most probable classes so, separated by tabs. Lines are answered as they
@@ -368,10 +376,11 @@ def predict(
     if out is not None and (out.endswith(os.sep) or os.path.isdir(out)):
         if lines:
             raise InputError("--lines: its answers are no files of a folder; send them to a file by >")
-        _predict_files(model, data, out, form, coverage, top, again, raw, encoding, threads)
+        hands = _engine(engine, workers, address)
+        _predict_files(model, data, out, form, coverage, top, again, raw, encoding, threads, hands)
         return
-    if form is not None or again:
-        raise InputError("--format and --again go with a folder of answers: --out FOLDER/")
+    if form is not None or again or engine is not None:
+        raise InputError("--format, --again and --engine go with a folder of answers: --out FOLDER/")
     if out is not None:
         _check_target(out, model, data)
     classifier = luce.load(model)
@@ -438,7 +447,7 @@ def _check_one(data: str) -> None:
 
 def _predict_files(
     model: str, data: str, out: str, form: str | None, coverage: float | None, top: int | None, again: bool, raw: bool,
-    encoding: str | None, threads: int | None,
+    encoding: str | None, threads: int | None, engine: Engine | None,
 ) -> None:  # fmt: skip
     """Answers each file of DATA in a file of a folder."""
     from luce.prediction import Part, predict_files
@@ -455,7 +464,7 @@ def _predict_files(
     with rows_bar(data) as told:
         counts = predict_files(
             model, data, out, form=form or "parquet", coverage=coverage, top=top, raw=raw, encoding=encoding,
-            threads=threads, again=again, told=told, done=done,
+            threads=threads, again=again, engine=engine, told=told, done=done,
         )  # fmt: skip
     if watched and new:
         say(f"saved {new:,} file(s) in {out}: {counts.rows:,} rows")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,18 +21,22 @@ if TYPE_CHECKING:
 # takes a hundred bytes for some 100,000 rows, so only an invented count passes the second bound.
 MAX_CELLS = 1 << 31
 MAX_CELLS_PER_BYTE = 10_000
+MAX_DEPTH = 64  # of the groups of columns in groups, which native code follows one call in another
 
 # 0x15 opens the first structure of every Parquet file; a text may well begin with the word PAR1.
 PARQUET_START = b"PAR1\x15"
 ARROW_STARTS = (b"ARROW1\0\0", b"\xff\xff\xff\xff")  # a file, a stream
 
+MAX_DICTIONARY_RATIO = 1_000  # of the bytes of a dictionary, unpacked and packed; its values differ, so it is far below
+
+_BAD = (LookupError, TypeError, ValueError, AttributeError, RecursionError)  # what a broken footer makes of its parser
 _STDERR_LOCK = threading.Lock()
 
 
 def read_columnar(where: str, data: bytes, kind: str) -> pl.DataFrame:
     """The table in the bytes of a "parquet" or "arrow" file; raises InputError for a broken one, LimitError."""
     with _one_line(where, kind):
-        frame = _parquet(where, data) if kind == "parquet" else _arrow(data)
+        frame = _parquet(where, data) if kind == "parquet" else _arrow(where, data)
     _refuse_empty(where, frame.width, frame.height)
     return _plain_types(where, frame)
 
@@ -48,11 +53,13 @@ def parquet_frames(where: str, path: str, file: IO[bytes], size: int) -> Iterato
     file.seek(max(length - 8, 0))
     _refuse_cut(where, tail := file.read())
     file.seek(max(length - 8 - int.from_bytes(tail[:4], "little"), 0))
+    footer = _footer(where, file.read(), length)
     with _one_line(where, "parquet"):
         scan = pl.scan_parquet(os.path.abspath(path), glob=False, hive_partitioning=False)
         schema = scan.collect_schema()
         _plain_types(where, pl.DataFrame(schema=schema))
-        rows, groups = _sound_claims(where, file.read(), length, whole=False)
+        rows, groups = _sound_claims(where, footer, length, whole=False)
+        _check_dictionaries(where, footer, lambda at, size: file.read(size) if file.seek(at) == at else b"")
     _refuse_empty(where, len(schema), rows)
     for start, count in _spans(groups, len(schema), size):
         with _one_line(where, "parquet"):
@@ -105,18 +112,56 @@ def _parquet(where: str, data: bytes) -> pl.DataFrame:
     import polars as pl
 
     _refuse_cut(where, data)
+    footer = _footer(where, data, len(data))
     _plain_types(where, pl.DataFrame(schema=pl.read_parquet_schema(data)))
-    _sound_claims(where, data, len(data))
+    _sound_claims(where, footer, len(data))
+    _check_dictionaries(where, footer, lambda at, size: data[at : at + size])
     return pl.read_parquet(data)
 
 
-def _sound_claims(where: str, data: bytes, length: int, whole: bool = True) -> tuple[int, list[tuple[int, int]]]:
-    """The number of rows that a Parquet file claims, and rows and bytes of each row group. data: its end, with the
-    footer; whole: all of it is to be read at once."""
+def _footer(where: str, data: bytes, length: int) -> dict[int, Any]:
+    """The fields of a Parquet footer. data: the end of a file of this length. Raises InputError for one that is broken,
+    or whose columns lie too deep."""
+    size = int.from_bytes(data[-8:-4], "little")
     try:
-        rows, columns, groups = _claimed(data, length)
-    except (LookupError, TypeError, ValueError, RecursionError):
-        raise InputError(f"{where}: is a broken Parquet file: its counts contradict each other") from None
+        if not 0 < size <= length - 12:
+            raise ValueError("footer size")
+        footer = _Thrift(data[-8 - size : -8]).struct()
+        depth = _depth(footer[2])
+    except _BAD:
+        raise _contradicts(where) from None
+    if depth > MAX_DEPTH:
+        raise InputError(f"{where}: its columns lie {depth:,} groups deep; give each of the values a column")
+    return footer
+
+
+def _depth(elements: Sequence[dict[int, Any]]) -> int:
+    """How deep the elements of a schema lie, which stand as they are met, each with the number of its children (5)."""
+    deepest, open_groups = 0, list[int]()
+    for element in elements:
+        while open_groups and not open_groups[-1]:
+            open_groups.pop()
+        if open_groups:
+            open_groups[-1] -= 1
+        deepest = max(deepest, len(open_groups))
+        if element.get(5):
+            open_groups.append(element[5])
+    return deepest
+
+
+def _contradicts(where: str) -> InputError:
+    return InputError(f"{where}: is a broken Parquet file: its counts contradict each other")
+
+
+def _sound_claims(
+    where: str, footer: dict[int, Any], length: int, whole: bool = True
+) -> tuple[int, list[tuple[int, int]]]:
+    """The number of rows that a Parquet file claims, and rows and bytes of each row group. whole: all of it is to be
+    read at once."""
+    try:
+        rows, columns, groups = _claimed(footer)
+    except _BAD:
+        raise _contradicts(where) from None
     limits = {"MAX_CELLS_PER_BYTE": max(1 << 24, MAX_CELLS_PER_BYTE * length)}
     for name, limit in ({"MAX_CELLS": MAX_CELLS} | limits if whole else limits).items():
         if rows * columns > limit:
@@ -124,10 +169,75 @@ def _sound_claims(where: str, data: bytes, length: int, whole: bool = True) -> t
     return rows, groups
 
 
-def _arrow(data: bytes) -> pl.DataFrame:
+def _check_dictionaries(where: str, footer: dict[int, Any], read: Callable[[int, int], bytes]) -> None:
+    """Refuses dictionaries that claim more values than bytes, or far more bytes than they are packed in. read: bytes of
+    the file, from a place on.
+
+    Fields are those of ColumnMetaData (9, 11: the places of its first pages) and of PageHeader (1 its type: 2 for a
+    dictionary; 2, 3 its bytes unpacked and packed; 7 what it says of a dictionary: 1 its values).
+    """
+    try:
+        for group in footer.get(4, []):
+            for chunk in group[1]:
+                places = [place for field in (9, 11) if (place := chunk[3].get(field, 0)) > 0]
+                page: dict[int, Any] = _Thrift(read(min(places), 256)).struct() if places else {1: 0}
+                if page[1] != 2:
+                    continue
+                unpacked, packed, values = page[2], page[3], page[7][1]
+                if not 0 <= values <= unpacked or packed < 0:
+                    raise ValueError("values")
+                if unpacked > max(1 << 24, MAX_DICTIONARY_RATIO * packed):
+                    what = f"claims a dictionary of {mib(unpacked)} in {packed:,} bytes"
+                    raise LimitError(f"{where}: {what}, over MAX_DICTIONARY_RATIO")
+    except LimitError:
+        raise
+    except _BAD:
+        raise _contradicts(where) from None
+
+
+def _arrow(where: str, data: bytes) -> pl.DataFrame:
     import polars as pl
 
+    try:
+        deep = _arrow_depth(data) > MAX_DEPTH
+    except (LookupError, ValueError, struct.error):
+        deep = False  # broken in another way, which is said by who reads it
+    if deep:
+        raise InputError(
+            f"{where}: its columns lie more than {MAX_DEPTH} groups deep; give each of the values a column"
+        )
     return pl.read_ipc(data) if data.startswith(ARROW_STARTS[0]) else pl.read_ipc_stream(data)
+
+
+def _arrow_depth(data: bytes) -> int:
+    """How deep the columns of an Arrow file or stream lie, at most one more than MAX_DEPTH.
+
+    Fields of its flatbuffers: Footer 1 and Message 2, the schema; Schema 1, its columns; Field 5, those inside.
+    """
+
+    def number(at: int, form: str = "<I") -> int:
+        return int(struct.unpack_from(form, data, at)[0])
+
+    def inside(table: int, field: int) -> int | None:
+        """The place that a field of a table points to."""
+        shape = table - number(table, "<i")
+        offset = number(shape + 4 + 2 * field, "<H") if 4 + 2 * field < number(shape, "<H") else 0
+        return table + offset + number(table + offset) if offset else None
+
+    def children(table: int, field: int) -> list[int]:
+        first = inside(table, field)
+        places = [] if first is None else [first + 4 + 4 * i for i in range(min(number(first), len(data)))]
+        return [place + number(place) for place in places]
+
+    if data.startswith(ARROW_STARTS[0]):
+        root = len(data) - 10 - number(len(data) - 10, "<i")
+        schema = inside(root + number(root), 1)
+    else:
+        schema = inside(8 + number(8), 2)
+    level, depth = [] if schema is None else children(schema, 1), 0
+    while level and depth <= MAX_DEPTH:
+        level, depth = list({child for table in level for child in children(table, 5)}), depth + 1
+    return depth
 
 
 def _plain_types(where: str, frame: pl.DataFrame) -> pl.DataFrame:
@@ -169,18 +279,14 @@ def _held_stderr() -> Iterator[None]:
             os.write(2, kept)
 
 
-def _claimed(data: bytes, length: int) -> tuple[int, int, list[tuple[int, int]]]:
+def _claimed(footer: dict[int, Any]) -> tuple[int, int, list[tuple[int, int]]]:
     """Rows and columns by a Parquet footer, and rows and bytes (unpacked) of each row group; raises where its row
-    groups or column chunks contradict it. data: the end of a file of this length.
+    groups or column chunks contradict it.
 
     A reader allocates by these numbers before it sees a value, and a failed allocation would end the process.
     Fields are those of the format's FileMetaData (3 rows, 4 row groups), RowGroup (1 chunks, 3 rows), ColumnChunk
     (3 metadata) and ColumnMetaData (5 values, 6 bytes when unpacked).
     """
-    size = int.from_bytes(data[-8:-4], "little")
-    if not 0 < size <= length - 12:
-        raise ValueError("footer size")
-    footer = _Thrift(data[-8 - size : -8]).struct()
     groups = footer.get(4, [])
     rows = footer[3]
     columns = {len(group[1]) for group in groups}
@@ -230,8 +336,8 @@ _PLACES = ((5,), (2, 4, 6), (9, 10, 11, 14))
 def _move(group: dict[int, Any], by: int) -> None:
     chunks = group[1][1][1]
     for structs, places in zip(([group], chunks, [chunk[3][1] for chunk in chunks]), _PLACES, strict=True):
-        for struct in structs:
-            struct.update({n: (struct[n][0], struct[n][1] + by) for n in places if n in struct and struct[n][1] > 0})
+        for one in structs:
+            one.update({n: (one[n][0], one[n][1] + by) for n in places if n in one and one[n][1] > 0})
 
 
 class _Thrift:

@@ -14,7 +14,8 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from functools import partial
 from multiprocessing import connection
@@ -25,9 +26,15 @@ from luce.shard import Own, Piece
 
 PATIENCE_S = 600.0  # a worker answers within this time, or the run ends
 END_S = 10.0  # a killed process is waited for
+ONE_THREAD = ("LUCE_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "POLARS_MAX_THREADS")  # in a worker
 REPEATS = 3  # a call whose worker is killed is repeated so often, by a new one
 
 _keys = itertools.count(1)
+
+
+Tell = Callable[[Any], None]
+Make = Callable[[], Callable[[Any, Tell], Any]]
+Answers = Generator[tuple[int, Any], None, None]
 
 
 class Each:
@@ -58,6 +65,14 @@ class Engine(Protocol):
 
     def start(self, pieces: Sequence[Piece]) -> Parts: ...
 
+    def spread(self, make: Make, items: Sequence[Any], told: Callable[[int, Any], None]) -> Answers:
+        """The place of each item, and what work(item, tell) gives for it, as they are done, by workers each of which
+        makes its work once, by make(). What the work tells meanwhile, told() hears, with the place.
+
+        An item whose worker is killed is done again, by another one: work must not mind. Raises EngineError where work
+        fails, where a worker neither tells anything nor is done in time, and where one item ends many workers.
+        """
+
 
 def checked(workers: int | None, patience: float) -> int:
     """The number of workers, by default one a processor; InputError where it, or the patience, is none."""
@@ -75,30 +90,39 @@ class LocalProcesses:
 
     def start(self, pieces: Sequence[Piece]) -> LocalParts:
         """Raises EngineError on Windows, whose processes inherit no sockets."""
-        if os.name != "posix":
-            raise EngineError("local workers need Linux or macOS: use Ray, or fit in one process")
+        _check_posix()
         return LocalParts(pieces, self.patience)
+
+    def spread(self, make: Make, items: Sequence[Any], told: Callable[[int, Any], None]) -> Answers:
+        _check_posix()
+        return _spread(make, items, told, self)
+
+
+def _check_posix() -> None:
+    if os.name != "posix":
+        raise EngineError("local workers need Linux or macOS: use Ray, or do without --engine")
 
 
 def processes(workers: int | None = None, patience: float = PATIENCE_S) -> LocalProcesses:
-    """Workers on this machine, for Classifier(engine=...); see LocalProcesses. Raises InputError for less than one."""
+    """Workers on this machine, for Classifier(engine=...) and predict_files(engine=...); see LocalProcesses. Raises
+    InputError for less than one."""
     return LocalProcesses(workers, patience)
 
 
 class Worker:
-    """A process that serves a piece, and what it owes and keeps."""
+    """A process that serves what it is sent first, such as a piece, and what it owes and keeps."""
 
-    def __init__(self, piece: Piece, patience: float) -> None:
+    def __init__(self, first: Any, patience: float, serve: str = "serve") -> None:
         here, there = socket.socketpair()
-        code = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from luce.shard import serve; " \
-            "serve(int(sys.argv[2]), int(sys.argv[3]))"  # fmt: skip
+        code = f"import sys, json; sys.path[:] = json.loads(sys.argv[1]); from luce.shard import {serve}; " \
+            f"{serve}(int(sys.argv[2]), int(sys.argv[3]))"  # fmt: skip
         with there:
             try:
                 self.process = subprocess.Popen(
                     [sys.executable, "-c", code, json.dumps(sys.path), str(there.fileno()), str(os.getpid())],
                     stdin=subprocess.DEVNULL,
                     pass_fds=[there.fileno()],
-                    env={**os.environ, "LUCE_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                    env=dict(os.environ) | dict.fromkeys(ONE_THREAD, "1"),
                 )
             except OSError as error:
                 raise EngineError(f"a worker could not be started ({error.strerror}); use fewer") from None
@@ -107,7 +131,7 @@ class Worker:
         self.kept: dict[int, weakref.ref[Each]] = {}
         self.owes = 0  # answers to calls that were given up
         with suppress(OSError):  # if it has died already, the first call will meet that
-            self.pipe.send(piece)
+            self.pipe.send(first)
 
     def limit(self, patience: float) -> None:
         """How long a message that has begun may stand still, in seconds."""
@@ -234,10 +258,7 @@ class LocalParts:
             self.workers[part] = None
             tries[part] += 1
             if tries[part] > REPEATS:
-                raise EngineError(
-                    f"{name} has ended {tries[part]} times in one call ({how}): "
-                    "maybe memory is short; use fewer workers, or more memory"
-                ) from None
+                raise ended_often(name, tries[part], "one call", how) from None
             return False
         except BaseException:  # Ctrl-C, maybe in the middle of a message; or a message that says what went wrong
             worker.end()
@@ -256,10 +277,64 @@ class LocalParts:
         return f"worker {part + 1} of {len(self.pieces)}{process}"
 
     def _no_answer(self, part: int) -> EngineError:
-        return EngineError(
-            f"{self._name(part)} did not answer within {self.patience:g} s: if it had enough to do, "
-            "give it more patience; if not, see what holds it up"
-        )
+        return no_answer(self._name(part), self.patience)
+
+
+def no_answer(name: str, patience: float, more: str = "") -> EngineError:
+    return EngineError(
+        f"{name} did not answer within {patience:g} s: if it had enough to do, "
+        f"give it more patience; if not, see what holds it up{more}"
+    )
+
+
+def ended_often(name: str, times: int, what: str, how: str) -> EngineError:
+    return EngineError(
+        f"{name} has ended {times} times in {what} ({how}): maybe memory is short; use fewer workers, or more memory"
+    )
+
+
+def _spread(make: Make, items: Sequence[Any], told: Callable[[int, Any], None], engine: LocalProcesses) -> Answers:
+    """Engine.spread by local processes."""
+    waiting, tries = deque(range(len(items))), [0] * len(items)
+    free: list[Worker] = []
+    busy: dict[Worker, int] = {}  # the place that each works on
+    heard: dict[Worker, float] = {}  # when
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < engine.workers:
+                worker = free.pop() if free else Worker(make, engine.patience, "serve_each")
+                busy[worker], heard[worker] = waiting.popleft(), time.monotonic()
+                with suppress(OSError):  # if it has died, that is met where it is heard
+                    worker.pipe.send(items[busy[worker]])
+            last = min(busy, key=heard.__getitem__)
+            left = heard[last] + engine.patience - time.monotonic()
+            ready = connection.wait([worker.pipe for worker in busy], max(left, 0.0))
+            if last.pipe not in ready and heard[last] + engine.patience <= time.monotonic():
+                raise no_answer(f"a worker (process {last.process.pid})", engine.patience)
+            for worker in [worker for worker in busy if worker.pipe in ready]:
+                heard[worker], place = time.monotonic(), busy[worker]
+                try:
+                    what, found = worker.pipe.recv()
+                except BlockingIOError:
+                    raise no_answer(f"a worker (process {worker.process.pid})", engine.patience) from None
+                except (EOFError, OSError):
+                    del busy[worker]
+                    how = worker.end()
+                    tries[place] += 1
+                    if tries[place] > REPEATS:
+                        raise ended_often("a worker", tries[place], "one piece of work", how) from None
+                    waiting.appendleft(place)
+                    continue
+                if what == "failed":
+                    raise EngineError(f"a worker (process {worker.process.pid}): {found}")
+                if what == "told":
+                    told(place, found)
+                    continue
+                free.append(worker)
+                del busy[worker]
+                yield place, found
+    finally:
+        _end_all([*busy, *free], os.getpid())
 
 
 def _end_all(workers: list[Worker | None], driver: int) -> None:

@@ -28,7 +28,8 @@ class ModelFileError(LuceError, ValueError):
 
 
 class FileError(LuceError, OSError):
-    """A file could not be written; the line names the path, the reason, and what stands there now."""
+    """A file could not be written, or is not as it was written; the line names the path, the reason, and what stands
+    there now."""
 
 
 class EngineError(LuceError, RuntimeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from glob import has_magic
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 SHARE = 4  # of the memory that is allowed, rows take at most one part of so many, before they are stored
 PART = 1 << 18  # rows, or
-PART_BYTES = 64 << 20  # bytes, that are stored together
+PART_BYTES = 64 << 20  # bytes, that are stored together; or an eighth of the memory that is allowed
+ALLOCATOR = "_RJEM_MALLOC_CONF"  # of polars
+LATER = "dirty_decay_ms:500,muzzy_decay_ms:1000"  # what it sets it to, also for the processes that it starts
 MANY_NUMBERS = 1_000  # different ones in the first rows: such a column of texts holds measurements, not names
 NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 
@@ -37,9 +40,12 @@ def gather(
     disk (in `parent`), which is removed with the table. keep: a column of texts whose cells stay as they are even if
     all are numbers: the label. Raises InputError where files do not have the same columns, or cannot be read.
     """
+    if memory is not None:
+        be_lean()
     import polars as pl
 
     files = files_of(source)
+    most = PART_BYTES if memory is None else min(PART_BYTES, memory / 8)
     columns, kept, size = _Columns(keep), [], 0
     store: Store | None = None
     parts: list[tuple[Path, int]] = []
@@ -51,7 +57,7 @@ def gather(
             size += int(kept[-1].estimated_size())
             if store is None and memory is not None and size > memory / SHARE:
                 store = Store(parent)
-            if store is not None and (size >= PART_BYTES or sum(each.height for each in kept) >= PART):
+            if store is not None and (size >= most or sum(each.height for each in kept) >= PART):
                 parts.append(_stored(store, kept, columns))
                 kept, size = [], 0
         notes += [f"{inert(path, 4096)}: {note}" if len(files) > 1 else note for note in own]
@@ -63,6 +69,13 @@ def gather(
         parts.append(_stored(store, kept, columns))
     paths, heights = zip(*parts, strict=True)
     return Table(StoredFrame(store, paths, heights, columns.stored_types()), where, tuple(notes))  # type: ignore[arg-type]
+
+
+def be_lean() -> None:
+    """Has polars, if it is not loaded yet, give back what it no longer needs at once, and not some time later: by its
+    allocator's variable, unless that is set to something else than what polars sets it to."""
+    if "polars" not in sys.modules and os.environ.get(ALLOCATOR, LATER) == LATER:
+        os.environ[ALLOCATOR] = "dirty_decay_ms:0,muzzy_decay_ms:0"
 
 
 def is_many(source: str) -> bool:

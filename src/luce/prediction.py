@@ -7,21 +7,25 @@ import json
 import os
 import queue
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from luce.atomic_file import reason_of, replace_file
+from luce.atomic_file import reason_of, remove_stale, replace_file
 from luce.blocks import ROWS, files_of, frames
 from luce.classifier import Classifier, load
 from luce.columnar import parquet_pieces
 from luce.decision import best_of
 from luce.delimited import guarded
-from luce.errors import FileError, InputError, ModelFileError, inert
+from luce.engine import Engine, Make, Tell
+from luce.errors import FileError, InputError, LuceError, ModelFileError, inert
 from luce.functional import available_threads, top_k
 from luce.lock import alone
 from luce.reader import cannot_read
@@ -62,6 +66,16 @@ class Counts:
     unseen: dict[str, tuple[int, str]] = field(default_factory=dict)
     unknown: dict[str, tuple[int, int]] = field(default_factory=dict)
     guarded: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Counts what came after."""
+        self.rows, self.guarded = self.rows + other.rows, self.guarded + other.guarded
+        for column, (count, example) in other.unseen.items():
+            before, first = self.unseen.get(column, (0, example))
+            self.unseen[column] = before + count, first
+        for column, (count, all_of) in other.unknown.items():
+            before, of = self.unknown.get(column, (0, 0))
+            self.unknown[column] = before + count, of + all_of
 
     def see(self, fitted: Fitted, parsed: Mapping[str, Any], threads: int) -> None:
         """Counts what is little known among parsed cells."""
@@ -289,17 +303,20 @@ def predict_files(
     encoding: str | None = None,
     threads: int | None = None,
     again: bool = False,
+    engine: Engine | None = None,
     told: Callable[[str, int, float], None] = lambda name, rows, share: None,
     done: Callable[[str, Part, bool], None] = lambda name, part, before: None,
 ) -> Counts:
     """Write the answers of a model file to all files that `source` names (`files_of`), each to a file of its stem in a
     folder, and to a manifest there which are done; a run that was broken off goes on with those that are not.
 
-    form: "parquet", "csv" or "tsv". coverage, top: as `answer_columns` has them. again: do all anew. told: is called
-    with the name of a source, new rows, and the share of all bytes that is behind. done: is called with the name of a
-    file of answers, its part, and whether it was done before. Counts are of the rows of this run.
+    form: "parquet", "csv" or "tsv". coverage, top: as `answer_columns` has them. again: do all anew. engine: its
+    workers (luce.processes, luce.ray), of one thread each, answer one file each at a time, to the same bytes. told: is
+    called with the name of a source, new rows, and the share of all bytes that is behind. done: is called with the
+    name of a file of answers, its part, and whether it was done before. Counts are of the rows of this run.
     Raises InputError for a folder that holds answers of another model, options or version, for a source that has
-    changed since it was done, and for a folder that another process is writing to; FileError.
+    changed since it was done, and for a folder that another process is writing to; FileError; EngineError where
+    workers end or do not answer.
     """
     name = os.fspath(folder)
     if form not in ("parquet", "csv", "tsv"):
@@ -318,6 +335,10 @@ def predict_files(
         manifest.check(sources, targets)
         ends = np.cumsum([0, *(os.stat(each).st_size for each in sources)], dtype=np.float64)
         ends /= max(ends[-1], 1.0)
+        if engine is not None:
+            make = partial(Desk, os.path.abspath(model), digest, options, os.getcwd())
+            _spread(engine, make, sources, targets, manifest, np.diff(ends), counts, told, done)
+            return counts
         for each, target, low, high in zip(sources, targets, ends, ends[1:], strict=False):
             part, before = manifest.done(target), True
             if part is None:
@@ -328,6 +349,77 @@ def predict_files(
             done(target, part, before)
             told(each, 0, float(high))
     return counts
+
+
+class Desk:
+    """A worker's: the model, and the answers of one file after the other. place: the folder that names start from."""
+
+    def __init__(self, model: str, digest: str, options: Mapping[str, Any], place: str) -> None:
+        with suppress(OSError):
+            os.chdir(place)
+        if _digest(model) != digest:
+            raise ModelFileError(f"{inert(model, 4096)}: has changed meanwhile, or is another one here")
+        with warnings.catch_warnings(action="ignore"):  # they are the driver's
+            self.classifier = load(model)
+        self.classifier.threads, self.options = 1, options
+
+    def __call__(self, item: tuple[str, str], tell: Tell) -> tuple[Part, Counts] | LuceError:
+        """The part of a file of answers, given its source and its name, and its counts; or why there is none."""
+        counts = Counts()
+        try:
+            part = _predict_part(
+                self.classifier, *item, self.options, counts, lambda rows, share: tell((counts.rows, share))
+            )
+        except LuceError as error:
+            return error
+        return part, counts
+
+
+def _spread(
+    engine: Engine, make: Make, sources: list[str], targets: list[str], manifest: _Manifest,
+    sizes: NDArray[np.float64], counts: Counts, told: Callable[[str, int, float], None],
+    done: Callable[[str, Part, bool], None],
+) -> None:  # fmt: skip
+    """predict_files by workers. Of files that fail, the first one's error is raised, when all before it are done."""
+    parts = [manifest.done(target) for target in targets]
+    todo = [i for i, part in enumerate(parts) if part is None]
+    shares = np.array([part is not None for part in parts], np.float64)
+    rows, found, said = [0] * len(parts), dict[int, Counts](), 0
+    fault: tuple[int, LuceError] | None = None
+
+    def hear(place: int, message: tuple[int, float]) -> None:
+        i, (now, share) = todo[place], message
+        new = max(now - rows[i], 0)  # a file that is begun again starts at 0
+        rows[i], shares[i] = rows[i] + new, max(shares[i], share)
+        told(sources[i], new, min(float(shares @ sizes), 1.0))
+
+    def say() -> None:
+        nonlocal said
+        while said < len(parts) and (part := parts[said]) is not None:
+            done(targets[said], part, said not in found)
+            said += 1
+
+    say()
+    items = [(sources[i], os.path.join(manifest.folder, targets[i])) for i in todo]
+    try:
+        with closing(engine.spread(make, items, hear)) as answers:
+            for place, answer in answers:
+                i = todo[place]
+                if isinstance(answer, LuceError):
+                    fault = (i, answer) if fault is None else min(fault, (i, answer), key=itemgetter(0))
+                else:
+                    parts[i], found[i] = answer
+                    manifest.add(targets[i], answer[0])
+                    hear(place, (answer[0].rows, 1.0))
+                say()
+                if fault is not None and said == fault[0]:
+                    raise fault[1]
+    finally:
+        for i in todo:
+            if i in found:
+                counts.add(found[i])
+            else:
+                remove_stale(manifest.folder, targets[i])
 
 
 def _within(told: Callable[[str, int, float], None], name: str, low: float, high: float) -> Told:

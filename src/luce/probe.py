@@ -18,7 +18,7 @@ from luce.splits import strata_of_groups
 MANY_ROWS = 20_000  # with more, one fold is held out, once
 VERY_MANY = 1 << 20  # rows, of which HELD_OF_VERY_MANY are held out
 HELD_OF_VERY_MANY = 100_000
-HELD = 5_000  # rows, or HELD_EACH of each class, are held out where the logits of all would be too many
+HELD = 5_000  # rows, or HELD_EACH for each class, are held out where the logits of all would be too many
 HELD_EACH = 20
 
 
@@ -57,16 +57,14 @@ def choose_straight(
 
 
 def _held(problem: Problem, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """The rows of one fold, or, where these have too many logits, of each class the first by their keys, so that equal
-    rows stay together. Of very many rows those with the least keys."""
+    """The rows of one fold, or, where these have too many logits, those of them with the least keys, so that equal rows
+    stay together and each class keeps its share: a calibration on them is one for all. Of very many rows those with the
+    least keys."""
     if len(keys) > VERY_MANY:
         return np.flatnonzero(keys < np.uint64(HELD_OF_VERY_MANY / len(keys) * 2.0**64))
     rows = np.flatnonzero(folds_of(problem, keys) == 0)
-    if not problem.is_large:
+    wanted = max(HELD, HELD_EACH * problem.classes)
+    if not problem.is_large or len(rows) <= wanted:
         return rows
-    each = max(HELD_EACH, HELD // problem.classes)
-    order = rows[np.lexsort((keys[rows], problem.codes[rows]))]
-    codes = problem.codes[order]
-    first = np.searchsorted(codes, np.arange(problem.classes))
-    last = np.minimum(first + each, np.searchsorted(codes, np.arange(problem.classes), side="right")) - 1
-    return np.sort(order[keys[order] <= keys[order[last[codes]]]])
+    least = np.partition(keys[rows], wanted - 1)[wanted - 1]
+    return np.asarray(rows[keys[rows] <= least])

@@ -168,7 +168,7 @@ def serve(file: int, driver: int) -> None:
     pipe: Any = Connection(file)
     own: dict[int, Any] = {}
     try:
-        well, shard = _tried(Shard, pipe.recv())
+        well, shard = tried(Shard, pipe.recv())
         if not well:
             pipe.send((0, False, shard))
             return
@@ -179,18 +179,48 @@ def serve(file: int, driver: int) -> None:
                 own.pop(key, None)
             number, method, arguments = pipe.recv()
             known = (own[a.key] if isinstance(a, Own) else a for a in arguments)
-            answer = (number, *_tried(shard.call, method, *known))
+            answer = (number, *tried(shard.call, method, *known))
             pipe.send_bytes(pickle.dumps(answer, protocol=5))
     except (EOFError, OSError):  # the driver has closed it, or is gone
         return
 
 
-def _tried(call: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]:
+def serve_each(file: int, driver: int) -> None:
+    """A local worker of `Engine.spread`: first comes what makes its work, then one item after the other.
+
+    Of each it sends ("told", what the work tells) as often as it does so, then ("done", what it gives), or ("failed",
+    one line).
+    """
+    from multiprocessing.connection import Connection
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
+    pipe: Any = Connection(file)
+    try:
+        well, work = tried(pipe.recv())
+        while True:
+            item = pipe.recv()
+            found = work
+            if well:
+                well, found = tried(work, item, lambda message: pipe.send(("told", message)))
+            pipe.send(("done" if well else "failed", found))
+    except (EOFError, OSError):  # the driver has closed it, or is gone
+        return
+
+
+def tried(call: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]:
     """Whether it went well, and the result, or one line that says why not."""
     try:
         return True, call(*arguments)
     except Exception as error:
-        return False, str(error) if isinstance(error, LuceError) else f"{type(error).__name__}: {error}"
+        return False, line_of(error)
+
+
+def line_of(error: BaseException) -> str:
+    """What an error says, in one line."""
+    if isinstance(error, LuceError):
+        return str(error)
+    return f"{type(error).__name__}: {inert(str(error).strip().partition(chr(10))[0], 200)}"
 
 
 def _end_with(driver: int) -> None:

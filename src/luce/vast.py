@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     import polars as pl
 
 MOST_CELLS = 1 << 25  # of a table that is read at once
-BLOCK = 1 << 16  # rows that are read together
+BLOCK = 1 << 16  # rows that are read together, or
+BLOCK_CELLS = 1 << 22  # of fewer rows, where they are wide
 TAKEN = 1 << 13  # rows that are copied together
-SAMPLE = 1 << 18  # rows that say where the knots of numbers lie
+SAMPLE = 1 << 18  # rows that say where the knots of numbers lie, or
+SAMPLE_CELLS = 1 << 24  # of fewer rows, where they are wide
 KINDS = {"number", "boolean", "category", "date"}  # of columns whose features do not depend on labels
 
 
@@ -62,24 +64,27 @@ class ParsedLater(Mapping[str, Parsed]):
 
 
 def some_of(table: Table) -> Table:
-    """The table, or about SAMPLE of its rows, in their order, where it has more than twice as many."""
-    if table.rows <= 2 * SAMPLE:
+    """The table, or about SAMPLE of its rows, in their order, where it has more than twice as many; or fewer of them,
+    where these have more than SAMPLE_CELLS."""
+    wanted = min(SAMPLE, max(SAMPLE_CELLS // max(len(table.names), 1), 1))
+    if table.rows <= 2 * wanted:
         return table
-    chosen = np.flatnonzero(row_keys(table.rows, 0) < np.uint64(SAMPLE / table.rows * 2.0**64))
+    chosen = np.flatnonzero(row_keys(table.rows, 0) < np.uint64(wanted / table.rows * 2.0**64))
     return replace(table, frame=table.frame[chosen], levels={})
 
 
 def encoder_of(table: Table, schema: Schema) -> Encoder:
     """The plan of a vast table: means, scales and levels by all rows, knots and few values by some."""
-    return Encoder.fit(schema, ParsedLater(table, schema), parse(some_of(table), schema))
+    return Encoder.fit(schema, ParsedLater(table, schema), ParsedLater(some_of(table), schema))
 
 
 def blocks_of(table: Table) -> Iterator[Table]:
-    """The rows of a table in their order, at most BLOCK at a time."""
+    """The rows of a table in their order, at most BLOCK at a time, and about BLOCK_CELLS."""
+    rows = min(BLOCK, max(BLOCK_CELLS // max(len(table.names), 1), 1))
     frame: pl.DataFrame | StoredFrame = table.frame
     for part in frame.parts() if isinstance(frame, StoredFrame) else [frame]:
-        for first in range(0, part.height, BLOCK):
-            yield replace(table, frame=part.slice(first, BLOCK), levels={})
+        for first in range(0, part.height, rows):
+            yield replace(table, frame=part.slice(first, rows), levels={})
 
 
 @dataclass(frozen=True)
@@ -105,27 +110,35 @@ def features_of(encoder: Encoder, table: Table, schema: Schema, threads: int, st
         if found.dense is not None:
             if dense is None:
                 dense = _array(store, "dense", (table.rows, found.dense_columns), found.dense.dtype)
-            dense[first:end] = found.dense
+            _write(store, "dense", dense, first, found.dense)
         if found.indices is not None:
             each = len(found.indices) // block.rows
             if indices is None:
                 indices = _array(store, "indices", (table.rows * each,), np.int32)
-            indices[first * each : end * each] = found.indices
+            _write(store, "indices", indices, first * each, found.indices)
         first = end
     if indices is None:
         return VastFeatures(table.rows, dense)
     each = len(indices) // table.rows
     starts = _array(store, "starts", (table.rows + 1,), np.int64)
-    starts[:] = np.arange(0, len(indices) + 1, each)
+    _write(store, "starts", starts, 0, np.arange(0, len(indices) + 1, each))
     values = None
     if found.values is not None:  # the same in every row
         values = _array(store, "values", (len(indices),), found.values.dtype)
-        values.reshape(table.rows, each)[:] = found.values[:each]
+        for first in range(0, table.rows, BLOCK):
+            _write(store, "values", values, first * each, np.tile(found.values[:each], min(BLOCK, table.rows - first)))
     return VastFeatures(table.rows, dense, starts, indices, values, found.sparse_columns)
 
 
 def _array(store: Store | None, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     return np.empty(shape, dtype) if store is None else store.array(name, shape, dtype)
+
+
+def _write(store: Store | None, name: str, array: NDArray[Any], first: int, rows: NDArray[Any]) -> None:
+    if store is None:
+        array[first : first + len(rows)] = rows
+    else:
+        store.write(name, first, rows)
 
 
 @contextmanager
@@ -136,12 +149,17 @@ def features_for(
     """The features of a vast table, and meanwhile an engine's workers, which make the passes over them."""
     store = table.frame.store if isinstance(table.frame, StoredFrame) else None
     if engine is None:
-        yield features_of(encoder, table, schema, threads, store)
+        made = features_of(encoder, table, schema, threads, store)
+        if store is not None:
+            store.check()
+        yield made
         return
     own = Store() if store is None else store
     try:
         columns = features_of(encoder, table, schema, threads, own).sparse_columns
-        own.array("codes", codes.shape, np.int32)[:] = codes
+        own.array("codes", codes.shape, np.int32)
+        own.write("codes", 0, codes)
+        own.check()
         with parted(own.folder, engine, classes, columns) as (features, _):
             yield features
     finally:
