@@ -63,6 +63,7 @@ COLUMNS_AT_ONCE = 1024  # are rounded
 MOST_OF_PIECE = 1 << 25  # weights that a run keeps beside the model's own; more are fitted again from the last state
 FEW_TEXTS = 64  # are not worth a second thread
 READ_TOLERANCE = 1e-4  # the same where texts or images are read
+LARGE_TOLERANCE = 1e-3  # and where texts have so many classes that logits of all rows are not kept
 READ_SHARE = 5e-5  # or the gap as a share of what is there to be known: such fits may leave next to no loss
 
 
@@ -745,6 +746,8 @@ def _linear(
     encoder, problem = choice.encoder, choice.problem
     many = encoder.texts or encoder.images or encoder.embeddings
     tol, share = (READ_TOLERANCE, READ_SHARE) if many else (TOLERANCE, 0.0)
+    if encoder.texts and problem.is_large:
+        tol = LARGE_TOLERANCE
 
     def fitted() -> LinearFit:
         fit = fit_linear(
