@@ -1,11 +1,12 @@
-"""The solvers: steps in a curvature metric, stopped by a proof. One loop, three ways to take a step.
+"""The solvers: steps in a curvature metric, stopped by a proof. One loop, four ways to take a step.
 
 QuasiNewton, without an L1 penalty: limited-memory BFGS whose initial matrix is a curvature metric (metric.py), taken
 afresh where that pays; where the metric is the whole Hessian these are Newton's steps. (Nocedal and Wright, Numerical
-Optimization, 2nd ed., section 7.2.) DualSteps, for sparse matrices of many columns: row_steps.py. ProximalNewton, with
-an L1 penalty: the quadratic model of the objective plus the penalty, minimised over the weights that may move by
-coordinate descent (Friedman, Hastie and Tibshirani, J. Stat. Softw. 33, 2010; here with all classes in the model at
-once). Step lengths are found on the logits alone. For the proof see Objective.certify.
+Optimization, 2nd ed., section 7.2.) DualSteps, for sparse matrices of many columns: row_steps.py. BlockSteps, for very
+many classes: block_steps.py. ProximalNewton, with an L1 penalty: the quadratic model of the objective plus the penalty,
+minimised over the weights that may move by coordinate descent (Friedman, Hastie and Tibshirani, J. Stat. Softw. 33,
+2010; here with all classes in the model at once). Step lengths are found on the logits alone. For the proof see
+Objective.certify.
 """
 
 from __future__ import annotations
