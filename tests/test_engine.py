@@ -538,7 +538,7 @@ def test_items_of_ray_data_outlive_a_killed_worker_and_not_a_stopped_one(ray_clu
 
     with pytest.raises(EngineError, match=r"a worker \(Ray's, process \d+\) did not answer within 1 s") as caught:
         run()
-    assert sorted(found) == [0, 1] and len(hands[1]) == 2
+    assert sorted(found) == [0, 1]  # by a second worker, which may have ended before it was looked at
     assert f"process {hands[2][0]}" in str(caught.value)
     assert gone([process for each in hands.values() for process in each])
 

@@ -63,7 +63,7 @@ COLUMNS_AT_ONCE = 1024  # are rounded
 MOST_OF_PIECE = 1 << 25  # weights that a run keeps beside the model's own; more are fitted again from the last state
 FEW_TEXTS = 64  # are not worth a second thread
 READ_TOLERANCE = 1e-4  # the same where texts or images are read
-LARGE_TOLERANCE = 1e-3  # and where texts have so many classes that logits of all rows are not kept
+LARGE_TOLERANCE = 5e-3  # and where texts have so many classes that logits of all rows are not kept
 READ_SHARE = 5e-5  # or the gap as a share of what is there to be known: such fits may leave next to no loss
 
 
