@@ -1,14 +1,7 @@
 // Compiled once per instruction set: LUCE_ISA names the namespace and the table.
 // No standard-library templates here: a weak symbol made with wide instructions could be linked for everyone.
 #include "block_kernels.h"
-
-#if defined(__x86_64__)
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12 says it of its own header
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#endif
+#include "intrinsics.h"
 
 namespace luce {
 namespace LUCE_ISA {

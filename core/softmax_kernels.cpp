@@ -10,13 +10,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#if defined(__x86_64__)
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12 says it of its own header
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#endif
+#include "intrinsics.h"
 
 namespace luce {
 namespace LUCE_ISA {

@@ -1,4 +1,4 @@
-"""Softmax over blocks of classes: values and bounds against NumPy in double, fits against another solver, flat memory."""
+"""Softmax over blocks of classes: values and bounds against NumPy in double, fits against another solver."""
 
 import numpy as np
 import pytest
@@ -89,7 +89,7 @@ def test_the_bound_is_that_of_the_distributions() -> None:
     np.testing.assert_allclose(s @ (a - y), 0.0, atol=1e-9)
     pads = len(at.bias) - classes
     core = _core.ClassBlocks(o.features.design, o.labels)
-    loss, square, divergence = core.bound(
+    _, square, divergence = core.bound(
         at.numbers, at.bias, 0.5, np.append(keep, np.ones(pads)), np.append(gain, np.zeros(pads)), 2
     )
     weights = at.whole()[:-1]

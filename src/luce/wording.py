@@ -99,12 +99,8 @@ def choose_texts(
     texts = {name: parsed[name].to_list() for name in names}
     if plain is not None and plain.problem.features.dense_columns <= MOST_BESIDE:
         encoder = plain.encoder
-    features = encoder.transform(parsed, threads, [])
-    keys = keys_of(features, texts, threads)
-    strata = None
-    if groups is not None:
-        strata, keys = strata_of_groups(codes, groups, 0)
-    problem = Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
+    problem = _without_texts(encoder, parsed, texts, codes, classes, threads, groups)
+    assert problem.keys is not None
     many = len(codes) > 1.5 * FEW_READ
     rows = holdout(codes, FEW_READ / len(codes), 0)[1] if many else np.arange(len(codes))
     near = float(l2) if isinstance(l2, float | int) else NEAR
@@ -130,6 +126,18 @@ def choose_texts(
     return beside_plain("texts", best, plain)
 
 
+def _without_texts(
+    encoder: Encoder, parsed: Mapping[str, Any], texts: Mapping[str, Texts], codes: NDArray[np.int32], classes: int,
+    threads: int, groups: NDArray[np.int64] | None,
+) -> Problem:  # fmt: skip
+    """The problem of the other columns, whose keys know the texts."""
+    features = encoder.transform(parsed, threads, [])
+    strata, keys = None, keys_of(features, texts, threads)
+    if groups is not None:
+        strata, keys = strata_of_groups(codes, groups, 0)
+    return Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
+
+
 def _of_many_classes(
     encoder: Encoder, parsed: Mapping[str, Any], names: Sequence[str], codes: NDArray[np.int32], classes: int, *,
     l2: float | str | None, size: float, threads: int, groups: NDArray[np.int64] | None,
@@ -144,13 +152,9 @@ def _of_many_classes(
     )  # fmt: skip
     strength = float(l2) if isinstance(l2, float | int) else small.l2 * len(rows) / len(codes)
     texts = {name: parsed[name].to_list() for name in names}
-    features = encoder.transform(parsed, threads, [])
-    keys = keys_of(features, texts, threads)
-    strata = None
-    if groups is not None:
-        strata, keys = strata_of_groups(codes, groups, 0)
-    problem = Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
-    held = some_of_each(problem, keys, MOST_LOGITS // classes)
+    problem = _without_texts(encoder, parsed, texts, codes, classes, threads, groups)
+    assert problem.keys is not None
+    held = some_of_each(problem, problem.keys, MOST_LOGITS // classes)
     part = np.ones(len(codes), dtype=np.int32)
     part[held] = 0
     most = room_of_many(size, encoder.width, np.bincount(codes, minlength=classes)) // len(names)

@@ -1,0 +1,103 @@
+"""Texts of so many classes that logits of all rows are not kept: chosen on some classes, measured once, in blocks."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import luce
+from luce import classifier, objective, path, wording
+from luce.path import Problem, of_some_classes, some_of_each
+
+CLASSES, EACH, MOST = 90, 14, 40_000
+
+
+@pytest.fixture
+def few_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (classifier, objective, path, wording):
+        monkeypatch.setattr(module, "MOST_LOGITS", MOST)
+
+
+def titles(seed: int = 0, each: int = EACH) -> pl.DataFrame:
+    """Texts of four words, two of them of the class more often than not; one class has one row, and two texts are
+    there twice."""
+    rng = np.random.default_rng(seed)
+    words = [f"word{chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(300)]
+    own = np.random.default_rng(99).integers(0, 300, size=(CLASSES, 3))
+    rows = []
+    for k in range(CLASSES):
+        for _ in range(each):
+            mine = [words[i] for i in rng.choice(own[k], 2)] if rng.random() < 0.9 else []
+            rows.append((" ".join([*mine, *(words[i] for i in rng.integers(0, 300, 4 - len(mine)))]), f"job {k:02d}"))
+    rows += [("a single title of its own", "job alone"), rows[0], rows[1]]
+    return pl.DataFrame(rows, schema=["title", "job"], orient="row")
+
+
+def test_a_model_is_chosen_measured_and_proven(few_logits: None, tmp_path: Path) -> None:
+    model = luce.Classifier(kinds={"title": "text"})
+    trained = luce.train(titles(), "job", classifier=model)
+    assert trained.report is not None
+    facts = model.fitted.facts
+    assert len(model.classes_) == CLASSES + 1 and facts["gap"] <= classifier.LARGE_TOLERANCE * facts["objective"]
+    # a fit to 1,263 rows of 91 classes: chance is 1.1 %, and a tenth of the rows tell nothing
+    assert trained.report.accuracy > 0.5
+    assert trained.report.rows <= MOST // CLASSES
+    new = titles(5, 4)
+    right = np.mean(model.predict(new.drop("job")) == new["job"].to_numpy())
+    error = np.sqrt(0.25 / len(new) + 0.25 / trained.report.rows)
+    assert abs(right - trained.report.accuracy) < 4 * error  # what was measured holds of new rows
+    model.save(tmp_path / "jobs.luce")
+    again = luce.load(tmp_path / "jobs.luce")
+    np.testing.assert_array_equal(again.predict_proba(new.drop("job")), model.predict_proba(new.drop("job")))
+
+
+def test_threads_change_no_byte(few_logits: None, tmp_path: Path) -> None:
+    files = []
+    for threads in (1, 3):
+        model = luce.Classifier(kinds={"title": "text"}, threads=threads)
+        luce.train(titles(), "job", classifier=model)
+        model.save(tmp_path / f"{threads}.luce")
+        files.append((tmp_path / f"{threads}.luce").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_other_columns_stand_beside_the_texts(few_logits: None) -> None:
+    frame = titles()
+    rng = np.random.default_rng(3)
+    city = [f"city {(int(job[-2:]) if job[-2:].isdigit() else 0) % 7}" for job in frame["job"]]
+    frame = frame.with_columns(city=pl.Series(city), age=pl.Series(rng.normal(2000.0, 10.0, len(frame))))
+    model = luce.Classifier(kinds={"title": "text"}).fit(frame, "job")
+    plain = luce.Classifier(kinds={"title": "text"}).fit(titles(), "job")
+    new = titles(5, 4)
+    place = pl.Series([f"city {int(job[-2:]) % 7 if job[-2:].isdigit() else 0}" for job in new["job"]])
+    wide = new.with_columns(city=place, age=pl.Series(rng.normal(2000.0, 10.0, len(new))))
+    right = [
+        float(np.mean(m.predict(rows.drop("job")) == rows["job"].to_numpy()))
+        for m, rows in ((model, wide), (plain, new))
+    ]
+    assert right[0] > right[1] + 0.05  # the city tells a seventh of the classes from the others
+
+
+def test_some_classes_come_with_all_their_rows() -> None:
+    codes = np.repeat(np.arange(400, dtype=np.int32), 30)
+    rows = of_some_classes(codes, 400)
+    counts = np.bincount(codes[rows], minlength=400)
+    assert set(counts.tolist()) == {0, 30}
+    assert (counts > 0).sum() >= path.SOME_CLASSES and len(rows) >= path.SAMPLE
+    assert (counts > 0).sum() < 400
+
+
+def test_rows_held_out_leave_each_class_a_row() -> None:
+    rng = np.random.default_rng(0)
+    codes = np.append(rng.integers(0, 50, 3000), [50, 51, 51]).astype(np.int32)
+    keys = rng.integers(0, 2**63, len(codes)).astype(np.uint64)
+    keys[10], codes[10] = keys[11], codes[11]
+    from luce.features import Features
+
+    problem = Problem(Features(len(codes), np.zeros((len(codes), 1))), codes, 52, None, keys=keys)
+    held = some_of_each(problem, keys, 200)
+    assert 0 < len(held) <= 200
+    rest = np.setdiff1d(np.arange(len(codes)), held)
+    assert set(codes[held].tolist()) <= set(codes[rest].tolist())
+    assert (10 in held) == (11 in held)
