@@ -48,7 +48,7 @@ def split(name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
 def measured(model: luce.Classifier, test: pl.DataFrame) -> dict[str, float]:
     """Accuracy and log loss on rows of known classes; a row of another counts as a mistake."""
     classes = model.classes_.tolist()
-    place = {label: k for k, label in enumerate(classes)}
+    place = {str(label): k for k, label in enumerate(classes)}
     right, lost, known = 0, 0.0, 0
     for i in range(0, len(test), ROWS_AT_ONCE):
         part = test.slice(i, ROWS_AT_ONCE)
