@@ -48,22 +48,14 @@ public:
         nb::gil_scoped_release free;
         core_.logits(w.data(), bias.data(), out.data(), threads);
     }
-    void take_head(Vector<std::int32_t> columns) {
-        for (std::size_t h = 0; h < columns.shape(0); ++h)
-            require(columns.data()[h] >= 0 && columns.data()[h] < columns_, "no such column");
+    void take_curvature(Point w, double penalty, OutPoint inverse, int threads) const {
+        check(w), check(inverse);
         nb::gil_scoped_release free;
-        core_.take_head(columns.data(), static_cast<Index>(columns.shape(0)));
+        core_.take_curvature(w.data(), penalty, inverse.data(), threads);
     }
-    void lift(Point gradient, Vector<double> share, double penalty, OutPoint lifted, int threads) const {
-        check(gradient), check(share), check_lifted(lifted);
-        nb::gil_scoped_release free;
-        core_.lift(gradient.data(), share.data(), penalty, lifted.data(), threads);
-    }
-    std::tuple<double, double, double, double> products(Point gradient, Point before, Point lifted, Point lifted_before,
-                                                        OutPoint direction, Vector<double> share, double penalty,
+    std::tuple<double, double, double, double> products(Point gradient, Point before, Point inverse, OutPoint direction,
                                                         double length, int threads) const {
-        const luce::ClassBlocks::Step step =
-            taken(gradient, before, lifted, lifted_before, direction, share, penalty, length);
+        const luce::BlockStep step = taken(gradient, before, inverse, direction, length);
         double sums[4];
         {
             nb::gil_scoped_release free;
@@ -71,11 +63,9 @@ public:
         }
         return {sums[0], sums[1], sums[2], sums[3]};
     }
-    double direct(Point gradient, Point before, Point lifted, Point lifted_before, OutPoint direction,
-                  Vector<double> share, double penalty, double of_gradient, double of_change, double of_step,
-                  int threads) const {
-        const luce::ClassBlocks::Step step =
-            taken(gradient, before, lifted, lifted_before, direction, share, penalty, 1.0);
+    double direct(Point gradient, Point before, Point inverse, OutPoint direction, double of_gradient, double of_change,
+                  double of_step, int threads) const {
+        const luce::BlockStep step = taken(gradient, before, inverse, direction, 1.0);
         nb::gil_scoped_release free;
         return core_.direct(step, static_cast<float>(of_gradient), static_cast<float>(of_change),
                             static_cast<float>(of_step), threads);
@@ -103,19 +93,10 @@ private:
     void check(const nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>& numbers) const {
         require(static_cast<Index>(numbers.shape(0)) == core_.blocks() * luce::BLOCK, "a number for each class");
     }
-    template <class T>
-    void check_lifted(const nb::ndarray<T, nb::ndim<3>, nb::c_contig, nb::device::cpu>& lifted) const {
-        require(static_cast<Index>(lifted.shape(0)) == core_.blocks() &&
-                    static_cast<Index>(lifted.shape(1)) == core_.head() + 1 && lifted.shape(2) == luce::BLOCK,
-                "what is lifted must be blocks x (head + 1) x classes of a block");
-    }
-    luce::ClassBlocks::Step taken(const Point& gradient, const Point& before, const Point& lifted,
-                                  const Point& lifted_before, OutPoint& direction, const Vector<double>& share,
-                                  double penalty, double length) const {
-        check(gradient), check(before), check(direction), check(share), check_lifted(lifted),
-            check_lifted(lifted_before);
-        return {gradient.data(),  before.data(), lifted.data(), lifted_before.data(),
-                direction.data(), share.data(),  penalty,       static_cast<float>(length)};
+    luce::BlockStep taken(const Point& gradient, const Point& before, const Point& inverse, OutPoint& direction,
+                          double length) const {
+        check(gradient), check(before), check(inverse), check(direction);
+        return {gradient.data(), before.data(), inverse.data(), direction.data(), static_cast<float>(length)};
     }
 
     Index rows_, columns_;
@@ -137,14 +118,11 @@ void bind_blocks(nb::module_& m) {
         .def("bound", &ClassBlocks::bound, "w"_a.noconvert(), "bias"_a.noconvert(), "penalty"_a, "keep"_a.noconvert(),
              "gain"_a.noconvert(), "threads"_a)
         .def("logits", &ClassBlocks::logits, "w"_a.noconvert(), "bias"_a.noconvert(), "out"_a.noconvert(), "threads"_a)
-        .def("take_head", &ClassBlocks::take_head, "columns"_a.noconvert())
-        .def("lift", &ClassBlocks::lift, "gradient"_a.noconvert(), "share"_a.noconvert(), "penalty"_a,
-             "lifted"_a.noconvert(), "threads"_a)
+        .def("take_curvature", &ClassBlocks::take_curvature, "w"_a.noconvert(), "penalty"_a, "inverse"_a.noconvert(),
+             "threads"_a)
         .def("products", &ClassBlocks::products, "gradient"_a.noconvert(), "before"_a.noconvert(),
-             "lifted"_a.noconvert(), "lifted_before"_a.noconvert(), "direction"_a.noconvert(), "share"_a.noconvert(),
-             "penalty"_a, "length"_a, "threads"_a)
-        .def("direct", &ClassBlocks::direct, "gradient"_a.noconvert(), "before"_a.noconvert(), "lifted"_a.noconvert(),
-             "lifted_before"_a.noconvert(), "direction"_a.noconvert(), "share"_a.noconvert(), "penalty"_a,
-             "of_gradient"_a, "of_change"_a, "of_step"_a, "threads"_a)
+             "inverse"_a.noconvert(), "direction"_a.noconvert(), "length"_a, "threads"_a)
+        .def("direct", &ClassBlocks::direct, "gradient"_a.noconvert(), "before"_a.noconvert(), "inverse"_a.noconvert(),
+             "direction"_a.noconvert(), "of_gradient"_a, "of_change"_a, "of_step"_a, "threads"_a)
         .def("add_scaled", &ClassBlocks::add_scaled, "a"_a.noconvert(), "b"_a.noconvert(), "factor"_a, "threads"_a);
 }

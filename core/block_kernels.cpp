@@ -119,6 +119,13 @@ static double residual(float* z, Index stride, int blocks, int own, float weight
     return static_cast<double>(weight) * (__builtin_log(total) + static_cast<double>(under));
 }
 
+static void spread(float* z, float weight) {
+    for (int c = 0; c < BLOCK; c += SINGLES) {
+        const Floats apart = load(z + c), size = larger(apart, -apart);
+        store(z + c, weight * (size - size * size));
+    }
+}
+
 static double shares(double* z, Index stride, int blocks) {
     Vec most = load(z);
     for (int b = 0; b < blocks; ++b)
@@ -160,70 +167,36 @@ static void masses(const double* p, double weight, double* share, double* curve)
     }
 }
 
-// V for a row of the vectors: 1 / (share * square + ridge)
-struct Inverse {
-    alignas(64) float of[BLOCK];
-    void take(const BlockStep& s, Index row) {
-        const double ridge = row + 1 < s.rows ? s.ridge : 0.0;
-        const bool theirs = s.square[row] > 0.0;
-        for (int c = 0; c < BLOCK; ++c)
-            of[c] = theirs ? static_cast<float>(1.0 / (s.share[c] * s.square[row] + ridge)) : 0.0f;
-    }
-};
-
-static void products(const BlockStep& s, double* sums) {
+static void products(const BlockStep& s, Index count, double* sums) {
     double lanes[4][SINGLES] = {};
-    Inverse inverse;
-    for (Index row = 0; row < s.rows; ++row) {
-        inverse.take(s, row);
+    for (Index i = 0; i < count; i += BLOCK) {
         Floats sum[4] = {};
         for (int c = 0; c < BLOCK; c += SINGLES) {
-            const Index at = row * BLOCK + c;
-            const Floats g = load(s.gradient + at), y = g - load(s.before + at), v = load(inverse.of + c);
-            const Floats step = s.length * load(s.direction + at);
+            const Floats g = load(s.gradient + i + c), y = g - load(s.before + i + c), v = load(s.inverse + i + c);
+            const Floats step = s.length * load(s.direction + i + c);
             sum[0] += step * g;
             sum[1] += step * y;
             sum[2] += y * (v * y);
             sum[3] += y * (v * g);
         }
-        for (int i = 0; i < 4; ++i) add_lanes(sum[i], lanes[i]);
+        for (int k = 0; k < 4; ++k) add_lanes(sum[k], lanes[k]);
     }
-    for (int i = 0; i < 4; ++i) sums[i] += lanes_sum(lanes[i]);
+    for (int k = 0; k < 4; ++k) sums[k] += lanes_sum(lanes[k]);
 }
 
-static double direct(const BlockStep& s, float of_gradient, float of_change, float of_step) {
+static double direct(const BlockStep& s, Index count, float of_gradient, float of_change, float of_step) {
     double lanes[SINGLES] = {};
-    Inverse inverse;
-    for (Index row = 0; row < s.rows; ++row) {
-        inverse.take(s, row);
+    for (Index i = 0; i < count; i += BLOCK) {
         Floats sum{};
         for (int c = 0; c < BLOCK; c += SINGLES) {
-            const Index at = row * BLOCK + c;
-            const Floats g = load(s.gradient + at), y = g - load(s.before + at);
-            const Floats d =
-                -load(inverse.of + c) * (of_gradient * g - of_change * y) - of_step * load(s.direction + at);
-            store(s.direction + at, d);
+            const Floats g = load(s.gradient + i + c), y = g - load(s.before + i + c), v = load(s.inverse + i + c);
+            const Floats d = -v * (of_gradient * g - of_change * y) - of_step * load(s.direction + i + c);
+            store(s.direction + i + c, d);
             sum += d * g;
         }
         add_lanes(sum, lanes);
     }
     return lanes_sum(lanes);
-}
-
-static void turn(const float* q, Index by_column, Index by_row, Index n, const float* x, float* out) {
-    constexpr int PARTS = BLOCK / SINGLES < 8 ? BLOCK / SINGLES : 8, STEP = PARTS * SINGLES;
-    for (Index j = 0; j < n; ++j)
-        for (int first = 0; first < BLOCK; first += STEP) {
-            Floats sum[PARTS] = {};
-            for (Index i = 0; i < n; ++i) {
-                const Floats one = q[i * by_column + j * by_row] - Floats{};
-                const float* row = x + i * BLOCK + first;
-#pragma GCC unroll 8
-                for (int p = 0; p < PARTS; ++p) sum[p] += one * load(row + p * SINGLES);
-            }
-#pragma GCC unroll 8
-            for (int p = 0; p < PARTS; ++p) store(out + j * BLOCK + first + p * SINGLES, sum[p]);
-        }
 }
 
 static double add_scaled(float* a, const float* b, float factor, Index count) {
@@ -241,8 +214,8 @@ static double add_scaled(float* a, const float* b, float factor, Index count) {
 }
 
 extern const BlockKernels block_table;
-const BlockKernels block_table = {logits, logits_exact, add,      add_exact, residual, shares,    weigh,
-                                  moved,  masses,       products, direct,    turn,     add_scaled};
+const BlockKernels block_table = {logits, logits_exact, add,    add_exact, residual, spread,    shares,
+                                  weigh,  moved,        masses, products,  direct,   add_scaled};
 
 }  // namespace LUCE_ISA
 }  // namespace luce

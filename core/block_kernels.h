@@ -15,14 +15,10 @@ struct SparseRow {
     Index count;
 };
 
-// The vectors of a step, each `rows` x BLOCK: gradients now and before, the last direction and its length; how much
-// each class and each row weighs in the curvature share * square + ridge.
+// The vectors of a step: gradients now and before, the inverse of the curvature, the last direction and its length.
 struct BlockStep {
-    Index rows;
-    const float *gradient, *before;
+    const float *gradient, *before, *inverse;
     float* direction;
-    const double *share, *square;  // BLOCK and rows numbers; a row of square 0 is none of theirs
-    double ridge;                  // 0 for the last row, the intercepts
     float length;
 };
 
@@ -36,7 +32,9 @@ struct BlockKernels {
     // A row of `blocks` pieces of BLOCK numbers, `stride` apart: z becomes weight (p - onehot(own)), p = softmax(z).
     // Returns weight * cross-entropy.
     double (*residual)(float* z, Index stride, int blocks, int own, float weight);
-    // The same row in double: z becomes p. Returns logsumexp(z).
+    // One piece of what residual makes of weight 1: z becomes weight p (1 - p).
+    void (*spread)(float* z, float weight);
+    // Such a row in double: z becomes p. Returns logsumexp(z).
     double (*shares)(double* z, Index stride, int blocks);
     // sum_c c_c z_c over such a row, c as long as all pieces
     double (*weigh)(const double* z, Index stride, int blocks, const double* c);
@@ -44,12 +42,11 @@ struct BlockKernels {
     void (*moved)(double* z, double log_sum, double weight, const double* keep, const double* gain, double gained);
     // share[c] += weight p[c], curve[c] += weight p[c] (1 - p[c])
     void (*masses)(const double* p, double weight, double* share, double* curve);
-    // adds s'g, s'y, y'V y, y'V g to sums, for s = length * direction, y = gradient - before, V = 1 / curvature
-    void (*products)(const BlockStep& s, double* sums);
+    // Of `count` numbers: adds s'g, s'y, y'V y, y'V g to sums, for s = length * direction, y = gradient - before, V the
+    // inverse of the curvature
+    void (*products)(const BlockStep& s, Index count, double* sums);
     // direction = -V (of_gradient * gradient - of_change * y) - of_step * direction; returns direction'gradient
-    double (*direct)(const BlockStep& s, float of_gradient, float of_change, float of_step);
-    // out[j * BLOCK + c] = sum_i q[i * by_column + j * by_row] x[i * BLOCK + c], i and j < n
-    void (*turn)(const float* q, Index by_column, Index by_row, Index n, const float* x, float* out);
+    double (*direct)(const BlockStep& s, Index count, float of_gradient, float of_change, float of_step);
     // a += factor * b, `count` numbers; returns |a|^2
     double (*add_scaled)(float* a, const float* b, float factor, Index count);
 };

@@ -5,15 +5,15 @@
 #include <memory>
 
 #include "parallel.h"
-#include "symmetric.h"
 
 namespace luce {
 namespace {
 
-constexpr Index LEAST_ROWS = 256, MOST_ROWS = 8192;  // of a tile
-constexpr Index APART = 80;  // numbers between the blocks of a tile, so that a row's pieces do not share cache sets
-constexpr Index MOST_LOOKED_AT = 1 << 17;  // rows, for the curvature
-constexpr Index GROUP = 64;                // rows that a thread takes at a time
+constexpr Index LEAST_ROWS = 256, MOST_ROWS = 16384;  // of a tile
+constexpr Index APART = 80;     // numbers between the blocks of a tile, so that a row's pieces do not share cache sets
+constexpr float FLAT = 1e-20f;  // a class of less curvature has no intercept
+constexpr std::size_t LINE = 64;  // bytes of a line of the cache
+constexpr Index GROUP = 64;       // rows that a thread takes at a time
 
 double added(const std::vector<double>& parts) {
     double sum = 0.0;
@@ -77,9 +77,13 @@ template <class T, class Body>
 void ClassBlocks::each_tile(const float* w, const T* bias, int threads, const Body& body) const {
     const Index all = static_cast<Index>(rows_.size()), most = std::min(tile_rows<T>(), std::max<Index>(all, 1));
     const Index stride = most * BLOCK + APART;
-    const std::unique_ptr<T[]> z(new T[blocks_ * stride]);
+    const std::size_t size = blocks_ * stride * sizeof(T);
+    std::size_t space = size + LINE;
+    const std::unique_ptr<char[]> room(new char[space]);
+    void* begin = room.get();
+    T* const z = static_cast<T*>(std::align(LINE, size, begin, space));
     for (Index first = 0; first < all; first += most) {
-        const Tile<T> tile{&rows_[first], std::min(most, all - first), stride, z.get()};
+        const Tile<T> tile{&rows_[first], std::min(most, all - first), stride, z};
         parallel_for(blocks_, threads, [&](Index b) {
             for (Index r = 0; r < tile.count; ++r)
                 logits_of(at(tile.rows[r], sizeof(T) == sizeof(double)), w + b * each(), bias + b * BLOCK,
@@ -94,10 +98,8 @@ ClassBlocks::Value ClassBlocks::gradient(const float* w, double penalty, float* 
     const int blocks = static_cast<int>(blocks_);
     std::fill(slope, slope + blocks_ * BLOCK, 0.0);
     parallel_for(blocks_, threads, [&](Index b) { std::fill(g + b * each(), g + (b + 1) * each(), 0.0f); });
-    std::vector<float> bias;
-    for (Index b = 0; b < blocks_; ++b) bias.insert(bias.end(), w + (b + 1) * each() - BLOCK, w + (b + 1) * each());
     double loss = 0.0;
-    each_tile<float>(w, bias.data(), threads, [&](const Tile<float>& tile) {
+    each_tile<float>(w, intercepts(w).data(), threads, [&](const Tile<float>& tile) {
         loss += over_rows(tile.count, threads, [&](Index r) {
             const Index i = tile.rows[r];
             return k.residual(tile.row(r), tile.stride, blocks, y_.label[i], static_cast<float>(weight(i)));
@@ -199,110 +201,58 @@ void ClassBlocks::logits(const float* w, const double* bias, double* out, int th
     });
 }
 
-void ClassBlocks::take_head(const std::int32_t* columns, Index count) {
-    head_.assign(columns, columns + count);
-    std::vector<Index> place(columns_, -1);
-    for (Index h = 0; h < count; ++h) place[head_[h]] = h;
-    square_.assign(columns_ + 1, 0.0);
-    centre_.assign(count, 0.0);
-    total_ = 0.0;
-    std::vector<double> c(count * count);
-    const Index step = std::max<Index>(static_cast<Index>(rows_.size()) / MOST_LOOKED_AT, 1);
-    std::vector<std::pair<Index, double>> met;
-    for (std::size_t r = 0; r < rows_.size(); ++r) {
-        const Index i = rows_[r];
-        met.clear();
-        for (Index e = x_.starts[i]; e < x_.starts[i + 1]; ++e) {
-            const Index j = x_.indices[e];
-            square_[j] += weight(i) * x_.value(e) * x_.value(e);
-            if (place[j] >= 0) met.emplace_back(place[j], x_.value(e));
-        }
-        if (static_cast<Index>(r) % step != 0) continue;
-        total_ += weight(i);
-        for (const auto& [h, value] : met) {
-            centre_[h] += weight(i) * value;
-            for (const auto& [other, beside] : met) c[h * count + other] += weight(i) * value * beside;
-        }
-    }
-    for (Index h = 0; h < count; ++h) square_[head_[h]] = 0.0;
-    for (Index h = 0; h < count; ++h)
-        for (Index o = 0; o < count; ++o) c[h * count + o] -= centre_[h] * centre_[o] / total_;
-    for (double& mean : centre_) mean /= total_;
-    spread_.assign(count, 0.0);
-    if (!symmetric_eigen(c.data(), count,
-                         spread_.data())) {  // never seen: then the curvature is that of a multiple of 1
-        std::fill(c.begin(), c.end(), 0.0);
-        for (Index h = 0; h < count; ++h) c[h * count + h] = 1.0;
-    }
-    axes_.assign(c.begin(), c.end());
-    for (double& value : spread_) value = std::max(value, 0.0) * static_cast<double>(step);
-    total_ *= static_cast<double>(step);
-}
-
-void ClassBlocks::lift(const float* gradient, const double* share, double penalty, float* lifted, int threads) const {
-    const Index count = head();
-    parallel_for(blocks_, threads, [&](Index b) {
-        const float *g = gradient + b * each(), *slope = g + columns_ * BLOCK;
-        float* out = lifted + b * (count + 1) * BLOCK;
-        float* bias = out + count * BLOCK;
-        std::vector<float> turned(count * BLOCK);
-        for (Index h = 0; h < count; ++h)
-            for (int c = 0; c < BLOCK; ++c)
-                out[h * BLOCK + c] = g[head_[h] * BLOCK + c] - static_cast<float>(centre_[h]) * slope[c];
-        block_kernels().turn(axes_.data(), 1, count, count, out, turned.data());
-        for (Index h = 0; h < count; ++h)
-            for (int c = 0; c < BLOCK; ++c)
-                turned[h * BLOCK + c] /= static_cast<float>(share[b * BLOCK + c] * spread_[h] + penalty);
-        block_kernels().turn(axes_.data(), count, 1, count, turned.data(), out);
-        for (int c = 0; c < BLOCK; ++c) bias[c] = slope[c] / static_cast<float>(share[b * BLOCK + c] * total_);
-        for (Index h = 0; h < count; ++h)
-            for (int c = 0; c < BLOCK; ++c) bias[c] -= static_cast<float>(centre_[h]) * out[h * BLOCK + c];
-    });
-}
-
-BlockStep ClassBlocks::part(const Step& s, Index b) const {
-    const Index from = b * each();
-    return {columns_ + 1,        s.gradient + from, s.before + from, s.direction + from,
-            s.share + b * BLOCK, square_.data(),    s.penalty,       s.length};
-}
-
-void ClassBlocks::products(const Step& s, double* sums, int threads) const {
-    std::vector<double> parts(blocks_ * 4);
-    parallel_for(blocks_, threads, [&](Index b) {
-        block_kernels().products(part(s, b), &parts[b * 4]);
-        double curved = 0.0, mixed = 0.0;
-        each_of_head([&](Index h, Index j) {
-            const float *g = s.gradient + b * each() + j * BLOCK, *g0 = s.before + b * each() + j * BLOCK;
-            const Index at = (b * (head() + 1) + h) * BLOCK;
-            for (int c = 0; c < BLOCK; ++c) {
-                const double y = static_cast<double>(g[c] - g0[c]), now = static_cast<double>(s.lifted[at + c]);
-                curved += y * (now - static_cast<double>(s.lifted_before[at + c]));
-                mixed += y * now;
+void ClassBlocks::take_curvature(const float* w, double penalty, float* inverse, int threads) const {
+    const BlockKernels& k = block_kernels();
+    const int blocks = static_cast<int>(blocks_);
+    const Index count = columns_ * BLOCK;
+    parallel_for(blocks_, threads, [&](Index b) { std::fill(inverse + b * each(), inverse + (b + 1) * each(), 0.0f); });
+    std::vector<float> squares(x_.starts[x_.rows]);
+    for (Index e = 0; e < x_.starts[x_.rows]; ++e) squares[e] = values_[e] * values_[e];
+    each_tile<float>(w, intercepts(w).data(), threads, [&](const Tile<float>& tile) {
+        over_rows(tile.count, threads,
+                  [&](Index r) { return k.residual(tile.row(r), tile.stride, blocks, y_.label[tile.rows[r]], 1.0f); });
+        parallel_for(blocks_, threads, [&](Index b) {
+            float* out = inverse + b * each();
+            for (Index r = 0; r < tile.count; ++r) {
+                const Index i = tile.rows[r];
+                float* spread = tile.block(b) + r * BLOCK;
+                k.spread(spread, static_cast<float>(weight(i)));
+                SparseRow row = at(i, false);
+                row.values = squares.data() + x_.starts[i];
+                k.add(row, spread, out);
+                for (int c = 0; c < BLOCK; ++c) out[count + c] += spread[c];
             }
         });
-        parts[b * 4 + 2] += curved;
-        parts[b * 4 + 3] += mixed;
     });
+    parallel_for(blocks_, threads, [&](Index b) {
+        float* out = inverse + b * each();
+        for (Index i = 0; i < count; ++i) out[i] = 1.0f / (out[i] + static_cast<float>(penalty));
+        for (int c = 0; c < BLOCK; ++c) out[count + c] = out[count + c] > FLAT ? 1.0f / out[count + c] : 0.0f;
+    });
+}
+
+std::vector<float> ClassBlocks::intercepts(const float* w) const {
+    std::vector<float> bias;
+    for (Index b = 0; b < blocks_; ++b) bias.insert(bias.end(), w + (b + 1) * each() - BLOCK, w + (b + 1) * each());
+    return bias;
+}
+
+BlockStep ClassBlocks::part(const BlockStep& s, Index b) const {
+    const Index from = b * each();
+    return {s.gradient + from, s.before + from, s.inverse + from, s.direction + from, s.length};
+}
+
+void ClassBlocks::products(const BlockStep& s, double* sums, int threads) const {
+    std::vector<double> parts(blocks_ * 4);
+    parallel_for(blocks_, threads, [&](Index b) { block_kernels().products(part(s, b), each(), &parts[b * 4]); });
     std::fill(sums, sums + 4, 0.0);
     for (Index i = 0; i < blocks_ * 4; ++i) sums[i % 4] += parts[i];
 }
 
-double ClassBlocks::direct(const Step& s, float of_gradient, float of_change, float of_step, int threads) const {
+double ClassBlocks::direct(const BlockStep& s, float of_gradient, float of_change, float of_step, int threads) const {
     std::vector<double> parts(blocks_);
     parallel_for(blocks_, threads, [&](Index b) {
-        double slope = block_kernels().direct(part(s, b), of_gradient, of_change, of_step);
-        each_of_head([&](Index h, Index j) {
-            const float* g = s.gradient + b * each() + j * BLOCK;
-            float* d = s.direction + b * each() + j * BLOCK;
-            const Index at = (b * (head() + 1) + h) * BLOCK;
-            for (int c = 0; c < BLOCK; ++c) {
-                const float now = s.lifted[at + c],
-                            more = of_change * (now - s.lifted_before[at + c]) - of_gradient * now;
-                d[c] += more;
-                slope += static_cast<double>(more) * static_cast<double>(g[c]);
-            }
-        });
-        parts[b] = slope;
+        parts[b] = block_kernels().direct(part(s, b), each(), of_gradient, of_change, of_step);
     });
     return added(parts);
 }

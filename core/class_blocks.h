@@ -46,37 +46,21 @@ public:
     // Class by class for all rows of x: classes x rows.
     void logits(const float* w, const double* bias, double* out, int threads) const;
 
-    // The curvature that shapes steps: for class k  share_k C + penalty, where C = sum_i s_i (x_i - m)(x_i - m)' over
-    // the columns of the head, seen from their centre m, in which the intercepts are uncoupled from them, and its
-    // diagonal for the others. C is of some rows where there are very many.
-    void take_head(const std::int32_t* columns, Index count);
-    Index head() const { return static_cast<Index>(head_.size()); }
-    // lifted (blocks x (head + 1) x BLOCK): the inverse of it times a gradient, in the head and the intercepts.
-    void lift(const float* gradient, const double* share, double penalty, float* lifted, int threads) const;
+    // inverse (as w): 1 / (sum_i s_i x_ij^2 p_ik (1 - p_ik) + penalty), the diagonal of the curvature of P at w; of the
+    // intercepts without penalty, and 0 where a class has none.
+    void take_curvature(const float* w, double penalty, float* inverse, int threads) const;
 
-    // The sums, the direction and the step of BlockKernels over a whole point.
-    struct Step {
-        const float *gradient, *before, *lifted, *lifted_before;
-        float* direction;
-        const double* share;  // blocks * BLOCK
-        double penalty;
-        float length;
-    };
-    void products(const Step& s, double* sums, int threads) const;
-    double direct(const Step& s, float of_gradient, float of_change, float of_step, int threads) const;
+    // The sums and the direction of BlockKernels over a whole point.
+    void products(const BlockStep& s, double* sums, int threads) const;
+    double direct(const BlockStep& s, float of_gradient, float of_change, float of_step, int threads) const;
     double add_scaled(float* a, const float* b, float factor, int threads) const;
 
 private:
     Index each() const { return (columns_ + 1) * BLOCK; }
     double weight(Index row) const { return y_.weight == nullptr ? 1.0 : y_.weight[row]; }
     SparseRow at(Index row, bool exact) const;
-    BlockStep part(const Step& s, Index block) const;
-    // Calls body(place in the head, row of a block) for the head and the intercepts.
-    template <class Body>
-    void each_of_head(const Body& body) const {
-        for (Index h = 0; h < head(); ++h) body(h, head_[h]);
-        body(head(), columns_);
-    }
+    BlockStep part(const BlockStep& s, Index block) const;
+    std::vector<float> intercepts(const float* w) const;
     template <class T>
     Index tile_rows() const;
     template <class T, class Body>
@@ -88,10 +72,6 @@ private:
     std::vector<Index> rows_;  // those with weight
     std::vector<float> own_;   // the values, where x has doubles or none
     const float* values_;
-    std::vector<Index> head_;
-    std::vector<double> centre_, spread_, square_;  // of the head: its centre and the values of C; of the others, sums
-    std::vector<float> axes_;                       // of squares; the vectors of C, head x head, one a row
-    double total_ = 0.0;
 };
 
 }  // namespace luce

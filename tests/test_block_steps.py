@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 from scipy.special import logsumexp
 
-from luce import _core, objective, solver
+from luce import _core, block_steps, objective, solver
 from luce.block_steps import BlockSteps
 from luce.features import Features
 from luce.objective import Objective
@@ -75,6 +75,22 @@ def test_value_gradient_and_masses_are_those_of_numpy(values) -> None:
     np.testing.assert_allclose(logits.T, x.astype(np.float64) @ point[:-1] + point[-1], atol=1e-12)
 
 
+@pytest.mark.parametrize("values", [np.float32, np.float64])
+def test_the_curvature_is_the_diagonal_of_the_hessian(values) -> None:
+    x, codes, classes, s = problem(values=values)
+    point = some_point(classes)
+    _, _, p = worked(x.astype(np.float64), codes, s, point, 0.5)
+    o, at = objective_of(x, codes, classes, s), BlockPoint.of(point)
+    inverse = np.empty_like(at.numbers)
+    _core.ClassBlocks(o.features.design, o.labels).take_curvature(at.numbers, 0.5, inverse, 2)
+    found = BlockPoint(inverse, inverse[:, -1].ravel().astype(np.float64), classes).whole()
+    spread = s[:, None] * (p - p * p)
+    # float32 sums of some hundred positive numbers, each within some units of the last place
+    np.testing.assert_allclose(1 / found[:-1], x.astype(np.float64).power(2).T @ spread + 0.5, rtol=2e-5)
+    np.testing.assert_allclose(1 / found[-1], spread.sum(axis=0), rtol=2e-5)
+    assert not inverse[-1, -1, classes % _core.BLOCK :].any()
+
+
 def test_the_bound_is_that_of_the_distributions() -> None:
     """|X'S(a - y) + penalty W|^2 as NumPy has it, and no less than sum s KL(a || p); a meets the intercepts' demand."""
     x, codes, classes, s = problem()
@@ -140,10 +156,12 @@ def test_a_fit_goes_on_from_its_state_to_the_same_bits(monkeypatch) -> None:
     whole = BlockSteps(o, None)
     for _ in range(7):
         whole.advance()
+    assert whole.passes < whole.due  # so that the curvature is taken anew beyond the state, too
     arrays, facts = whole.state()
     other = BlockSteps.resumed(o, {name: array.copy() for name, array in arrays.items()}, dict(facts))
-    for _ in range(5):
+    for _ in range(9):
         assert whole.advance() and other.advance()
+    assert whole.passes > block_steps.FRESH
     assert whole.value == other.value and np.array_equal(whole.at.numbers, other.at.numbers)
     assert np.array_equal(whole.at.bias, other.at.bias) and whole.passes == other.passes
 

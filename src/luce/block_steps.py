@@ -1,8 +1,8 @@
 """A solver for sparse matrices and very many classes, whose logits are never there for all rows (core/class_blocks.h).
 
-Memoryless BFGS: the pair of the last step corrects a curvature that is the same for all classes but for their shares,
-whole for the most frequent columns and diagonal for the others. (Nocedal and Wright, Numerical Optimization, 2nd ed.,
-section 7.2.) It holds four arrays of the size of the weights, in float32.
+Memoryless BFGS: the pair of the last step corrects the diagonal of the curvature, which is taken anew now and then.
+(Nocedal and Wright, Numerical Optimization, 2nd ed., section 7.2.) It holds five arrays of the size of the weights, in
+float32.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from luce import _core
 from luce.features import Array
 from luce.objective import FarLogits, Gap, Objective
 from luce.run import State
-from luce.steps import BlockPoint, Bracket, Start
+from luce.steps import BlockPoint, Bracket, Start, in_lines
 
-HEAD = 1024  # columns with whole curvature
-LEAST_SHARE = 1e-12
+FRESH, OFTEN = 12, 1.5  # passes with the first curvature; with each later one, to the passes before it
 MOST_TRIALS = 20
 NOISE = 1e-7  # of P: what float32 leaves of it
 FLATTER = 0.9  # how much of the slope may be left
@@ -49,8 +48,8 @@ class BlockLogits(FarLogits):
 class BlockSteps:
     """Steps for an objective of which `fits` is true."""
 
-    COUNTS = ("value", "steep", "passes", "length")
-    ARRAYS = ("gradient", "before", "direction", "lifted", "lifted_before", "slope", "share")
+    COUNTS = ("value", "steep", "passes", "length", "due")
+    ARRAYS = ("gradient", "before", "inverse", "direction", "slope")
 
     @staticmethod
     def fits(o: Objective) -> bool:
@@ -65,26 +64,21 @@ class BlockSteps:
             start = objective.start()
         self._take(objective, start if isinstance(start, BlockPoint) else BlockPoint.of(start))
         self._settle()
-        share = np.maximum(self.slope + self.counts, 0.0) / objective.total
-        self.share = np.maximum(share * (1.0 - share), LEAST_SHARE)
-        self._lift()
+        self._take_curvature()
+        self.due = FRESH
 
     def _take(self, objective: Objective, at: BlockPoint) -> None:
         """Room for what the steps hold."""
         self.objective, self.at = objective, at
         o = objective
         self.core = _core.ClassBlocks(o.features.design, o.labels)
-        self.core.take_head(o.features.frequent_columns(HEAD).astype(np.int32))
-        self.gradient, self.before, self.direction = (np.zeros_like(at.numbers) for _ in range(3))
-        head = len(at.numbers), min(HEAD, o.features.columns) + 1, _core.BLOCK
-        self.lifted, self.lifted_before = (np.zeros(head, dtype=np.float32) for _ in range(2))
+        self.gradient, self.before, self.inverse, self.direction = (in_lines(at.numbers.shape) for _ in range(4))
         self.slope, self.counts = np.zeros(len(at.bias)), np.zeros(len(at.bias))
         self.counts[: o.classes] = np.bincount(o.codes, weights=o.weights, minlength=o.classes)
-        self.share = np.full(len(at.bias), LEAST_SHARE)  # of each class in the curvature
         self.value = self.steep = np.inf  # P, and the square of its gradient in the weights
         self.length = 0.0  # of the last step along the direction; 0: there is none that counts
         self.sums = (0.0, 0.0, 0.0, 0.0)  # what BlockKernels::products says of it
-        self.passes = 0
+        self.passes = self.due = 0  # due: when the curvature is taken anew
 
     def _settle(self) -> None:
         """P and its gradient."""
@@ -94,18 +88,24 @@ class BlockSteps:
             self.gradient[:, -1] = self.slope[:] = 0.0
         self.passes += 1
 
-    def _lift(self) -> None:
+    def _take_curvature(self) -> None:
         o = self.objective
-        self.core.lift(self.gradient, self.share, o.penalty, self.lifted, o.threads)
+        self.core.take_curvature(self.at.numbers, o.penalty, self.inverse, o.threads)
         if not o.intercept:
-            self.lifted[:, -1] = 0.0
+            self.inverse[:, -1] = 0.0
+        self.passes += 1
 
     def rough_gap(self) -> float:
         """With what the intercepts may gain, each for itself."""
-        pulled = float(np.sum(self.slope**2 / (self.share * self.objective.total)))
+        pulled = float(np.sum(self.slope**2 * self.inverse[:, -1].ravel()))
         return self.steep / (2 * self.objective.penalty) + 0.5 * pulled
 
     def advance(self) -> bool:
+        if self.passes >= self.due:
+            self._take_curvature()
+            self.due = int(OFTEN * self.passes)
+            if self.length:
+                self.sums = self._products(self.length)
         slope = self._direct()
         if not slope < 0:
             self.length = 0.0
@@ -114,14 +114,12 @@ class BlockSteps:
             return False
         o, value, bracket = self.objective, self.value, Bracket(self.value, slope)
         self.gradient, self.before = self.before, self.gradient
-        self.lifted, self.lifted_before = self.lifted_before, self.lifted
         step, moved = 1.0, 0.0
         for _ in range(MOST_TRIALS):
             self.core.add_scaled(self.at.numbers, self.direction, step - moved, o.threads)
             self.at.move_bias((step - moved) * self.direction[:, -1].ravel()[: o.classes].astype(np.float64))
             moved = step
             self._settle()
-            self._lift()
             self.sums = self._products(step)
             there = self.sums[0] / step
             if self.value <= value + NOISE * abs(value) and abs(there) <= FLATTER * abs(slope):
@@ -133,10 +131,7 @@ class BlockSteps:
 
     def _products(self, length: float) -> tuple[float, float, float, float]:
         o = self.objective
-        return self.core.products(
-            self.gradient, self.before, self.lifted, self.lifted_before, self.direction, self.share, o.penalty, length,
-            o.threads,
-        )  # fmt: skip
+        return self.core.products(self.gradient, self.before, self.inverse, self.direction, length, o.threads)
 
     def _direct(self) -> float:
         """The direction, in place of the last one, and its product with the gradient."""
@@ -147,10 +142,7 @@ class BlockSteps:
                 scale, first = change / curved, along / change
                 second = scale * (mixed - first * curved) / change
                 factors = scale, scale * first, (first - second) * self.length
-        return self.core.direct(
-            self.gradient, self.before, self.lifted, self.lifted_before, self.direction, self.share, o.penalty,
-            *factors, o.threads,
-        )  # fmt: skip
+        return self.core.direct(self.gradient, self.before, self.inverse, self.direction, *factors, o.threads)
 
     def state(self) -> State:
         """All that what comes next depends on, beside the objective; to be saved at once, as steps are in place."""
@@ -163,12 +155,14 @@ class BlockSteps:
         """A fit of the same objective that is where another has been. Raises LookupError or ValueError for another's
         state."""
         method = cls.__new__(cls)
-        at = BlockPoint(arrays["numbers"], arrays["bias"], objective.classes)
+        numbers = in_lines(arrays["numbers"].shape)
+        numbers[...] = arrays["numbers"]
+        at = BlockPoint(numbers, arrays["bias"], objective.classes)
         method._take(objective, at)
         for name in cls.ARRAYS:
             if arrays[name].shape != getattr(method, name).shape:
                 raise ValueError(f"{name} of shape {arrays[name].shape}")
-            setattr(method, name, arrays[name])
+            getattr(method, name)[...] = arrays[name]
         for name in cls.COUNTS:
             setattr(method, name, facts[name])
         method.sums = tuple(facts["sums"])
@@ -224,7 +218,6 @@ class BlockSteps:
         if last is not None:  # the gradient is one of before
             self.length = 0.0
             self._settle()
-            self._lift()
         return share
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -13,6 +14,7 @@ from luce.features import Array
 from luce.objective import Gap, Logits, Objective
 
 LINE_SLOPE = 0.3  # how exact the step along a direction is
+LINE = 64  # bytes of a line of the cache
 NEVER = -1e30  # the intercept of a class that is none: core/class_blocks.h
 
 
@@ -34,6 +36,14 @@ class ColumnPoint:
     weights: Array
 
 
+def in_lines(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Zeros that begin with a line of the cache: a pass over blocks takes a fifth longer where registers lie across."""
+    count, size = math.prod(shape), np.dtype(np.float32).itemsize
+    room = np.zeros(count + LINE // size, dtype=np.float32)
+    first = -room.ctypes.data % LINE // size
+    return room[first : first + count].reshape(shape)
+
+
 @dataclass(frozen=True)
 class BlockPoint:
     """Weights in blocks of classes (core/class_blocks.h): (blocks, columns + 1, classes of a block) float32, the last
@@ -49,9 +59,7 @@ class BlockPoint:
         """From (columns + 1, classes)."""
         rows, classes = point.shape
         blocks = -(-classes // _core.BLOCK)
-        out = BlockPoint(
-            np.zeros((blocks, rows, _core.BLOCK), dtype=np.float32), np.full(blocks * _core.BLOCK, NEVER), classes
-        )
+        out = BlockPoint(in_lines((blocks, rows, _core.BLOCK)), np.full(blocks * _core.BLOCK, NEVER), classes)
         for b, block in enumerate(out.numbers):
             part = point[:, b * _core.BLOCK : (b + 1) * _core.BLOCK]
             block[:, : part.shape[1]] = part
@@ -80,7 +88,7 @@ class BlockPoint:
     def of_columns(self, place: NDArray[np.int64], columns: int) -> BlockPoint:
         """For other columns: those that are now `place`, -1 for one that is gone; 0 for new ones."""
         kept = np.flatnonzero(place >= 0)
-        numbers = np.zeros((len(self.numbers), columns + 1, _core.BLOCK), dtype=np.float32)
+        numbers = in_lines((len(self.numbers), columns + 1, _core.BLOCK))
         for old, new in zip(self.numbers, numbers, strict=True):
             new[place[kept]] = old[kept]
             new[-1] = old[-1]
