@@ -12,7 +12,7 @@ import scipy.optimize
 import luce
 import luce.calibration
 from luce.calibration import Calibration, _centred, _matrix, _Rows, _temperature, _vector, no_calibration
-from luce.errors import InputError
+from luce.errors import InputError, ModelFileError
 from luce.functional import softmax
 
 Array = np.ndarray
@@ -301,3 +301,15 @@ def test_too_weak_and_too_strong_a_penalty_are_made_good(l2: Any) -> None:
     best = min(sizes, key=lambda t: loss(t * np.log(p), y[1000:]))
     assert loss(np.log(p), y[1000:]) <= loss(best * np.log(p), y[1000:]) + 0.02
     assert 0.75 <= best <= 1.35
+
+
+@pytest.mark.parametrize("kind", ["temperature", "vector"])
+def test_a_map_that_is_no_matrix_is_kept_as_its_diagonal_and_read_from_a_matrix_too(kind) -> None:
+    maps = Calibration(kind, np.diag([0.5, 2.0, 1.25]), np.array([0.0, -1.0, 3.0]), 1.0, 0.5, 0.1, 40)
+    facts, arrays = luce.calibration.to_json(maps), luce.calibration.arrays_of(maps)
+    assert arrays["calibration"].shape == (3,)
+    for kept in (arrays, arrays | {"calibration": maps.matrix}):
+        read = luce.calibration.from_json(facts, 3, kept)
+        assert np.array_equal(read.matrix, maps.matrix) and np.array_equal(read.bias, maps.bias)
+    with pytest.raises(ModelFileError):
+        luce.calibration.from_json(facts | {"kind": "matrix"}, 3, arrays)

@@ -220,6 +220,10 @@ class BlockSteps:
             self._settle()
         return share
 
+    def let_go(self) -> None:
+        """Of what steps alone need, when there are to be no more."""
+        self.gradient = self.before = self.inverse = self.direction = in_lines((0, 0, 0))
+
     @property
     def logits(self) -> BlockLogits:
         return BlockLogits(self.objective, self.at)

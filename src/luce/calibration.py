@@ -354,6 +354,14 @@ def to_json(calibration: Calibration) -> dict[str, Any]:
     return {name: getattr(calibration, name) for name in names}
 
 
+def arrays_of(calibration: Calibration) -> dict[str, Array]:
+    """As a model file keeps them: of a map that is no matrix the diagonal."""
+    if calibration.kind == "none":
+        return {}
+    matrix = calibration.matrix if calibration.kind == "matrix" else np.diagonal(calibration.matrix).copy()
+    return {"calibration": matrix, "calibration_bias": calibration.bias}
+
+
 def from_json(facts: Mapping[str, Any], outputs: int, arrays: Mapping[str, Any]) -> Calibration:
     """What `to_json` wrote, with its arrays; raises ModelFileError if a part is wrong."""
     numbers = [facts[name] for name in ("before", "after", "error", "rows")]
@@ -364,6 +372,8 @@ def from_json(facts: Mapping[str, Any], outputs: int, arrays: Mapping[str, Any])
     if facts["kind"] == "none":
         return replace(none, **facts)
     matrix, bias = arrays["calibration"], arrays["calibration_bias"]
+    if facts["kind"] != "matrix" and matrix.shape == (outputs,):
+        matrix = np.diag(matrix)
     if not (
         matrix.dtype == bias.dtype == np.float64 and matrix.shape == (outputs, outputs) and bias.shape == (outputs,)
     ):

@@ -711,7 +711,9 @@ def _fit_with(
     parts = (schema, encoder, head, means, None, calibration, conformal, costs)
     fitted = Fitted(*parts, tuple(target.classes), name, facts)
     fitted = replace(fitted, spread=spread_of(fitted, problem.features))
-    return checked(within(fitted, bytes_of(model.size))), held_out
+    del parts, head  # so that no more than two copies of weights are there, which may be very many
+    fitted = within(fitted, bytes_of(model.size))
+    return checked(fitted), held_out
 
 
 def _check_in_memory(table: Table) -> None:

@@ -27,6 +27,7 @@ from luce.errors import InputError, ModelFileError
 from luce.features import Array
 
 METHODS = ("lac", "aps")
+NUMBERS_AT_ONCE = 1 << 22
 BALANCING = 50  # rounds at most; they come nearer by the overlap of the classes
 MOST = 1_000  # scores of a class that are kept: of more, so many evenly among them, and the next larger one counts
 
@@ -43,10 +44,12 @@ class Conformal:
     def of(probabilities: Array, codes: NDArray[np.integer]) -> Conformal:
         """From probabilities (n, K) of rows that the model never saw, and their class codes."""
         counts = np.bincount(codes, minlength=probabilities.shape[1]).astype(np.int64)
-        own = np.arange(len(codes)), codes
-        scores = {}
+        scores, step = {}, max(NUMBERS_AT_ONCE // len(counts), 1)
         for method in METHODS:
-            found = _scores(probabilities, method)[own]
+            found = np.empty(len(codes))
+            for i in range(0, len(codes), step):
+                own = codes[i : i + step]
+                found[i : i + step] = _scores(probabilities[i : i + step], method)[np.arange(len(own)), own]
             parts = [np.sort(found[codes == k])[_ranks(int(n)) - 1] for k, n in enumerate(counts)]
             scores[method] = np.concatenate(parts)
         return Conformal(counts, scores)

@@ -31,13 +31,13 @@ def spread_of(fitted: Fitted, features: Features) -> Array:
     if not linear:
         parts = [_added(fitted, dense_row(part.take(np.array([i])))) for i in range(len(rows))]
         return np.asarray(np.std(parts, axis=0))
-    encoder, weights = fitted.encoder, centred_weights(fitted)[0]
+    encoder, weights = fitted.encoder, fitted.calibrated_weights()[0]
     owner = encoder.owner
     out = np.zeros((len(weights), len(encoder.sources)))
     both: dict[int, NDArray[Any]] = {}  # numbers of few values have a dense and sparse columns
     texts = [encoder.sources.index(t.name) for t in encoder.texts if len(t.buckets)]
     for i in texts:
-        own = np.where(owner == i, weights, 0.0)
+        own = weights if (owner == i).all() else np.where(owner == i, weights, 0.0)  # both may be very large
         both[i] = linear_logits(part, own, np.zeros(len(own)), 1)
     p = part.dense_columns
     if part.dense is not None:
@@ -47,6 +47,8 @@ def spread_of(fitted: Fitted, features: Features) -> Array:
     if part.indices is not None and part.starts is not None:
         _add_sparse(both, part, owner[p:], weights[:, p:], texts)
     for i, added in both.items():
+        if len(weights) > 1:
+            added -= added.mean(axis=1, keepdims=True)
         out[:, i] = added.std(axis=0)
     return out
 

@@ -141,6 +141,9 @@ class Fitted:
             return coef, intercept
         if len(coef) > 1:
             coef, intercept = coef - coef.mean(axis=0), intercept - intercept.mean()
+        if maps.kind != "matrix":
+            factor = np.diagonal(maps.matrix)
+            return factor[:, np.newaxis] * coef, factor * intercept + maps.bias
         return np.einsum("kl,ld->kd", maps.matrix, coef), np.einsum("kl,l->k", maps.matrix, intercept) + maps.bias
 
     @property

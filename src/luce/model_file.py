@@ -26,6 +26,7 @@ TRAINING = {
     "effects", "epochs", "ink",
 }  # fmt: skip
 MOST_LAYERS = 100
+COLUMNS_AT_ONCE = 1024  # are made bytes
 
 
 def save_fitted(fitted: Fitted, path: str | os.PathLike[str]) -> None:
@@ -53,8 +54,7 @@ def save_fitted(fitted: Fitted, path: str | os.PathLike[str]) -> None:
         arrays["means"] = fitted.means[: _table_columns(fitted.encoder)]
     if fitted.spread is not None:
         arrays["spread"] = fitted.spread
-    if fitted.calibration.kind != "none":
-        arrays |= {"calibration": fitted.calibration.matrix, "calibration_bias": fitted.calibration.bias}
+    arrays |= calibration.arrays_of(fitted.calibration)
     if fitted.conformal is not None:
         arrays |= arrays_of(fitted.conformal)
     if fitted.costs is not None:
@@ -85,8 +85,11 @@ def _weights(head: Head, encoder: Encoder) -> dict[str, Any]:
         found["coef"] = np.ascontiguousarray(head.coef[:, :table])
     if head.steps is None:
         return found | {"text_coef": words.astype(np.float32)}
-    levels = np.rint(words / head.steps.astype(np.float64)) + MIDDLE
-    return found | {"text_coef": levels.astype(np.uint8), "text_steps": head.steps}
+    levels, steps = np.empty(words.shape, dtype=np.uint8), head.steps.astype(np.float64)
+    for i in range(0, len(steps), COLUMNS_AT_ONCE):
+        some = slice(i, i + COLUMNS_AT_ONCE)
+        levels[:, some] = np.rint(words[:, some] / steps[some]) + MIDDLE
+    return found | {"text_coef": levels, "text_steps": head.steps}
 
 
 def _network(arrays: Mapping[str, Any], facts: Mapping[str, Any], columns: int, outputs: int) -> Network:

@@ -136,6 +136,8 @@ def minimise(
     method, stopped = _go(objective, None if start is None else Ended(start), near, time_limit, end, progress)
     if proven is None or stopped:
         proven = method.prove()
+    if isinstance(method, BlockSteps):
+        method.let_go()
     seconds = time.monotonic() - began
     return Solution(method, _certificate(objective, proven, method.passes, seconds, stopped))
 
@@ -166,7 +168,10 @@ def approach(
         correction = objective.intercept_correction(method.logits, slope)
         return correction is not None and rough + float(np.sum(correction * slope)) <= enough
 
-    return _go(objective, near, close, time_limit, end)
+    method, stopped = _go(objective, near, close, time_limit, end)
+    if isinstance(method, BlockSteps):
+        method.let_go()
+    return method, stopped
 
 
 def ended(method: Method) -> Ended:
