@@ -120,6 +120,11 @@ def test_no_block_goes_by_unseen(document: Path) -> None:
     assert {block.words[0] for block in blocks_of(text)} <= KINDS
 
 
+@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "bench" / "README.md"], ids=lambda path: path.name)
+def test_no_mark_of_a_merge_is_left(document: Path) -> None:
+    assert not re.findall(r"^(?:<{7}|={7}|>{7})(?: .*)?$", document.read_text(encoding="utf-8"), re.MULTILINE)
+
+
 def test_the_test_command_of_the_readme_is_the_one_that_is_checked() -> None:
     commands = [line for line in read(README).splitlines() if line.startswith("pip install '.[test]' && ")]
     assert len(commands) == 1
