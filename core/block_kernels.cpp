@@ -16,43 +16,42 @@ static void bring(const float* from) {
     for (int c = 0; c < BLOCK; c += LINE) __builtin_prefetch(from + c);
 }
 
-static void logits(const SparseRow& x, const float* w, const float* bias, float* z) {
-    constexpr int PARTS = BLOCK / SINGLES < 8 ? BLOCK / SINGLES : 8, STEP = PARTS * SINGLES;
-    for (int first = 0; first < BLOCK; first += STEP) {
-        Floats sum[PARTS];
-#pragma GCC unroll 8
-        for (int p = 0; p < PARTS; ++p) sum[p] = load(bias + first + p * SINGLES);
-        for (Index e = 0; e < x.count; ++e) {
-            if (first == 0 && e + AHEAD < x.count) bring(w + static_cast<Index>(x.indices[e + AHEAD]) * BLOCK);
-            const float* row = w + static_cast<Index>(x.indices[e]) * BLOCK + first;
-            const Floats value = x.values[e] - Floats{};
-#pragma GCC unroll 8
-            for (int p = 0; p < PARTS; ++p) sum[p] += value * load(row + p * SINGLES);
-        }
-#pragma GCC unroll 8
-        for (int p = 0; p < PARTS; ++p) store(z + first + p * SINGLES, sum[p]);
-    }
-}
-
 static double value_of(const SparseRow& x, Index e) {
     return x.values != nullptr ? static_cast<double>(x.values[e]) : x.doubles[e];
 }
 
-static void logits_exact(const SparseRow& x, const float* w, const double* bias, double* z) {
-    constexpr int PARTS = HALF / WIDTH < 8 ? HALF / WIDTH : 8, STEP = PARTS * WIDTH;
+// How logits are summed: in float, or in double.
+struct Single {
+    using Number = float;
+    using Lanes = Floats;
+    static constexpr int AT_ONCE = BLOCK, LANES = SINGLES;
+    static Lanes value(const SparseRow& x, Index e) { return x.values[e] - Floats{}; }
+    static Lanes weights(const float* w) { return load(w); }
+};
+struct Exact {
+    using Number = double;
+    using Lanes = Vec;
+    static constexpr int AT_ONCE = HALF, LANES = WIDTH;
+    static Lanes value(const SparseRow& x, Index e) { return broadcast(value_of(x, e)); }
+    static Lanes weights(const float* w) { return widen(w); }
+};
+
+template <class As>
+static void logits(const SparseRow& x, const float* w, const typename As::Number* bias, typename As::Number* z) {
+    constexpr int PARTS = As::AT_ONCE / As::LANES < 8 ? As::AT_ONCE / As::LANES : 8, STEP = PARTS * As::LANES;
     for (int first = 0; first < BLOCK; first += STEP) {
-        Vec sum[PARTS];
+        typename As::Lanes sum[PARTS];
 #pragma GCC unroll 8
-        for (int p = 0; p < PARTS; ++p) sum[p] = load(bias + first + p * WIDTH);
+        for (int p = 0; p < PARTS; ++p) sum[p] = load(bias + first + p * As::LANES);
         for (Index e = 0; e < x.count; ++e) {
             if (first == 0 && e + AHEAD < x.count) bring(w + static_cast<Index>(x.indices[e + AHEAD]) * BLOCK);
             const float* row = w + static_cast<Index>(x.indices[e]) * BLOCK + first;
-            const Vec value = broadcast(value_of(x, e));
+            const auto value = As::value(x, e);
 #pragma GCC unroll 8
-            for (int p = 0; p < PARTS; ++p) sum[p] += value * widen(row + p * WIDTH);
+            for (int p = 0; p < PARTS; ++p) sum[p] += value * As::weights(row + p * As::LANES);
         }
 #pragma GCC unroll 8
-        for (int p = 0; p < PARTS; ++p) store(z + first + p * WIDTH, sum[p]);
+        for (int p = 0; p < PARTS; ++p) store(z + first + p * As::LANES, sum[p]);
     }
 }
 
@@ -214,8 +213,8 @@ static double add_scaled(float* a, const float* b, float factor, Index count) {
 }
 
 extern const BlockKernels block_table;
-const BlockKernels block_table = {logits, logits_exact, add,    add_exact, residual, spread,    shares,
-                                  weigh,  moved,        masses, products,  direct,   add_scaled};
+const BlockKernels block_table = {logits<Single>, logits<Exact>, add,    add_exact, residual, spread,    shares,
+                                  weigh,          moved,         masses, products,  direct,   add_scaled};
 
 }  // namespace LUCE_ISA
 }  // namespace luce

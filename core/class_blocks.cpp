@@ -206,19 +206,20 @@ void ClassBlocks::take_curvature(const float* w, double penalty, float* inverse,
     const int blocks = static_cast<int>(blocks_);
     const Index count = columns_ * BLOCK;
     parallel_for(blocks_, threads, [&](Index b) { std::fill(inverse + b * each(), inverse + (b + 1) * each(), 0.0f); });
-    std::vector<float> squares(x_.starts[x_.rows]);
-    for (Index e = 0; e < x_.starts[x_.rows]; ++e) squares[e] = values_[e] * values_[e];
     each_tile<float>(w, intercepts(w).data(), threads, [&](const Tile<float>& tile) {
         over_rows(tile.count, threads,
                   [&](Index r) { return k.residual(tile.row(r), tile.stride, blocks, y_.label[tile.rows[r]], 1.0f); });
         parallel_for(blocks_, threads, [&](Index b) {
             float* out = inverse + b * each();
+            std::vector<float> squares;
             for (Index r = 0; r < tile.count; ++r) {
                 const Index i = tile.rows[r];
                 float* spread = tile.block(b) + r * BLOCK;
                 k.spread(spread, static_cast<float>(weight(i)));
                 SparseRow row = at(i, false);
-                row.values = squares.data() + x_.starts[i];
+                squares.resize(row.count);
+                for (Index e = 0; e < row.count; ++e) squares[e] = row.values[e] * row.values[e];
+                row.values = squares.data();
                 k.add(row, spread, out);
                 for (int c = 0; c < BLOCK; ++c) out[count + c] += spread[c];
             }
