@@ -201,7 +201,6 @@ def test_some_rows_of_a_table_copy_nothing() -> None:
     x, y = rows_of(50, 300, 2)
     table = Table.of(Embeddings.of(x, labels=NAMES[y]))
     assert table.names == ("embedding", "label")
-    from luce.classifier import take
     from luce.table import infer_schema, parse
 
     bare = table.without("label")
@@ -209,8 +208,8 @@ def test_some_rows_of_a_table_copy_nothing() -> None:
     assert [c.kind for c in schema.columns] == ["embedding"]
     assert parse(bare, schema)["embedding"] is x
     some = np.array([3, 1, 44])
-    assert take(bare, some).vectors["embedding"] is x
-    assert np.array_equal(parse(take(bare, some), schema)["embedding"], x[some])
+    assert bare.take(some).vectors["embedding"] is x
+    assert np.array_equal(parse(bare.take(some), schema)["embedding"], x[some])
     assert parse(bare, schema)["embedding"].dtype == np.float16
 
 
@@ -254,7 +253,8 @@ def test_logits_enter_as_the_numbers_are() -> None:
 
 def test_train_measures_calibrates_and_has_sets(far: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it where the rows are many: a sample for the strength, one fold held out, logits in blocks."""
-    monkeypatch.setattr("luce.classifier.MOST_LOGITS", 600)
+    monkeypatch.setattr("luce.fitting.MOST_LOGITS", 600)
+    monkeypatch.setattr("luce.fitting.LOGITS_AT_ONCE", 300)
     monkeypatch.setattr("luce.classifier.LOGITS_AT_ONCE", 300)
     monkeypatch.setattr(path, "SAMPLE", 140)
     monkeypatch.setattr(probe, "HELD", 40)

@@ -21,12 +21,12 @@ LINE = [
     "calibration", "conformal", "decision", "inference", "estimator", "linear", "training", "network", "audit",
     "text_source", "delimited", "json_lines", "labelled_lines", "columnar", "reader", "blocks", "text_lines", "idx",
     "pixels", "image_files", "images", "embeddings", "cells", "table", "gather", "labels", "grouping", "curves",
-    "text", "patches", "encoder", "vast", "interactions", "choice", "heads", "fitted", "check", "compact",
-    "wording", "pictures", "probe", "hidden", "effects", "marks", "explain", "counterfactual", "model_file",
-    "report", "classifier", "suspects", "alone", "twins", "hints", "findings", "doctor", "gallery", "facts",
-    "markup", "phrases", "words", "svg", "sections", "portrait", "thumbnails", "page", "plain", "prediction",
-    "hosting", "form", "journal", "answers", "oip", "openapi", "batching", "guard", "door", "workshop", "server",
-    "__init__", "terminal", "sources", "cli", "__main__",
+    "text", "patches", "encoder", "vast", "interactions", "choice", "heads", "fitted", "check", "compact", "wording",
+    "pictures", "probe", "hidden", "effects", "marks", "explain", "counterfactual", "model_file", "report",
+    "fitting", "classifier", "trial", "suspects", "alone", "twins", "hints", "findings", "doctor", "gallery",
+    "facts", "markup", "phrases", "words", "svg", "sections", "portrait", "thumbnails", "page", "plain",
+    "prediction", "hosting", "form", "journal", "answers", "oip", "openapi", "batching", "guard", "door", "workshop",
+    "server", "__init__", "terminal", "sources", "cli", "__main__",
 ]  # fmt: skip
 
 # Installed for files, frames, the terminal and the tests; a plain `import luce` must not wait for any of them.
