@@ -11,7 +11,7 @@ import pytest
 from commands import Run
 
 import luce as api
-from luce import _core, embeddings, inputs, objective, path, probe, solver
+from luce import _core, embeddings, inputs, objective, path, probe, solver, strength
 from luce.embeddings import Embeddings, read_embeddings, read_labels
 from luce.errors import InputError
 from luce.features import Features
@@ -174,14 +174,14 @@ def test_threads_change_no_bit_without_logits(far: None) -> None:
 
 
 def test_many_rows_choose_their_strength_on_a_sample(far: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(path, "SAMPLE", 150)
-    monkeypatch.setattr(path, "SAMPLE_EACH", 40)
+    monkeypatch.setattr(strength, "SAMPLE", 150)
+    monkeypatch.setattr(strength, "SAMPLE_EACH", 40)
     x, y = rows_of(900, 10, 3)
     fit = api.SoftmaxRegression().fit(x, y)
     rows = fit.path_.rows
     assert rows is not None and 100 < len(rows) < 200
     assert len(fit.path_.held_out) == len(rows)
-    part = path.choose_l2(Problem(Features(len(rows), x[rows]), y[rows].astype(np.int32), 3, None))
+    part = strength.choose_l2(Problem(Features(len(rows), x[rows]), y[rows].astype(np.int32), 3, None))
     assert part is not None
     assert fit.l2_ * len(y) == pytest.approx(part[0].l2 * len(rows), rel=1e-12)
 
@@ -256,7 +256,7 @@ def test_train_measures_calibrates_and_has_sets(far: None, monkeypatch: pytest.M
     monkeypatch.setattr("luce.fitting.MOST_LOGITS", 600)
     monkeypatch.setattr("luce.fitting.LOGITS_AT_ONCE", 300)
     monkeypatch.setattr("luce.classifier.LOGITS_AT_ONCE", 300)
-    monkeypatch.setattr(path, "SAMPLE", 140)
+    monkeypatch.setattr(strength, "SAMPLE", 140)
     monkeypatch.setattr(probe, "HELD", 40)
     x, y = rows_of(800, 260, 4)
     done = api.train(x, NAMES[y])

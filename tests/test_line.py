@@ -17,7 +17,7 @@ import luce
 LINE = [
     "_core", "errors", "png", "atomic_file", "store", "lock", "container", "checkpoint", "run", "arrays",
     "functional", "features", "splits", "intervals", "scored", "metrics", "objective", "metric", "steps",
-    "row_steps", "block_steps", "solver", "path", "shard", "engine", "ray_engine", "distributed", "inputs",
+    "row_steps", "block_steps", "solver", "path", "strength", "shard", "engine", "ray_engine", "distributed", "inputs",
     "calibration", "conformal", "decision", "inference", "estimator", "linear", "training", "network", "audit",
     "text_source", "delimited", "json_lines", "labelled_lines", "columnar", "reader", "blocks", "text_lines", "idx",
     "pixels", "image_files", "images", "embeddings", "cells", "table", "gather", "labels", "grouping", "curves",
