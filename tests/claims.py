@@ -25,8 +25,9 @@ import scipy.sparse
 
 import luce
 from luce.calibration import no_calibration
-from luce.classifier import READ_TOLERANCE, Classifier
+from luce.classifier import Classifier
 from luce.features import dense_row
+from luce.fitting import READ_TOLERANCE
 from luce.heads import Linear, Network
 from luce.linear import LinearFit, SoftmaxRegression
 from luce.network import NetworkClassifier

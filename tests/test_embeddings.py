@@ -11,7 +11,7 @@ import pytest
 from commands import Run
 
 import luce as api
-from luce import _core, embeddings, inputs, objective, path, probe, solver
+from luce import _core, embeddings, inputs, objective, path, probe, solver, strength
 from luce.embeddings import Embeddings, read_embeddings, read_labels
 from luce.errors import InputError
 from luce.features import Features
@@ -174,14 +174,14 @@ def test_threads_change_no_bit_without_logits(far: None) -> None:
 
 
 def test_many_rows_choose_their_strength_on_a_sample(far: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(path, "SAMPLE", 150)
-    monkeypatch.setattr(path, "SAMPLE_EACH", 40)
+    monkeypatch.setattr(strength, "SAMPLE", 150)
+    monkeypatch.setattr(strength, "SAMPLE_EACH", 40)
     x, y = rows_of(900, 10, 3)
     fit = api.SoftmaxRegression().fit(x, y)
     rows = fit.path_.rows
     assert rows is not None and 100 < len(rows) < 200
     assert len(fit.path_.held_out) == len(rows)
-    part = path.choose_l2(Problem(Features(len(rows), x[rows]), y[rows].astype(np.int32), 3, None))
+    part = strength.choose_l2(Problem(Features(len(rows), x[rows]), y[rows].astype(np.int32), 3, None))
     assert part is not None
     assert fit.l2_ * len(y) == pytest.approx(part[0].l2 * len(rows), rel=1e-12)
 
@@ -201,7 +201,6 @@ def test_some_rows_of_a_table_copy_nothing() -> None:
     x, y = rows_of(50, 300, 2)
     table = Table.of(Embeddings.of(x, labels=NAMES[y]))
     assert table.names == ("embedding", "label")
-    from luce.classifier import take
     from luce.table import infer_schema, parse
 
     bare = table.without("label")
@@ -209,8 +208,8 @@ def test_some_rows_of_a_table_copy_nothing() -> None:
     assert [c.kind for c in schema.columns] == ["embedding"]
     assert parse(bare, schema)["embedding"] is x
     some = np.array([3, 1, 44])
-    assert take(bare, some).vectors["embedding"] is x
-    assert np.array_equal(parse(take(bare, some), schema)["embedding"], x[some])
+    assert bare.take(some).vectors["embedding"] is x
+    assert np.array_equal(parse(bare.take(some), schema)["embedding"], x[some])
     assert parse(bare, schema)["embedding"].dtype == np.float16
 
 
@@ -254,9 +253,10 @@ def test_logits_enter_as_the_numbers_are() -> None:
 
 def test_train_measures_calibrates_and_has_sets(far: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it where the rows are many: a sample for the strength, one fold held out, logits in blocks."""
-    monkeypatch.setattr("luce.classifier.MOST_LOGITS", 600)
+    monkeypatch.setattr("luce.fitting.MOST_LOGITS", 600)
+    monkeypatch.setattr("luce.fitting.LOGITS_AT_ONCE", 300)
     monkeypatch.setattr("luce.classifier.LOGITS_AT_ONCE", 300)
-    monkeypatch.setattr(path, "SAMPLE", 140)
+    monkeypatch.setattr(strength, "SAMPLE", 140)
     monkeypatch.setattr(probe, "HELD", 40)
     x, y = rows_of(800, 260, 4)
     done = api.train(x, NAMES[y])

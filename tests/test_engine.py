@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from commands import orders
 
-from luce import Classifier, _core, objective, path, solver
+from luce import Classifier, _core, objective, path, solver, strength
 from luce.distributed import bounds_of, fit_parts, parted
 from luce.engine import Engine, LocalParts, LocalProcesses
 from luce.errors import EngineError, InputError
@@ -206,7 +206,7 @@ def test_a_strength_is_chosen_and_rows_are_held_out_over_parts(
     far: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a training asks of a problem, over parts and in one process."""
-    monkeypatch.setattr(path, "SAMPLE", 140)
+    monkeypatch.setattr(strength, "SAMPLE", 140)
     features, codes, classes, _ = case(CASES[0])
     write(tmp_path, features, codes)
     rows = np.arange(0, features.rows, 9)
@@ -215,7 +215,7 @@ def test_a_strength_is_chosen_and_rows_are_held_out_over_parts(
         for f in (features, parts):
             problem = Problem(f, codes, classes, None)
             assert problem.is_large
-            held, chosen = path.hold_some_out(problem, 1e-3, rows), path.choose_l2(problem)
+            held, chosen = strength.hold_some_out(problem, 1e-3, rows), strength.choose_l2(problem)
             assert held is not None and chosen is not None
             found.append([held[0].held_out.tobytes(), chosen[0].l2, chosen[0].held_out.tobytes()])
         assert found[0] == found[1]

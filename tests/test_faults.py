@@ -17,6 +17,7 @@ from claims import CASES, CLAIMS, OF_CONVEX, Case
 
 import luce.classifier
 import luce.fitted
+import luce.fitting
 import luce.heads
 import luce.linear
 from luce.encoder import CategoryPlan, NumberPlan
@@ -56,7 +57,7 @@ def replaced(name: str, change: Callable[..., Any]) -> Fault:
 
     def put(patch: pytest.MonkeyPatch) -> None:
         true = getattr(luce.linear, name, None) or getattr(luce.estimator, name)
-        for module in (luce.estimator, luce.linear, luce.heads, luce.fitted, luce.classifier):
+        for module in (luce.estimator, luce.linear, luce.heads, luce.fitted, luce.fitting, luce.classifier):
             if hasattr(module, name):
                 patch.setattr(module, name, lambda *args, **named: change(true, *args, **named))
 

@@ -20,12 +20,12 @@ from PIL import Image
 
 import luce as library
 from luce import gallery as gallery_of
-from luce.classifier import Trained
 from luce.errors import InputError
 from luce.images import read_images
 from luce.page import page, shown
 from luce.png import png
 from luce.table import Table
+from luce.trial import Trained
 
 pytest_plugins = ["commands"]
 

@@ -7,15 +7,16 @@ import polars as pl
 import pytest
 
 import luce
-from luce import classifier, objective, path, wording
-from luce.path import Problem, of_some_classes, some_of_each
+from luce import fitting, objective, path, strength, trial, wording
+from luce.path import Problem
+from luce.strength import of_some_classes, some_of_each
 
 CLASSES, EACH, MOST = 90, 14, 40_000
 
 
 @pytest.fixture
 def few_logits(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (classifier, objective, path, wording):
+    for module in (fitting, objective, path, strength, trial, wording):
         monkeypatch.setattr(module, "MOST_LOGITS", MOST)
 
 
@@ -39,7 +40,7 @@ def test_a_model_is_chosen_measured_and_proven(few_logits: None, tmp_path: Path)
     trained = luce.train(titles(), "job", classifier=model)
     assert trained.report is not None
     facts = model.fitted.facts
-    assert len(model.classes_) == CLASSES + 1 and facts["gap"] <= classifier.LARGE_TOLERANCE * facts["objective"]
+    assert len(model.classes_) == CLASSES + 1 and facts["gap"] <= fitting.LARGE_TOLERANCE * facts["objective"]
     # a fit to 1,263 rows of 91 classes: chance is 1.1 %, and a tenth of the rows tell nothing
     assert trained.report.accuracy > 0.5
     assert trained.report.rows <= MOST // CLASSES
@@ -84,7 +85,7 @@ def test_some_classes_come_with_all_their_rows() -> None:
     rows = of_some_classes(codes, 400)
     counts = np.bincount(codes[rows], minlength=400)
     assert set(counts.tolist()) == {0, 30}
-    assert (counts > 0).sum() >= path.SOME_CLASSES and len(rows) >= path.SAMPLE
+    assert (counts > 0).sum() >= strength.SOME_CLASSES and len(rows) >= strength.SAMPLE
     assert (counts > 0).sum() < 400
 
 

@@ -16,7 +16,7 @@ from pages import MEASURED, TITLES, agrees, at, tree
 
 import luce as library
 from luce import _core, calibration
-from luce.classifier import Classifier, rows_alike
+from luce.classifier import Classifier
 from luce.doctor import to_json
 from luce.explain import Explanation
 from luce.facts import facts, text_examples
@@ -24,6 +24,7 @@ from luce.marks import LONG, MOST_WORDS, Mark, MarkedText, marks, pieces, streng
 from luce.page import page
 from luce.table import Table, infer_schema
 from luce.text import RECIPES, Grams, Recipe, TextPlan
+from luce.trial import rows_alike
 
 pytest_plugins = ["commands"]
 

@@ -17,7 +17,6 @@ from commands import Run, good, orders, refused, written
 from pages import MEASURED, TITLES, Node, agrees, at, overview, tree
 
 import luce as library
-from luce.classifier import Trained
 from luce.errors import InputError
 from luce.facts import CURVE_POINTS, facts
 from luce.markup import Markup, el, inert, name
@@ -25,6 +24,7 @@ from luce.markup import written as shown
 from luce.page import page
 from luce.phrases import PHRASES
 from luce.report import evaluate, to_json
+from luce.trial import Trained
 from luce.words import language, say
 
 pytest_plugins = ["commands"]

@@ -358,7 +358,7 @@ def test_a_short_run_leaves_nothing(luce: Run, tmp_path: Path, monkeypatch: pyte
     """Nor does it ask for the hashes of its rows."""
     monkeypatch.setattr(run, "EVERY", 30.0)
     command, real = command_on(tmp_path), run.Run.keep
-    monkeypatch.setattr("luce.classifier._data_of", None)
+    monkeypatch.setattr("luce.fitting._data_of", None)
     assert luce(*command).code == 0
     count = 0
 
@@ -447,7 +447,7 @@ def test_l06_another_run_is_refused_and_its_checkpoint_stays(
             train_on(data, "label", classifier=model, **more)
         assert said in str(refusal.value)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("luce.classifier.computed_by", lambda: "luce 0.0.1, NumPy 2.9, another processor")
+        patch.setattr("luce.fitting.computed_by", lambda: "luce 0.0.1, NumPy 2.9, another processor")
         with pytest.raises(InputError, match=r"computed by was luce .*, is luce 0\.0\.1"):
             train_on(frame, "label", classifier=Classifier(checkpoint=path))
     with pytest.MonkeyPatch.context() as patch:

@@ -258,7 +258,7 @@ def test_d19_a_table_larger_than_its_memory_is_never_in_memory(tmp_path: Path) -
     pattern = write(tmp_path / "data", 1 << 17, 64, 8)
     few = {
         "luce.vast.MOST_CELLS": 1_000, "luce.vast.SAMPLE_CELLS": 1 << 19, "luce.vast.BLOCK_CELLS": 1 << 18,
-        "luce.gather.PART": 1 << 14, "luce.blocks.CELL_BYTES": 4 * MIB, "luce.path.SAMPLE": 1_000,
+        "luce.gather.PART": 1 << 14, "luce.blocks.CELL_BYTES": 4 * MIB, "luce.strength.SAMPLE": 1_000,
         "luce.probe.MANY_ROWS": 500, "luce.probe.VERY_MANY": 500, "luce.probe.HELD_OF_VERY_MANY": 2_000,
     }  # fmt: skip
     found = {memory: peaks(pattern, memory, tmp_path, few)["all"] / MIB for memory in (16 * MIB, 1 << 40)}

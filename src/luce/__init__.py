@@ -3,7 +3,7 @@
 from luce import metrics
 from luce.audit import audit
 from luce.calibration import Calibration, calibrate
-from luce.classifier import Classifier, load, train
+from luce.classifier import Classifier, load
 from luce.doctor import Findings, examine
 from luce.engine import processes
 from luce.errors import (
@@ -36,6 +36,7 @@ from luce.page import write_report
 from luce.prediction import predict_file, predict_files
 from luce.ray_engine import ray
 from luce.reader import read_file
+from luce.trial import train
 
 __version__ = "0.1.0"
 

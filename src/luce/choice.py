@@ -26,7 +26,6 @@ from luce.path import (
     Race,
     finish,
     folds_of,
-    hold_out,
     path_of,
     race_from,
     row_losses,
@@ -34,6 +33,7 @@ from luce.path import (
 from luce.run import piece
 from luce.splits import holdout, row_keys, strata_of_groups
 from luce.steps import RowPoint, Start
+from luce.strength import hold_out
 
 EFFECTS = ("linear", "curves", "pairs")
 KNOWN = (*EFFECTS, "texts", "images", "network")

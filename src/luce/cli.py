@@ -604,7 +604,6 @@ def explain(
     Example: luce explain patients.luce new.csv --row 2 --keep age
     """
     import luce
-    from luce.classifier import take
 
     classifier = luce.load(model)
     table = read_for(classifier.fitted, data, encoding)
@@ -613,7 +612,7 @@ def explain(
     other = next((c for c in classifier.fitted.classes if str(c) == against), against)
     found = classifier.explain(table, row - 1, other)
     flip = classifier.counterfactual(table, row - 1, other, kept)
-    _say_unknown_texts(classifier, take(table, np.array([row - 1])))
+    _say_unknown_texts(classifier, table.take(np.array([row - 1])))
     if as_json:
         click.echo(json_line(explanation_json(found, flip)))
         return

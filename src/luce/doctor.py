@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from luce import cells
 from luce.alone import coded, leaks_of, separations_of
-from luce.classifier import Classifier, take
+from luce.classifier import Classifier
 from luce.errors import InputError
 from luce.features import Features
 from luce.findings import FEW_ROWS, ClassNote, ColumnNote, Comparison, Findings, Scores, Suspect, render, to_json
@@ -215,8 +215,8 @@ class _Trial:
                 f"split by {cells.shown(column)}, the rows to learn from are all of class {class_}; name another column"
             )
         model = _like(self.settings, self.kinds)
-        model.fit(take(self.table, train), classes[codes[train]])
-        p = model.predict_proba(take(self.table, held))
+        model.fit(self.table.take(train), classes[codes[train]])
+        p = model.predict_proba(self.table.take(held))
         seen = np.isin(codes[held], known)
         scores = _scores(p[seen], np.searchsorted(known, codes[held][seen]))
         right = np.array([round(scores.accuracy.value * scores.rows)])

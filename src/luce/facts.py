@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from luce import intervals, metrics
 from luce.calibration import to_json as calibration_json
-from luce.classifier import Classifier, take
+from luce.classifier import Classifier
 from luce.decision import best_of
 from luce.explain import Explanation, explain
 from luce.fitted import Fitted
@@ -425,7 +425,7 @@ def _in_turn(rows: NDArray[np.int64], answers: NDArray[np.int64], sure: Floats) 
 
 
 def _text_example(fitted: Fitted, table: Table, row: int, p: Floats, answer: int, true: int) -> dict[str, Any]:
-    one = take(table, np.array([row]))
+    one = table.take(np.array([row]))
     other = None if answer == true else true
     found = explain(fitted, one, fitted.features(one), p[np.newaxis], answer, other)
     shown = {"row": row + 1, "answer": found.answer, "other": found.other, "right": answer == true}

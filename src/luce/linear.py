@@ -19,9 +19,10 @@ from luce.features import Features
 from luce.functional import available_threads, sigmoid, softmax
 from luce.inference import Inference, infer
 from luce.inputs import LARGEST, classes_of, codes_among, features_of, names_of, row_weights
-from luce.path import ABSENT, RULES, Path, Problem, choose_l2, with_absent
+from luce.path import ABSENT, RULES, Path, Problem, with_absent
 from luce.solver import Certificate, Progress, minimise
 from luce.steps import Start
+from luce.strength import choose_l2
 
 NATIVE = (np.dtype(np.float64), np.dtype(np.float32))
 FEW_ROWS = 64  # so many are answered at once, in some microseconds

@@ -1,4 +1,4 @@
-"""The strength of the L2 penalty: a race of strengths, scored by the log loss of rows held out.
+"""Races of strengths of the L2 penalty, scored by the log loss of rows held out.
 
 Each fold is fitted on all rows with weight 0 for its own, so no row is copied and the logits of the held-out rows are
 there when the fit is. A fit starts at another to the same rows, or to fewer, so that nothing of the held-out rows is in
@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -23,8 +22,8 @@ from luce.metric import PARTS, Metric
 from luce.objective import MOST_LOGITS, Objective, logits_of_rows
 from luce.run import now, piece
 from luce.solver import Ended, Solution, approach, ended, minimise
-from luce.splits import holdout, kfold_of_groups, row_keys
-from luce.steps import BlockPoint, Method, RowPoint, Start
+from luce.splits import kfold_of_groups
+from luce.steps import Method, RowPoint, Start
 
 FOLDS = 5
 FOLD_SHARE = 5e-4  # how near the fits in the folds come (see approach): far below the noise of a held-out loss
@@ -39,10 +38,6 @@ CLEAR = 3.0  # standard errors of a difference that is no chance
 LITTLE = 1e-3  # of the loss, or of 0.05 nats: less does not count, nor does a quarter of the loss's standard error
 WEAKER = 3e-3  # of the loss that a weaker penalty must save where it takes longer to fit
 NO_LOSS = 1e-3  # nats: below it there is nothing left to find
-SAMPLE = 5_000  # rows, or SAMPLE_EACH for each class: on so many the strength is chosen where the logits of all rows
-SAMPLE_EACH = 8  # would not be kept
-SOME_CLASSES = 100  # the classes that settle how very many are read
-VERY_MANY = 1 << 22
 T = TypeVar("T")
 FeaturesOf: TypeAlias = Callable[[NDArray[np.int64]], Features]
 RULES = ("auto", "one-standard-error")
@@ -538,8 +533,8 @@ def _least_spread(problem: Problem) -> float:
     return float(spread[spread > 1e-9 * np.abs(centre)].min(initial=np.inf))
 
 
-def choose_l2(
-    problem: Problem, rule: str = "auto", seed: int = 0, time_limit: float | None = None
+def choose_by_race(
+    problem: Problem, rule: str, seed: int, time_limit: float | None
 ) -> tuple[Path, Start | None] | None:
     """The strength with the least cross-validated log loss, on a grid of factors of sqrt(10).
 
@@ -547,17 +542,9 @@ def choose_l2(
     weaker penalties until the loss has risen (twice in a row, or once by more than its standard error), until there is
     next to none left, or until it is level at a strength that holds back no column, however small its numbers. If the
     first is the best, or level with it, stronger ones are tried; then the strengths beside the best. A strength is
-    given up as soon as the folds so far show it to be worse. Also gives where
-    the final fit may start. None if no class has different rows in two folds, so that nothing can be held out, or if
-    time ran out before one strength was scored.
+    given up as soon as the folds so far show it to be worse. Also gives where the final fit may start. None if no class
+    has different rows in two folds, so that nothing can be held out, or if time ran out before one strength was scored.
     """
-    if problem.is_large:
-        return choose_on_sample(problem, rule, seed, time_limit)
-    return piece("strength", partial(_strength_of, problem, rule, seed, time_limit), Path, RowPoint)
-
-
-def _strength_of(problem: Problem, rule: str, seed: int, time_limit: float | None) -> tuple[Path, Start | None] | None:
-    """As `choose_l2`."""
     search = Race(problem, seed, time_limit)
     if not search.folds:
         return None
@@ -595,68 +582,6 @@ def _strength_of(problem: Problem, rule: str, seed: int, time_limit: float | Non
     if rule == "one-standard-error":
         chosen = _simplest(search)
     return path_of(search, chosen), search.start()
-
-
-def sample_rows(problem: Problem) -> NDArray[np.int64]:
-    """Rows on which a strength is chosen that serves all: SAMPLE of them or SAMPLE_EACH for each class, those of every
-    class in proportion."""
-    wanted, rows = max(SAMPLE, SAMPLE_EACH * problem.classes), problem.features.rows
-    if rows <= 1.5 * wanted:
-        return np.arange(rows)
-    every = max(rows // VERY_MANY, 1)  # of very many rows some are looked at, each so many-th
-    return every * holdout(problem.codes[::every], wanted * every / rows, 0)[1]
-
-
-def of_some_classes(codes: NDArray[np.int32], classes: int) -> NDArray[np.int64]:
-    """All rows of some classes, which depend on their places alone: of SAMPLE rows or more, of SOME_CLASSES or more,
-    as far as their logits are few."""
-    order = np.argsort(row_keys(classes, 0), kind="stable")
-    upto = np.cumsum(np.bincount(codes, minlength=classes)[order])
-    count = np.arange(1, classes + 1)
-    enough = (upto >= SAMPLE) & (count >= SOME_CLASSES) | (upto * count > MOST_LOGITS // 4)
-    chosen = np.zeros(classes, dtype=np.bool_)
-    chosen[order[: max(int(np.argmax(enough)), 1) + 1]] = True
-    return np.flatnonzero(chosen[codes])
-
-
-def some_of_each(problem: Problem, keys: NDArray[np.uint64], most: int) -> NDArray[np.int64]:
-    """At most so many rows of one fold, those of the least keys, so that equal rows stay together; none of a class that
-    has no row elsewhere."""
-    fold = folds_of(problem, keys)
-    elsewhere = np.bincount(problem.codes[fold != 0], minlength=problem.classes) > 0
-    rows = np.flatnonzero((fold == 0) & elsewhere[problem.codes])
-    if len(rows) <= most:
-        return rows
-    return np.asarray(rows[keys[rows] < np.partition(keys[rows], most)[most]])
-
-
-def choose_on_sample(
-    problem: Problem, rule: str = "auto", seed: int = 0, time_limit: float | None = None
-) -> tuple[Path, Start | None] | None:
-    """As `choose_l2`, on `sample_rows`. A penalty on the sum of the losses that is the best for some rows is so for
-    all: what is known of a weight before any row does not change with their number."""
-    rows = sample_rows(problem)
-    weights = None if problem.weights is None else problem.weights[rows]
-    if weights is not None:
-        if not weights.any():
-            return None
-        weights = weights / weights.mean()
-    part = replace(
-        problem, features=problem.features.take(rows), codes=problem.codes[rows], weights=weights,
-        keys=None if problem.keys is None else problem.keys[rows],
-        strata=None if problem.strata is None else problem.strata[rows],
-    )  # fmt: skip
-    _, left = part.present()
-    if len(left) < 2 or part.is_large:
-        return None
-    found = choose_l2(part, rule, seed, time_limit)
-    if found is None:
-        return None
-    path, start = found
-    whole = isinstance(start, np.ndarray) and len(left) == part.classes
-    return replace(path, strengths=path.strengths * (len(rows) / problem.features.rows), rows=rows), (
-        start if whole else None
-    )
 
 
 def race_from(
@@ -737,60 +662,6 @@ def finish(race: Race) -> tuple[Path, Start | None]:
     found = piece("finish", finished, Path, RowPoint) if race.is_long else finished()
     race.let_go()
     return found
-
-
-def hold_out(
-    problem: Problem, l2: float, seed: int = 0, features_without: FeaturesOf | None = None,
-    fold_of_row: NDArray[np.int64] | None = None,
-) -> Path | None:  # fmt: skip
-    """The path of one strength: its loss and its logits on rows held out. None if nothing can be held out, or a fit
-    finds no end."""
-
-    def scored() -> Path | None:
-        search = Race(problem, seed, features_without=features_without, first=l2, fold_of_row=fold_of_row)
-        search.best = 0
-        score = search.score_together if problem.tells_by_rows else search.score_all
-        return path_of(search, 0) if search.folds and score(0) else None
-
-    return piece("held out", scored, Path)
-
-
-def hold_some_out(
-    problem: Problem, l2: float, rows: NDArray[np.int64], start: Start | None = None
-) -> tuple[Path, Start | None] | None:
-    """A path of one strength and of these rows alone, by one fit to all others, and where that has ended. None if they
-    hold no class that the others have."""
-    weights = np.ones(problem.features.rows) if problem.weights is None else problem.weights.copy()
-    weights[rows] = 0.0
-    rest, left = replace(problem, weights=weights).present()
-    scored = np.isin(problem.codes[rows], left)
-    if len(left) < 2 or not scored.any():
-        return None
-    near = None if start is None or len(left) < problem.classes else Ended(start)
-    return piece(
-        "held out", partial(_held_out, problem, rest, left, l2, rows, scored, near), Path, RowPoint, BlockPoint
-    )
-
-
-def _held_out(
-    problem: Problem, rest: Problem, left: NDArray[np.int64], l2: float, rows: NDArray[np.int64],
-    scored: NDArray[np.bool_], near: Ended | None,
-) -> tuple[Path, Start | None] | None:  # fmt: skip
-    """As `hold_some_out`, by a fit to the rest."""
-    method, stopped = approach(rest.objective(l2), FOLD_SHARE, near)
-    if stopped == "interrupted":
-        raise KeyboardInterrupt
-    if stopped:
-        return None
-    z = with_absent(np.ascontiguousarray(logits_of_rows(method.logits, rows).T), problem.classes, left, ABSENT)
-    losses = row_losses(z, problem.codes[rows])[scored]
-    score, error = float(losses.mean()), float(losses.std() / np.sqrt(len(losses)))
-    path = Path(
-        strengths=np.array([l2]), scores=np.array([score]), errors=np.array([error]),
-        difference_errors=np.zeros(1), folds=np.ones(1, dtype=np.int64), chosen=0, held_out=z, scored=scored,
-        left_out=int(np.sum(~scored)), rows=rows,
-    )  # fmt: skip
-    return path, method.resume() if len(left) == problem.classes else None
 
 
 def _simplest(search: Race) -> int:

@@ -28,9 +28,10 @@ from luce.errors import InputError
 from luce.features import Features
 from luce.images import read_images
 from luce.patches import IN_HASTE, LADDER, VIEWS, Bank, PatchPlan, fit_patches, recipes_for, scaled, work_of
-from luce.path import FOLDS, LITTLE, Path, Problem, folds_of, hold_out, path_of, race_side_by_side
+from luce.path import FOLDS, LITTLE, Path, Problem, folds_of, path_of, race_side_by_side
 from luce.run import piece
 from luce.splits import holdout, strata_of_groups
+from luce.strength import hold_out
 from luce.table import Table
 from luce.wording import keys_of
 

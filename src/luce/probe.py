@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from luce.choice import Choice, Tried
 from luce.encoder import Encoder
 from luce.features import Features
-from luce.path import Problem, choose_on_sample, folds_of, hold_out, hold_some_out, row_losses
+from luce.path import Problem, folds_of, row_losses
 from luce.splits import strata_of_groups
+from luce.strength import choose_on_sample, hold_out, hold_some_out
 
 MANY_ROWS = 20_000  # with more, one fold is held out, once
 VERY_MANY = 1 << 20  # rows, of which HELD_OF_VERY_MANY are held out

@@ -21,16 +21,13 @@ from luce.path import (
     Problem,
     Race,
     folds_of,
-    hold_out,
-    hold_some_out,
-    of_some_classes,
     path_of,
     race_side_by_side,
-    some_of_each,
 )
 from luce.run import piece
 from luce.splits import holdout, strata_of_groups
 from luce.steps import BlockPoint, RowPoint, Start
+from luce.strength import hold_out, hold_some_out, of_some_classes, some_of_each
 from luce.text import MOST_GRAMS, MOST_WEIGHTS, Grams, Recipe, SparseRows, Texts, recipes_for
 
 RICHER = 0.01  # of the log loss: by less, more n-grams are not worth their time

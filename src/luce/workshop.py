@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from luce.answers import RefusedError
-from luce.classifier import train
 from luce.errors import InputError, LuceError, inert
 from luce.facts import plain
 from luce.hosting import NAME, Models
@@ -23,6 +22,7 @@ from luce.images import read_images
 from luce.journal import Journal
 from luce.reader import read_csv
 from luce.table import LABEL, Schema, Table
+from luce.trial import train
 
 KINDS = ("text/csv", "application/zip")
 MOST = 20  # models that are kept; and jobs that are remembered

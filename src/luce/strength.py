@@ -1,0 +1,158 @@
+"""The strength of the L2 penalty, by a race on all rows or on a sample; the rows that one strength is measured on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luce.objective import MOST_LOGITS, logits_of_rows
+from luce.path import (
+    ABSENT,
+    FOLD_SHARE,
+    FeaturesOf,
+    Path,
+    Problem,
+    Race,
+    choose_by_race,
+    folds_of,
+    path_of,
+    row_losses,
+    with_absent,
+)
+from luce.run import piece
+from luce.solver import Ended, approach
+from luce.splits import holdout, row_keys
+from luce.steps import BlockPoint, RowPoint, Start
+
+SAMPLE = 5_000  # rows, or SAMPLE_EACH for each class: on so many the strength is chosen where the logits of all rows
+SAMPLE_EACH = 8  # would not be kept
+SOME_CLASSES = 100  # the classes that settle how very many are read
+VERY_MANY = 1 << 22
+
+
+def choose_l2(
+    problem: Problem, rule: str = "auto", seed: int = 0, time_limit: float | None = None
+) -> tuple[Path, Start | None] | None:
+    """As `choose_by_race`; on a sample of the rows where the logits of all are too many to be kept."""
+    if problem.is_large:
+        return choose_on_sample(problem, rule, seed, time_limit)
+    return piece("strength", partial(choose_by_race, problem, rule, seed, time_limit), Path, RowPoint)
+
+
+def sample_rows(problem: Problem) -> NDArray[np.int64]:
+    """Rows on which a strength is chosen that serves all: SAMPLE of them or SAMPLE_EACH for each class, those of every
+    class in proportion."""
+    wanted, rows = max(SAMPLE, SAMPLE_EACH * problem.classes), problem.features.rows
+    if rows <= 1.5 * wanted:
+        return np.arange(rows)
+    every = max(rows // VERY_MANY, 1)  # of very many rows some are looked at, each so many-th
+    return every * holdout(problem.codes[::every], wanted * every / rows, 0)[1]
+
+
+def of_some_classes(codes: NDArray[np.int32], classes: int) -> NDArray[np.int64]:
+    """All rows of some classes, which depend on their places alone: of SAMPLE rows or more, of SOME_CLASSES or more,
+    as far as their logits are few."""
+    order = np.argsort(row_keys(classes, 0), kind="stable")
+    upto = np.cumsum(np.bincount(codes, minlength=classes)[order])
+    count = np.arange(1, classes + 1)
+    enough = (upto >= SAMPLE) & (count >= SOME_CLASSES) | (upto * count > MOST_LOGITS // 4)
+    chosen = np.zeros(classes, dtype=np.bool_)
+    chosen[order[: max(int(np.argmax(enough)), 1) + 1]] = True
+    return np.flatnonzero(chosen[codes])
+
+
+def some_of_each(problem: Problem, keys: NDArray[np.uint64], most: int) -> NDArray[np.int64]:
+    """At most so many rows of one fold, those of the least keys, so that equal rows stay together; none of a class that
+    has no row elsewhere."""
+    fold = folds_of(problem, keys)
+    elsewhere = np.bincount(problem.codes[fold != 0], minlength=problem.classes) > 0
+    rows = np.flatnonzero((fold == 0) & elsewhere[problem.codes])
+    if len(rows) <= most:
+        return rows
+    return np.asarray(rows[keys[rows] < np.partition(keys[rows], most)[most]])
+
+
+def choose_on_sample(
+    problem: Problem, rule: str = "auto", seed: int = 0, time_limit: float | None = None
+) -> tuple[Path, Start | None] | None:
+    """As `choose_l2`, on `sample_rows`. A penalty on the sum of the losses that is the best for some rows is so for
+    all: what is known of a weight before any row does not change with their number."""
+    rows = sample_rows(problem)
+    weights = None if problem.weights is None else problem.weights[rows]
+    if weights is not None:
+        if not weights.any():
+            return None
+        weights = weights / weights.mean()
+    part = replace(
+        problem, features=problem.features.take(rows), codes=problem.codes[rows], weights=weights,
+        keys=None if problem.keys is None else problem.keys[rows],
+        strata=None if problem.strata is None else problem.strata[rows],
+    )  # fmt: skip
+    _, left = part.present()
+    if len(left) < 2 or part.is_large:
+        return None
+    found = choose_l2(part, rule, seed, time_limit)
+    if found is None:
+        return None
+    path, start = found
+    whole = isinstance(start, np.ndarray) and len(left) == part.classes
+    return replace(path, strengths=path.strengths * (len(rows) / problem.features.rows), rows=rows), (
+        start if whole else None
+    )
+
+
+def hold_out(
+    problem: Problem, l2: float, seed: int = 0, features_without: FeaturesOf | None = None,
+    fold_of_row: NDArray[np.int64] | None = None,
+) -> Path | None:  # fmt: skip
+    """The path of one strength: its loss and its logits on rows held out. None if nothing can be held out, or a fit
+    finds no end."""
+
+    def scored() -> Path | None:
+        search = Race(problem, seed, features_without=features_without, first=l2, fold_of_row=fold_of_row)
+        search.best = 0
+        score = search.score_together if problem.tells_by_rows else search.score_all
+        return path_of(search, 0) if search.folds and score(0) else None
+
+    return piece("held out", scored, Path)
+
+
+def hold_some_out(
+    problem: Problem, l2: float, rows: NDArray[np.int64], start: Start | None = None
+) -> tuple[Path, Start | None] | None:
+    """A path of one strength and of these rows alone, by one fit to all others, and where that has ended. None if they
+    hold no class that the others have."""
+    weights = np.ones(problem.features.rows) if problem.weights is None else problem.weights.copy()
+    weights[rows] = 0.0
+    rest, left = replace(problem, weights=weights).present()
+    scored = np.isin(problem.codes[rows], left)
+    if len(left) < 2 or not scored.any():
+        return None
+    near = None if start is None or len(left) < problem.classes else Ended(start)
+    return piece(
+        "held out", partial(_held_out, problem, rest, left, l2, rows, scored, near), Path, RowPoint, BlockPoint
+    )
+
+
+def _held_out(
+    problem: Problem, rest: Problem, left: NDArray[np.int64], l2: float, rows: NDArray[np.int64],
+    scored: NDArray[np.bool_], near: Ended | None,
+) -> tuple[Path, Start | None] | None:  # fmt: skip
+    """As `hold_some_out`, by a fit to the rest."""
+    method, stopped = approach(rest.objective(l2), FOLD_SHARE, near)
+    if stopped == "interrupted":
+        raise KeyboardInterrupt
+    if stopped:
+        return None
+    z = with_absent(np.ascontiguousarray(logits_of_rows(method.logits, rows).T), problem.classes, left, ABSENT)
+    losses = row_losses(z, problem.codes[rows])[scored]
+    score, error = float(losses.mean()), float(losses.std() / np.sqrt(len(losses)))
+    path = Path(
+        strengths=np.array([l2]), scores=np.array([score]), errors=np.array([error]),
+        difference_errors=np.zeros(1), folds=np.ones(1, dtype=np.int64), chosen=0, held_out=z, scored=scored,
+        left_out=int(np.sum(~scored)), rows=rows,
+    )  # fmt: skip
+    return path, method.resume() if len(left) == problem.classes else None
