@@ -20,14 +20,14 @@ def few_logits(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "MOST_LOGITS", MOST)
 
 
-def titles(seed: int = 0, each: int = EACH) -> pl.DataFrame:
+def titles(seed: int = 0, each: int = EACH, classes: int = CLASSES) -> pl.DataFrame:
     """Texts of four words, two of them of the class more often than not; one class has one row, and two texts are
     there twice."""
     rng = np.random.default_rng(seed)
     words = [f"word{chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(300)]
     own = np.random.default_rng(99).integers(0, 300, size=(CLASSES, 3))
     rows = []
-    for k in range(CLASSES):
+    for k in range(classes):
         for _ in range(each):
             mine = [words[i] for i in rng.choice(own[k], 2)] if rng.random() < 0.9 else []
             rows.append((" ".join([*mine, *(words[i] for i in rng.integers(0, 300, 4 - len(mine)))]), f"job {k:02d}"))
@@ -51,6 +51,23 @@ def test_a_model_is_chosen_measured_and_proven(few_logits: None, tmp_path: Path)
     model.save(tmp_path / "jobs.luce")
     again = luce.load(tmp_path / "jobs.luce")
     np.testing.assert_array_equal(again.predict_proba(new.drop("job")), model.predict_proba(new.drop("job")))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 40])
+def test_few_classes_of_very_many_rows_are_fitted_likewise(few_logits: None, monkeypatch, classes) -> None:
+    """Whose weights are no blocks of classes."""
+    for module in (fitting, objective, path, strength, trial, wording):
+        monkeypatch.setattr(module, "MOST_LOGITS", 4_000)
+    each = 1260 // classes
+    model = luce.Classifier(kinds={"title": "text"})
+    trained = luce.train(titles(each=each, classes=classes), "job", classifier=model)
+    facts = model.fitted.facts
+    assert facts["gap"] <= fitting.LARGE_TOLERANCE * facts["objective"]
+    assert trained.report is not None and trained.report.accuracy > 0.5  # a tenth of the rows tell nothing
+    new = titles(5, 20, classes)
+    right = np.mean(model.predict(new.drop("job")) == new["job"].to_numpy())
+    error = np.sqrt(0.25 / len(new) + 0.25 / trained.report.rows)
+    assert abs(right - trained.report.accuracy) < 4 * error
 
 
 def test_threads_change_no_byte(few_logits: None, tmp_path: Path) -> None:

@@ -98,6 +98,18 @@ class BlockPoint:
 Start: TypeAlias = Array | RowPoint | ColumnPoint | BlockPoint
 
 
+def of_columns(start: Start | None, place: NDArray[np.int64], columns: int) -> Start | None:
+    """As `BlockPoint.of_columns`; None for a point that is told by rows."""
+    if isinstance(start, BlockPoint):
+        return start.of_columns(place, columns)
+    if not isinstance(start, np.ndarray):
+        return None
+    kept = np.flatnonzero(place >= 0)
+    out = np.zeros((columns + 1, start.shape[1]))
+    out[place[kept]], out[-1] = start[kept], start[-1]
+    return out
+
+
 def dot(a: Array, b: Array) -> float:
     return float(np.einsum("ij,ij->", a, b))  # one thread, one order; BLAS would choose its own
 

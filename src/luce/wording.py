@@ -26,7 +26,7 @@ from luce.path import (
 )
 from luce.run import piece
 from luce.splits import holdout, strata_of_groups
-from luce.steps import BlockPoint, RowPoint, Start
+from luce.steps import RowPoint, Start, of_columns
 from luce.strength import hold_out, hold_some_out, of_some_classes, some_of_each
 from luce.text import MOST_GRAMS, MOST_WEIGHTS, Grams, Recipe, SparseRows, Texts, recipes_for
 
@@ -165,8 +165,7 @@ def _of_many_classes(
     if found is None:
         return choice
     path, start = found
-    if isinstance(start, BlockPoint):
-        start = start.of_columns(worded.places(0), features.columns)
+    start = of_columns(start, worded.places(0), features.columns)
     return beside_plain("texts", replace(choice, path=path, start=start), None)
 
 
