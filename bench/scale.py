@@ -123,13 +123,13 @@ read = time.perf_counter() - start
 trained = luce.train(table, "y", progress=lambda passes, gap: seen.append((passes, time.perf_counter())))
 seconds = time.perf_counter() - start
 trained.classifier.save(out)
+ends.set()  # what follows is not the fit's
 import numpy as np, polars as pl
 rows = pl.read_parquet(held)
 y = np.searchsorted(trained.classifier.classes_, rows["y"])
 p = trained.classifier.predict_proba(rows.drop("y"))[np.arange(rows.height), y]
 last = [b for a, b in zip(seen, seen[1:]) if b[0] > a[0]][-3:]
 first = seen[len(seen) - len(last) - 1]
-ends.set()
 print(json.dumps({"read s": read, "s": seconds, "a pass, s": (last[-1][1] - first[1]) / (last[-1][0] - first[0]),
     "passes": trained.classifier.fitted.facts["passes"], "above base, MiB": peak["RssAnon"] - base,
     "mapped at most, MiB": peak["RssFile"], "log loss": float(-np.log(p).mean()),
