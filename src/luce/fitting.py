@@ -318,8 +318,9 @@ def _mean_probabilities(
     features: Features, head: Linear | Network, calibration: Calibration, threads: int
 ) -> NDArray[np.float64]:
     """The mean over the rows, (K,), of which only some are in memory where they are very many."""
-    step = features.rows if features.rows * head.outputs <= MOST_LOGITS else LOGITS_AT_ONCE // head.outputs
-    total = np.zeros(max(head.outputs, 2))
+    classes = max(head.outputs, 2)
+    step = features.rows if features.rows * classes <= LOGITS_AT_ONCE else max(LOGITS_AT_ONCE // classes, 1)
+    total = np.zeros(classes)
     for i in range(0, features.rows, step):
         part = features.between(i, min(i + step, features.rows))
         own = calibration.probabilities(head.logits(part, threads), threads)
