@@ -27,7 +27,7 @@ from luce.engine import LocalProcesses
 from luce.errors import EngineError, FileError, InputError
 from luce.lock import alone
 from luce.prediction import MANIFEST, Counts, answers, predict_file, predict_files
-from luce.ray_engine import _below
+from luce.ray_engine import _below, _facts
 from luce.table import Table
 
 pytest_plugins = ["commands"]
@@ -316,6 +316,11 @@ def test_l04_a_full_disk_stops_the_run_and_leaves_what_is_done(model, tmp_path):
 # ---- many files by workers
 
 
+def last_worker() -> int:
+    """The process that was started last below this one; not the one of the highest number, as these begin anew."""
+    return max(_below(os.getpid()), key=lambda process: int(_facts(process)[19]))
+
+
 class Killing(LocalProcesses):
     """Ends a worker at the first that is told of each of the first `times` items."""
 
@@ -325,7 +330,7 @@ class Killing(LocalProcesses):
         def told_and_killed(place: int, message: object) -> None:
             if self.times:
                 self.times -= 1
-                os.kill(max(_below(os.getpid())), signal.SIGKILL)
+                os.kill(last_worker(), signal.SIGKILL)
             told(place, message)
 
         return super().spread(make, items, told_and_killed)
@@ -409,7 +414,7 @@ def test_a_stopped_worker_is_named_within_the_patience(model, tmp_path):
     folder, stopped, engine = folder_of(tmp_path, {"a": 300_000}), [], LocalProcesses(1)
 
     def stop(name: str, rows: int, share: float) -> None:
-        stopped.append(max(_below(os.getpid())))
+        stopped.append(last_worker())
         os.kill(stopped[-1], signal.SIGSTOP)
         engine.patience = 0.5
 
