@@ -46,7 +46,7 @@ from luce.vast import ParsedLater, encoder_of, features_for, is_vast
 from luce.wording import choose_texts, keys_of
 
 TOLERANCE = 1e-6  # how near a fit comes, relative
-LOGITS_AT_ONCE = 1 << 22  # are in memory where rows are embeddings
+LOGITS_AT_ONCE = 1 << 22  # of many rows are in memory
 COLUMNS_AT_ONCE = 1024  # are rounded
 MOST_OF_PIECE = 1 << 25  # weights that a run keeps beside the model's own; more are fitted again from the last state
 READ_TOLERANCE = 1e-4  # the same where texts or images are read
