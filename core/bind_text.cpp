@@ -180,14 +180,17 @@ auto text_rows(const nb::object& texts, const Recipe& recipe, const luce::Vocabu
 }
 
 void new_scorer(luce::TextScorer* self, const Recipe& recipe, In<std::uint32_t> buckets, In<float> scale,
-                nb::ndarray<const double, nb::ndim<2>, nb::c_contig, nb::device::cpu> weights, In<double> bias) {
+                nb::ndarray<const double, nb::ndim<2>, nb::c_contig, nb::device::cpu> weights, In<double> intercept,
+                In<double> factor, In<double> shift) {
     const std::size_t grams = buckets.shape(0);
     require(grams > 0 && grams < (1u << 30) && scale.shape(0) == grams && weights.shape(0) == grams,
             "buckets, scale and weights differ in length");
-    require(weights.shape(1) == bias.shape(0) && bias.shape(0) > 0, "weights and bias differ in width");
+    const std::size_t outputs = weights.shape(1);
+    require(outputs > 0 && intercept.shape(0) == outputs && factor.shape(0) == outputs && shift.shape(0) == outputs,
+            "weights, intercept, factor and shift differ in width");
     for (std::size_t i = 0; i < grams; ++i) require(buckets.data()[i] < luce::BUCKETS, "a bucket is out of range");
     new (self) luce::TextScorer(recipe, buckets.data(), scale.data(), static_cast<Index>(grams), weights.data(),
-                                bias.data(), static_cast<int>(bias.shape(0)));
+                                intercept.data(), factor.data(), shift.data(), static_cast<int>(outputs));
 }
 
 auto probabilities(const luce::TextScorer& scorer, const nb::object& texts, int threads) {
@@ -241,7 +244,8 @@ void bind_text(nb::module_& m) {
         .def("known", &known_grams, "starts"_a.noconvert(), "packed"_a.noconvert(), "threads"_a);
     nb::class_<luce::TextScorer>(m, "TextScorer")
         .def("__init__", &new_scorer, "recipe"_a, "buckets"_a.noconvert(), "scale"_a.noconvert(),
-             "weights"_a.noconvert(), "bias"_a.noconvert())
+             "weights"_a.noconvert(), "intercept"_a.noconvert(), "factor"_a.noconvert(), "shift"_a.noconvert(),
+             nb::keep_alive<1, 5>())
         .def("probabilities", &probabilities, "texts"_a, "threads"_a);
     m.def("text_rows", &text_rows, "texts"_a, "recipe"_a, "vocabulary"_a, "scale"_a.noconvert(), "threads"_a);
     m.attr("BUCKETS") = luce::BUCKETS;

@@ -13,12 +13,15 @@ constexpr Index BLOCK = 256;  // texts
 }
 
 TextScorer::TextScorer(const Recipe& recipe, const std::uint32_t* buckets, const float* scale, Index grams,
-                       const double* weights, const double* bias, int outputs)
+                       const double* weights, const double* intercept, const double* factor, const double* shift,
+                       int outputs)
     : recipe_(recipe),
       vocabulary_(buckets, grams),
       scale_(scale, scale + grams),
-      weights_(weights, weights + grams * outputs),
-      bias_(bias, bias + outputs),
+      weights_(weights),
+      intercept_(intercept, intercept + outputs),
+      factor_(factor, factor + outputs),
+      shift_(shift, shift + outputs),
       outputs_(outputs) {}
 
 void TextScorer::probabilities(const Texts& texts, double* out, int threads) const {
@@ -31,14 +34,23 @@ void TextScorer::probabilities(const Texts& texts, double* out, int threads) con
         x.rows = rows;
         x.sparse = {found.starts.data(), found.places.data(), found.values.data(), nullptr, rows, vocabulary_.size()};
         std::vector<double> z(static_cast<std::size_t>(outputs_ * rows));
-        forward(x, weights_.data(), bias_.data(), outputs_, z.data(), rows, 1, false);
+        forward(x, weights_, intercept_.data(), outputs_, z.data(), rows, 1, false);
         double* p = out + first * classes();
         if (outputs_ > 1) {
-            for (Index i = 0; i < rows; ++i)
-                for (int k = 0; k < outputs_; ++k) p[i * outputs_ + k] = z[static_cast<std::size_t>(k * rows + i)];
+            for (Index i = 0; i < rows; ++i) {
+                double sum = 0.0;
+                for (int k = 0; k < outputs_; ++k)
+                    sum += p[i * outputs_ + k] = z[static_cast<std::size_t>(k * rows + i)];
+                for (int k = 0; k < outputs_; ++k) {
+                    double& logit = p[i * outputs_ + k];
+                    logit = factor_[static_cast<std::size_t>(k)] * (logit - sum / outputs_) +
+                            shift_[static_cast<std::size_t>(k)];
+                }
+            }
             softmax<double>(Softmax::probabilities, p, rows, outputs_, 1, 1.0, p, nullptr, 1);
             return;
         }
+        for (double& logit : z) logit = factor_[0] * logit + shift_[0];
         std::vector<double> share(z.size());
         for (const int second : {1, 0}) {
             sigmoid<double>(z.data(), rows, false, share.data(), 1);

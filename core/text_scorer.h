@@ -8,9 +8,11 @@ namespace luce {
 
 class TextScorer {
 public:
-    // weights: n-grams of the vocabulary x outputs; bias: outputs; two classes have one output.
+    // weights: n-grams of the vocabulary x outputs, which have to outlive this; intercept, factor, shift: outputs; two
+    // classes have one output. The logits z = x W + intercept, with mean 0 over several outputs, become factor z +
+    // shift.
     TextScorer(const Recipe& recipe, const std::uint32_t* buckets, const float* scale, Index grams,
-               const double* weights, const double* bias, int outputs);
+               const double* weights, const double* intercept, const double* factor, const double* shift, int outputs);
 
     // texts x classes; the same bits for a text alone and among others, on any number of threads.
     void probabilities(const Texts& texts, double* out, int threads) const;
@@ -21,7 +23,8 @@ private:
     Recipe recipe_;
     Vocabulary vocabulary_;
     std::vector<float> scale_;
-    std::vector<double> weights_, bias_;
+    const double* weights_;
+    std::vector<double> intercept_, factor_, shift_;
     int outputs_;
 };
 

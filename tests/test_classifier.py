@@ -419,7 +419,7 @@ def test_held_out_rows_are_measured_by_a_model_that_never_saw_them() -> None:
     codes = np.searchsorted(np.unique(data["y"]), data["y"])
     frame = pl.DataFrame(data)
     table = Table.of(frame).without("y")
-    rows, rest = split_of(codes, 0.3, 5, luce.trial.rows_alike(table, infer_schema(table)), None)
+    rows, rest = split_of(codes, 0.3, 5, luce.trial.copies(table, infer_schema(table), codes), None)
     part = fitted(frame[rows])
     assert part.fitted.schema.columns == trained.classifier.fitted.schema.columns, "else the comparison is not fair"
     assert trained.report == part.evaluate(frame[rest])
@@ -448,7 +448,7 @@ def no_equal_rows_lie_on_both_sides() -> None:
     data = {"x": [k % 20 for k in range(100)], "z": [k % 20 // 3 for k in range(100)], "y": list("abbab" * 20)}
     table = Table.of(data).without("y")
     codes = np.array([label == "b" for label in data["y"]]).astype(int)
-    split = split_of(codes, 0.3, 0, luce.trial.rows_alike(table, infer_schema(table)), None)
+    split = split_of(codes, 0.3, 0, luce.trial.copies(table, infer_schema(table), codes), None)
     known, held = ({data["x"][k] for k in rows} for rows in split)
     assert held
     assert not known & held
@@ -462,7 +462,7 @@ def test_t06_no_equal_rows_lie_on_both_sides() -> None:
 
 
 def test_a_split_row_by_row_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(luce.trial, "rows_alike", lambda *_: None)
+    monkeypatch.setattr(luce.trial, "copies", lambda *_: None)
     with pytest.raises(AssertionError):
         no_equal_rows_lie_on_both_sides()
 

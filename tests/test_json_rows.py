@@ -38,9 +38,15 @@ def check(body: bytes) -> bool:
     if found is None:
         return False
     numbers, codes, begin, end = found
-    rows = by_hand(body)
+    rest = body[:begin] + b"[]" + body[end:]
+    try:
+        rows = by_hand(body)
+    except ValueError:  # for what stands beside the rows, which others read, and refuse
+        with pytest.raises(ValueError):
+            by_hand(rest)
+        return True
     assert numbers.shape == (3, len(rows)) and codes.shape == (2, len(rows)) and 0 < len(rows) <= MOST
-    assert by_hand(body[:begin] + b"[]" + body[end:]) == [] and json.loads(body[begin:end], parse_int=float) == rows
+    assert by_hand(rest) == [] and json.loads(body[begin:end], parse_int=float) == rows
     for name, kind, place, may_miss, levels in COLUMNS:
         cells = [row.get(name) for row in rows]
         assert may_miss or None not in cells
@@ -107,6 +113,11 @@ GOOD = '{"age": 1, "member": true, "큰 글": "x"}'
 
 def rows(*each: str) -> str:
     return '{"rows": [' + ",".join(each) + "]}"
+
+
+@pytest.mark.parametrize("beside", ['"]}\\{"', "{0.1}", "tru", '"\x01"'])
+def test_a_fault_beside_the_rows_is_for_others_to_find(beside: str) -> None:
+    assert check(('{"x": [' + beside + "], " + rows(GOOD)[1:]).encode())
 
 
 ODD = [

@@ -32,7 +32,7 @@ from luce.inputs import classes_of, codes_among, weights_of
 from luce.objective import Objective
 from luce.path import row_losses
 from luce.solver import minimise
-from luce.splits import kfold_of_groups
+from luce.splits import keys_of_copies, kfold_of_groups
 
 FOLDS = 5
 CLEAR = 2.0  # standard errors of the difference by which a map must lower the log loss
@@ -139,7 +139,8 @@ def calibrate(
         raise InputError("these are probabilities, not logits: give their logarithms")
     weights = None if sample_weight is None else weights_of(sample_weight, len(z))
     cores = available_threads(threads)
-    keys = Features(len(z), dense=z).hashes(seed, cores)
+    rows = Features(len(z), dense=z)
+    keys = keys_of_copies(codes, rows.hashes(seed, cores), rows.different())
     return choose(z, codes, len(known), weights, keys, cores)
 
 

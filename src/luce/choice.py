@@ -13,6 +13,7 @@ from luce.encoder import Encoder
 from luce.errors import InputError
 from luce.features import Array, Features
 from luce.functional import sigmoid, softmax
+from luce.grouping import dealt_by
 from luce.interactions import strongest_pairs
 from luce.linear import chosen_l2
 from luce.path import (
@@ -31,7 +32,7 @@ from luce.path import (
     row_losses,
 )
 from luce.run import piece
-from luce.splits import holdout, row_keys, strata_of_groups
+from luce.splits import holdout, row_keys
 from luce.steps import RowPoint, Start
 from luce.strength import hold_out
 
@@ -117,7 +118,7 @@ def choose_effects(
     if effects not in ("auto", *EFFECTS):
         raise InputError(f"effects is {effects!r}: give one of auto, {', '.join(EFFECTS)}")
     features = encoder.transform(parsed, threads)
-    strata, keys = (None, features.hashes(0, threads)) if groups is None else strata_of_groups(codes, groups, 0)
+    strata, keys = dealt_by(codes, groups, features.hashes(0, threads), parsed)
     problem = Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
     if l2 is None:
         l2 = 1.0 / len(codes)

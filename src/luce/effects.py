@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,7 @@ def spread_of(fitted: Fitted, features: Features) -> Array:
     if not linear:
         parts = [_added(fitted, dense_row(part.take(np.array([i])))) for i in range(len(rows))]
         return np.asarray(np.std(parts, axis=0))
-    encoder, weights = fitted.encoder, fitted.calibrated_weights()[0]
-    owner = encoder.owner
+    encoder, weights, owner = fitted.encoder, fitted.linear.coef, fitted.encoder.owner
     out = np.zeros((len(weights), len(encoder.sources)))
     both: dict[int, NDArray[Any]] = {}  # numbers of few values have a dense and sparse columns
     texts = [encoder.sources.index(t.name) for t in encoder.texts if len(t.buckets)]
@@ -46,10 +46,10 @@ def spread_of(fitted: Fitted, features: Features) -> Array:
             both[i] = part.dense[:, own].astype(np.float64) @ weights[:, own].T
     if part.indices is not None and part.starts is not None:
         _add_sparse(both, part, owner[p:], weights[:, p:], texts)
+    maps = replace(fitted.calibration, bias=np.zeros(len(weights)))
     for i, added in both.items():
-        if len(weights) > 1:
-            added -= added.mean(axis=1, keepdims=True)
-        out[:, i] = added.std(axis=0)
+        moved = maps.apply(added, 1)
+        out[:, i] = (moved - moved.mean(axis=1, keepdims=True) if len(weights) > 1 else moved).std(axis=0)
     return out
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -233,6 +233,16 @@ class Features:
         out = np.empty(self.rows, dtype=np.uint64)
         _core.row_hash(self.design, seed, out, threads)
         return out
+
+    def different(self) -> Iterator[int]:
+        """How many different values each column has; no column is read before its turn."""
+        for column in [] if self.dense is None else self.dense.T:
+            yield len(np.unique(column))
+        stored = self.entries() if self.sparse_columns else np.empty(0, dtype=np.int64)
+        for j in np.flatnonzero(stored).tolist():
+            assert self.indices is not None
+            own = np.ones(1) if self.values is None else np.unique(self.values[self.indices == j])
+            yield len(own) + int(stored[j] < self.rows and bool((own != 0).all()))
 
     def entries(self) -> NDArray[np.int64]:
         """How many rows store something in each sparse column, (sparse columns,)."""

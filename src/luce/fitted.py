@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce import _core
-from luce.calibration import Calibration
+from luce.calibration import Calibration, no_calibration
 from luce.cells import shown
 from luce.conformal import Conformal
 from luce.encoder import Encoder
@@ -109,9 +109,13 @@ class Fitted:
         plan = self.text_alone
         if plan is None or not isinstance(self.head, Linear):
             return None
-        coef, bias = self.calibrated_weights()
-        weights = np.ascontiguousarray(coef.T)
-        return _core.TextScorer(plan.recipe.core, plan.buckets, plan.scale, weights, np.ascontiguousarray(bias))
+        head, maps, one = self.head, self.calibration, np.ones(self.head.outputs)
+        if maps.kind == "matrix":
+            head, maps = Linear(*self.calibrated_weights()), no_calibration(head.outputs)
+        factor = np.ascontiguousarray(np.diagonal(maps.matrix)) * one
+        return _core.TextScorer(
+            plan.recipe.core, plan.buckets, plan.scale, head.weights, head.intercept * one, factor, maps.bias * one
+        )
 
     def parsed(self, table: Table) -> dict[str, Any]:
         """The cells of rows that fit the schema; a column named as the label may be there and is not read."""

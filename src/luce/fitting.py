@@ -158,7 +158,7 @@ def begin_run(settings: FitSettings, rows: LabelledTable, times: NDArray[Any] | 
         **{name: str(value) for name, value in more.items()},
     }  # fmt: skip
     if not is_vast(rows.table, rows.schema) or times is not None:
-        run.of(lambda: _data_of(rows, times, table_keys(rows.table, rows.schema)))
+        run.of(lambda: _data_of(rows, times, table_keys(parse(rows.table, rows.schema), rows.schema)))
 
 
 def _data_of(rows: LabelledTable, times: NDArray[Any] | None, keys: NDArray[np.uint64] | None) -> dict[str, object]:
@@ -170,11 +170,10 @@ def _data_of(rows: LabelledTable, times: NDArray[Any] | None, keys: NDArray[np.u
     return {"rows": rows.table.rows, "columns": len(columns), "digest": digest.hexdigest()}
 
 
-def table_keys(table: Table, schema: Schema) -> NDArray[np.uint64] | None:
+def table_keys(parsed: Mapping[str, Any], schema: Schema) -> NDArray[np.uint64] | None:
     """Equal for rows that a model cannot tell apart, (n,); None where it reads no column."""
-    if all(column.kind == "left out" for column in schema.columns):
+    if not parsed:
         return None
-    parsed: Mapping[str, Any] = parse(table, schema)
     kinds = {column.name: column.kind for column in schema.columns}
     others = {name: cells.to_list() for name, cells in parsed.items() if kinds[name] == "text"}
     others |= {name: cells for name, cells in parsed.items() if kinds[name] == "image"}

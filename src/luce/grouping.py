@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 from luce import cells
 from luce.errors import InputError
 from luce.features import Array
-from luce.splits import Split, holdout, holdout_by_time, holdout_of_groups
+from luce.splits import (
+    Split,
+    holdout,
+    holdout_by_time,
+    holdout_of_groups,
+    keys_of_copies,
+    strata_of_groups,
+)
 from luce.table import Parsed, Table, infer_schema, parse
-
-if TYPE_CHECKING:
-    pass
 
 
 def groups_of(table: Table, name: str) -> NDArray[np.int64]:
@@ -55,6 +59,26 @@ def as_numbers(column: Parsed) -> Array:
     if isinstance(column, np.ndarray):
         return column.astype(np.float64, copy=False)
     return np.asarray(column.dt.epoch("us").cast(float).to_numpy())
+
+
+def dealt_by(
+    codes: NDArray[np.integer], groups: NDArray[np.int64] | None, keys: NDArray[np.uint64],
+    parsed: Mapping[str, Parsed] | None,
+) -> tuple[NDArray[np.int64] | None, NDArray[np.uint64]]:  # fmt: skip
+    """What rows are dealt to folds by (`Problem`): their groups, or the keys of copies. keys: hashes of the rows.
+    parsed: the columns that tell the rows apart, None where they are not at hand."""
+    if groups is not None:
+        return strata_of_groups(codes, groups, 0)
+    return None, keys_of_copies(codes, keys, (len(codes) + 1,) if parsed is None else _different(parsed))
+
+
+def _different(parsed: Mapping[str, Parsed]) -> Iterator[int]:
+    """How many different cells each column has; more than rows, if they are images or embeddings."""
+    for column in parsed.values():
+        if isinstance(column, np.ndarray):
+            yield len(np.unique(column)) if column.ndim == 1 else len(column) + 1
+        else:
+            yield column.n_unique()
 
 
 def split_of(

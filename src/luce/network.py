@@ -26,7 +26,7 @@ from luce.functional import available_threads
 from luce.inputs import classes_of, features_of, names_of, row_weights
 from luce.run import Solve, now, solve
 from luce.solver import Progress
-from luce.splits import holdout
+from luce.splits import holdout, keys_of_copies
 from luce.training import MOST_EPOCHS, RATE, TO_GO_ON, Ended, Epoch, Layer, Settings, Training, pixels
 
 HELD_OUT = 0.1  # of the rows
@@ -173,7 +173,8 @@ def fit_network(
         if len(held):
             z = np.mean([member.logits for member in training.ended], axis=0)
             together = training.loss(z)
-            keys = features.take(held).hashes(settings.seed, settings.threads)
+            rest = features.take(held)
+            keys = keys_of_copies(codes[held], rest.hashes(settings.seed, settings.threads), rest.different())
             kinds = KINDS[:2] if stopped == "interrupted" else KINDS  # someone waits
             calibration = choose(z, codes[held], classes, weight[held], keys, settings.threads, kinds)
     except KeyboardInterrupt:  # of a fit that is finished but for this
@@ -262,7 +263,7 @@ def _merged(
     weight = np.ones(features.rows)
     if weights is not None:  # by a power of 2, which rounds nothing: sums stay finite
         weight = np.ldexp(weights, -int(np.frexp(weights.max())[1]))
-    keys = features.hashes(settings.seed, settings.threads)
+    keys = keys_of_copies(codes, features.hashes(settings.seed, settings.threads), features.different())
     order = np.lexsort((codes, keys))
     order = order[weight[order] > 0]
     new = np.ones(len(order), dtype=np.bool_)

@@ -22,7 +22,7 @@ from luce.metric import PARTS, Metric
 from luce.objective import MOST_LOGITS, Objective, logits_of_rows
 from luce.run import now, piece
 from luce.solver import Ended, Solution, approach, ended, minimise
-from luce.splits import kfold_of_groups
+from luce.splits import keys_of_copies, kfold_of_groups
 from luce.steps import Method, RowPoint, Start
 
 FOLDS = 5
@@ -242,7 +242,9 @@ class Race:
         self.first = _scale(problem) if first is None else first
         self.end = None if time_limit is None else time.monotonic() + time_limit
         self.weights = np.ones(p.features.rows) if p.weights is None else p.weights
-        keys = p.features.hashes(seed, p.threads) if p.keys is None else p.keys
+        keys = p.keys
+        if keys is None:
+            keys = keys_of_copies(p.codes, p.features.hashes(seed, p.threads), p.features.different())
         if fold_of_row is None:
             fold_of_row = folds_of(p, keys)
         self.folds = []

@@ -26,11 +26,12 @@ from luce.choice import (
 from luce.encoder import Encoder, ImagePlan
 from luce.errors import InputError
 from luce.features import Features
+from luce.grouping import dealt_by
 from luce.images import read_images
 from luce.patches import IN_HASTE, LADDER, VIEWS, Bank, PatchPlan, fit_patches, recipes_for, scaled, work_of
 from luce.path import FOLDS, LITTLE, Path, Problem, folds_of, path_of, race_side_by_side
 from luce.run import piece
-from luce.splits import holdout, strata_of_groups
+from luce.splits import holdout
 from luce.strength import hold_out
 from luce.table import Table
 from luce.wording import keys_of
@@ -86,9 +87,7 @@ def choose_images(
     """
     base = encoder if plain is None else plain.encoder
     others = base.transform(parsed, threads) if base.width else Features(len(codes))
-    strata, keys = None, keys_of(others, {name: parsed[name] for name in names}, threads)
-    if groups is not None:
-        strata, keys = strata_of_groups(codes, groups, 0)
+    strata, keys = dealt_by(codes, groups, keys_of(others, {name: parsed[name] for name in names}, threads), parsed)
     problem = Problem(others, codes, classes, None, threads=threads, keys=keys, strata=strata)
     look = Look(base, parsed, names, problem, l2)
     way, best, notes = _best_way(look, None if budget is None else Clock(budget, look))

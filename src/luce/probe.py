@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from luce.choice import Choice, Tried
 from luce.encoder import Encoder
 from luce.features import Features
+from luce.grouping import dealt_by
 from luce.path import Problem, folds_of, row_losses
-from luce.splits import strata_of_groups
 from luce.strength import choose_on_sample, hold_out, hold_some_out
 
 MANY_ROWS = 20_000  # with more, one fold is held out, once
@@ -36,7 +36,7 @@ def choose_straight(
     groups: NDArray[np.int64] | None = None,
 ) -> Choice:  # fmt: skip
     """All columns straight, and the strength, which is chosen on a sample of the rows."""
-    strata, keys = (None, features.hashes(0, threads)) if groups is None else strata_of_groups(codes, groups, 0)
+    strata, keys = dealt_by(codes, groups, features.hashes(0, threads), None)
     problem = Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
     strength, path, start = 1.0 / len(codes), None, None
     if isinstance(l2, float | int):

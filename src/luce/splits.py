@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from numbers import Real
 from typing import Any, SupportsIndex, TypeAlias
 
@@ -18,6 +19,9 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLY_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MULTIPLY_2 = np.uint64(0x94D049BB133111EB)
 _MAX_UINT64 = 2**64 - 1
+
+MANY_ALIKE = 20  # equal rows: copies are fewer, but for those that make up for a rare class
+MANY_ROWS = 1 << 22
 
 
 def row_keys(n: int, seed: int) -> NDArray[np.uint64]:
@@ -111,6 +115,44 @@ def kfold_of_groups(codes: NDArray[np.integer], keys: NDArray[np.uint64], folds:
     pairs["turn"], pairs["key"] = turn[codes], keys
     groups, group_of_row = np.unique(pairs, return_inverse=True)
     return np.asarray((np.arange(len(groups)) % folds)[group_of_row.ravel()])
+
+
+def keys_of_copies(
+    codes: NDArray[np.integer], keys: NDArray[np.uint64], different: Iterable[int]
+) -> NDArray[np.uint64]:
+    """Keys that rows share only as copies of one row; rows that are equal by nature get keys of their own.
+
+    A fit that has seen a copy of a held-out row knows its answer. But where there are few different rows, to hold out
+    all that are equal tells how a fit does on rows unlike any it saw, and rows to come will not be so. Equal rows of
+    one class (keys: hashes of the rows' numbers) are no copies where rows of another class are equal to them; where
+    they are more than MANY_ALIKE and a fifth of their class; and none is where there are MANY_ALIKE of each in the
+    mean, or fewer combinations of the columns' values than rows. What tells them apart is their order, which means
+    nothing. Where all rows are equal, there is nothing to tell.
+
+    codes, keys: shape (n,). different: how many different values each column has; no more of these numbers are asked
+    for than it takes. Returns uint64 (n,).
+    """
+    ordered = np.sort(keys)
+    kinds = 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
+    del ordered
+    if kinds in (1, len(keys)):
+        return keys
+    by_nature = kinds * MANY_ALIKE <= len(keys) or _few_combinations(different, len(keys))
+    out, of_class = keys.copy(), np.bincount(codes)
+    parts = 16 if len(keys) > MANY_ROWS else 1  # by the first bits of the keys, so that few indices are held at once
+    for part in range(parts):
+        rows = np.flatnonzero(keys >> np.uint64(60) == part) if parts > 1 else np.arange(len(keys))
+        rows = rows[np.lexsort((codes[rows], keys[rows]))]
+        key, code = keys[rows], codes[rows]
+        other = np.concatenate(([True], key[1:] != key[:-1]))
+        new = other | np.concatenate(([True], code[1:] != code[:-1]))
+        size = np.diff(np.flatnonzero(new), append=len(rows))
+        classes = np.bincount(np.cumsum(other)[new] - 1)  # that each key has
+        many = (size > MANY_ALIKE) & (size * 5 > of_class[code[new]])
+        alone = np.repeat(many | (classes[np.cumsum(other)[new] - 1] > 1) | by_nature, size)
+        turn = (np.arange(len(rows)) - np.repeat(np.flatnonzero(new), size)).astype(np.uint64)
+        out[rows[alone]] = spread_bits(key[alone] + (turn[alone] + np.uint64(1)) * _GOLDEN)
+    return out
 
 
 def strata_of_groups(
@@ -223,6 +265,16 @@ def holdout_by_time(values: NDArray[Any], fraction: float) -> Split:
     held = known.copy()
     held[known] = values[known] >= cut
     return _split(held)
+
+
+def _few_combinations(different: Iterable[int], rows: int) -> bool:
+    """Whether columns of so many different values each have no more combinations than there are rows."""
+    combinations = 1
+    for count in different:
+        combinations *= max(count, 1)
+        if combinations > rows:
+            return False
+    return True
 
 
 def _rows_by_class(

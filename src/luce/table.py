@@ -535,7 +535,7 @@ def _category(table: Table, series: pl.Series, levels: Levels, missing: int, not
             return Column(series.name, "text")
         if different > 0.9 * present:
             return _left_out(series.name, f"identifier: {different:,} different values in {present:,} rows")
-        if words >= 2 and different > 0.5 * present and _is_words(levels.clean):
+        if words >= 2 and different > 0.5 * present and _are_words(levels.clean):
             return Column(series.name, "text")
     if different < levels.present.sum():
         merged = f"column {shown(series.name)}: levels that differ only in outer blanks or Unicode form"
@@ -555,16 +555,18 @@ def _plainly_text(series: pl.Series) -> bool:
 
 
 def _are_names(table: Table, column: Column) -> bool:
-    """Whether a column that was taken for an identifier has words."""
+    """Whether a column that was taken for an identifier has words, and few digits."""
     if not column.why.startswith("identifier") or cells.family(table.column(column.name).dtype) != "text":
         return False
-    return _is_words(table.column(column.name).drop_nulls())
-
-
-def _is_words(given: pl.Series) -> bool:
-    """Whether every cell has a word, and few have digits."""
+    given = table.column(column.name).drop_nulls()
     digits = given.str.contains(r"\d").mean()
-    return bool(given.str.contains(r"\p{L}{2}").all()) and isinstance(digits, float) and digits < 0.1
+    return _are_words(given) and isinstance(digits, float) and digits < 0.1
+
+
+def _are_words(given: pl.Series) -> bool:
+    """Whether every cell has a word, and more than half of the signs are letters."""
+    letters = (2 * given.str.count_matches(r"\p{L}")).sum() > given.str.count_matches(r"\S").sum()
+    return bool(letters and given.str.contains(r"\p{L}{2}").all())
 
 
 def mean_words(levels: pl.Series) -> float:

@@ -15,7 +15,7 @@ from luce.compact import bytes_of
 from luce.errors import InputError, inert, warn
 from luce.fitted import Fitted, HeldOut, Measured
 from luce.fitting import LabelledTable, begin_run, check_in_memory, checkpointed, table_keys
-from luce.grouping import split_of, times_of
+from luce.grouping import dealt_by, split_of, times_of
 from luce.heads import Network
 from luce.hidden import settled
 from luce.objective import MOST_LOGITS
@@ -23,7 +23,7 @@ from luce.pictures import seconds_of
 from luce.report import Report
 from luce.solver import Progress
 from luce.splits import Split
-from luce.table import Schema, Table
+from luce.table import Schema, Table, parse
 from luce.vast import is_vast, trimmed
 
 
@@ -86,7 +86,9 @@ def _train(
     report, like = None, settings
     why: list[str] = []
     if held_out:
-        together = rows_alike(rows.table, rows.schema) if rows.groups is None and times is None else rows.groups
+        together = (
+            copies(rows.table, rows.schema, rows.target.codes) if rows.groups is None and times is None else rows.groups
+        )
         split = split_of(rows.target.codes, held_out, seed, together, times)
         report, part = _measure(rows, settings, split, progress)
         like, why = _like(part, settings)
@@ -154,11 +156,13 @@ def _like(part: Classifier, settings: Classifier) -> tuple[Classifier, list[str]
     return like, why
 
 
-def rows_alike(table: Table, schema: Schema) -> NDArray[np.int64] | None:
-    """The same number for rows that a model cannot tell apart, (n,); None where there are none, or all are alike."""
-    keys = table_keys(table, schema)
-    if keys is None:
+def copies(table: Table, schema: Schema, codes: NDArray[np.integer]) -> NDArray[np.int64] | None:
+    """The same number for rows that are copies of one, (n,); None where there are none, or all are alike."""
+    parsed = parse(table, schema)
+    hashes = table_keys(parsed, schema)
+    if hashes is None:
         return None
+    _, keys = dealt_by(codes, None, hashes, parsed)
     _, group = np.unique(keys, return_inverse=True)
     return group if 0 < int(group.max()) < len(group) - 1 else None
 

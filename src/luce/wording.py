@@ -14,6 +14,7 @@ from luce.choice import FEW_READ, MANY_READ, SOME_FOLDS, Choice, beside_plain, s
 from luce.compact import DEFAULT, room_for, room_of_many
 from luce.encoder import MOST_BESIDE, Encoder, beside
 from luce.features import Features
+from luce.grouping import dealt_by
 from luce.objective import MOST_LOGITS
 from luce.path import (
     FOLDS,
@@ -25,7 +26,7 @@ from luce.path import (
     race_side_by_side,
 )
 from luce.run import piece
-from luce.splits import holdout, strata_of_groups
+from luce.splits import holdout
 from luce.steps import RowPoint, Start, of_columns
 from luce.strength import hold_out, hold_some_out, of_some_classes, some_of_each
 from luce.text import MOST_GRAMS, MOST_WEIGHTS, Grams, Recipe, SparseRows, Texts, recipes_for
@@ -129,9 +130,7 @@ def _without_texts(
 ) -> Problem:  # fmt: skip
     """The problem of the other columns, whose keys know the texts."""
     features = encoder.transform(parsed, threads, [])
-    strata, keys = None, keys_of(features, texts, threads)
-    if groups is not None:
-        strata, keys = strata_of_groups(codes, groups, 0)
+    strata, keys = dealt_by(codes, groups, keys_of(features, texts, threads), parsed)
     return Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
 
 
