@@ -166,6 +166,26 @@ def test_a_fit_goes_on_from_its_state_to_the_same_bits(monkeypatch) -> None:
     assert np.array_equal(whole.at.bias, other.at.bias) and whole.passes == other.passes
 
 
+def test_the_point_of_a_start_goes_when_the_fit_has_its_own(monkeypatch) -> None:
+    monkeypatch.setattr(objective, "MOST_LOGITS", 1000)
+    x, codes, classes, s = problem()
+    o = objective_of(x, codes, classes, s)
+    start = BlockPoint.of(some_point(classes)[: o.features.columns + 1])
+    there = start.numbers.copy()
+    steps, saved = BlockSteps(o, start), []
+    assert np.array_equal(steps.at.numbers, there) and np.array_equal(start.numbers, there)
+    steps.advance()
+    assert np.array_equal(start.numbers, there)
+
+    class Kept:
+        def keep(self, state, at_once):
+            saved.append((at_once, start.numbers.size))
+
+    for _ in range(2):
+        steps.keep(Kept(), lambda: ({}, {}))
+    assert saved == [(True, there.size), (False, 0)]
+
+
 def test_points_move_to_other_columns() -> None:
     point = BlockPoint.of(some_point(70))
     place = np.full(COLUMNS, -1)

@@ -115,7 +115,7 @@ def rows(*each: str) -> str:
     return '{"rows": [' + ",".join(each) + "]}"
 
 
-@pytest.mark.parametrize("beside", ['"]}\\{"', "{\"a\": 0.1.1}", "tru", '"\x01"'])
+@pytest.mark.parametrize("beside", ['"]}\\{"', '{"a": 0.1.1}', "tru", '"\x01"'])
 def test_a_fault_beside_the_rows_is_for_others_to_find(beside: str) -> None:
     assert check(('{"x": [' + beside + "], " + rows(GOOD)[1:]).encode())
 

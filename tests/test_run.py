@@ -21,6 +21,7 @@ import pytest
 from claims import same_bits
 from commands import Ran, Run, luce
 from disk import failing
+from test_many_classes import few_logits, titles
 from test_vast import people, small
 
 from luce import Classifier, NetworkClassifier, checkpoint, choice, objective, processes, run, wording
@@ -36,7 +37,7 @@ from luce.path import Path as Strengths
 from luce.solver import Certificate, FarNewton, Solution, minimise
 from luce.steps import RowPoint
 
-__all__ = ["luce", "small"]
+__all__ = ["few_logits", "luce", "small"]
 
 ROWS = 1_500
 told = pytest.mark.filterwarnings("always::luce.errors.LuceWarning")  # as a command has it
@@ -89,12 +90,16 @@ def resumed(path: Path, frame: Any, **settings: Any) -> bytes:
     return found
 
 
-def saves_of(path: Path, frame: Any, **settings: Any) -> int:
-    """How often an unbroken run saves; and it leaves nothing."""
+def saved_by(path: Path, frame: Any, **settings: Any) -> list[Any]:
+    """The facts of all that an unbroken run saves; and it leaves nothing."""
     with broken(1 << 30) as saved:
         train_on(frame, "label", classifier=Classifier(checkpoint=path, **settings))
     assert os.listdir(path.parent) == []
-    return len(saved)
+    return saved
+
+
+def saves_of(path: Path, frame: Any, **settings: Any) -> int:
+    return len(saved_by(path, frame, **settings))
 
 
 def refused(ran: Ran) -> str:
@@ -208,6 +213,23 @@ def test_l03_a_fit_in_memory_takes_its_pieces_over(
     for share in saves:
         facts = quietly(partial(crashed, path, frame, int(share * count), threads=1, **settings))[-1]
         assert facts["pieces"]
+        assert resumed(path, frame, threads=2, **settings) == wanted
+
+
+@pytest.mark.usefixtures("few_logits")
+def test_l03_a_fit_of_very_many_classes_goes_on_after_any_save(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Also after the first of the last fit, with which the point where it started goes."""
+    frame, path = titles().rename({"title": "text", "job": "label"}), tmp_path / "c"
+    settings = {"kinds": {"text": "text"}}
+    wanted = quietly(lambda: fitted(tmp_path_factory.mktemp("whole") / "m.luce", frame, **settings))
+    places = [facts["at"] for facts in quietly(partial(saved_by, path, frame, **settings))]
+    last = max(place for place in places if place is not None)
+    assert last.endswith("fit/0 solve")
+    first = places.index(last) + 1
+    for after in (first // 2, first - 1, first, first + 1, len(places)):
+        quietly(partial(crashed, path, frame, after, threads=1, **settings))
         assert resumed(path, frame, threads=2, **settings) == wanted
 
 

@@ -7,7 +7,7 @@ float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from luce import _core
 from luce.features import Array
 from luce.objective import FarLogits, Gap, Objective
-from luce.run import State
+from luce.run import Solve, State
 from luce.steps import BlockPoint, Bracket, Start, in_lines
 
 FRESH, OFTEN = 12, 1.5  # passes with the first curvature; with each later one, to the passes before it
@@ -62,7 +62,8 @@ class BlockSteps:
             raise TypeError("weights told by rows or by some columns start a fit of the same kind alone")
         if start is None:
             start = objective.start()
-        self._take(objective, start if isinstance(start, BlockPoint) else BlockPoint.of(start))
+        self.start = start if isinstance(start, BlockPoint) else None
+        self._take(objective, start.copy() if isinstance(start, BlockPoint) else BlockPoint.of(start))
         self._settle()
         self._take_curvature()
         self.due = FRESH
@@ -94,6 +95,13 @@ class BlockSteps:
         if not o.intercept:
             self.inverse[:, -1] = 0.0
         self.passes += 1
+
+    def keep(self, at: Solve, state: Callable[[], State]) -> None:
+        """A checkpoint now and then, and one at the beginning, with which the point where it started may go."""
+        at.keep(state, at_once=self.start is not None)
+        if self.start is not None:
+            self.start.let_go()
+            self.start = None
 
     def rough_gap(self) -> float:
         """With what the intercepts may gain, each for itself."""
@@ -155,10 +163,8 @@ class BlockSteps:
         """A fit of the same objective that is where another has been. Raises LookupError or ValueError for another's
         state."""
         method = cls.__new__(cls)
-        numbers = in_lines(arrays["numbers"].shape)
-        numbers[...] = arrays["numbers"]
-        at = BlockPoint(numbers, arrays["bias"], objective.classes)
-        method._take(objective, at)
+        method.start = None
+        method._take(objective, BlockPoint(arrays["numbers"], arrays["bias"], objective.classes).copy())
         for name in cls.ARRAYS:
             if arrays[name].shape != getattr(method, name).shape:
                 raise ValueError(f"{name} of shape {arrays[name].shape}")

@@ -48,7 +48,7 @@ from luce.wording import choose_texts, keys_of
 TOLERANCE = 1e-6  # how near a fit comes, relative
 LOGITS_AT_ONCE = 1 << 22  # of many rows are in memory
 COLUMNS_AT_ONCE = 1024  # are rounded
-MOST_OF_PIECE = 1 << 25  # weights that a run keeps beside the model's own; more are fitted again from the last state
+MOST_OF_PIECE = 1 << 23  # weights that a run keeps beside the model's own; more are fitted again from the last state
 READ_TOLERANCE = 1e-4  # the same where texts or images are read
 LARGE_TOLERANCE = 5e-3  # and where texts have so many classes that logits of all rows are not kept
 READ_SHARE = 5e-5  # or the gap as a share of what is there to be known: such fits may leave next to no loss

@@ -114,9 +114,9 @@ class Run:
     def state_at(self, place: str) -> State | None:
         return self._state[1] if self._state is not None and self._state[0] == place else None
 
-    def keep(self, place: str, state: Callable[[], State]) -> None:
+    def keep(self, place: str, state: Callable[[], State], at_once: bool = False) -> None:
         """The state of the solve there, which is worked out if it is time to save it."""
-        if self._begun and self._is_due():
+        if self._begun and (at_once or self._is_due()):
             self._state = None  # it may be large
             self._state, self._changed = (place, state()), True
             self._save()
@@ -207,10 +207,10 @@ class Solve:
         """The state that it had when the run was broken off."""
         return None if self._run is None else self._run.state_at(self._place)
 
-    def keep(self, state: Callable[[], State]) -> None:
-        """Where it stands, worked out if it is time to save it."""
+    def keep(self, state: Callable[[], State], at_once: bool = False) -> None:
+        """Where it stands, worked out if it is time to save it, or at once."""
         if self._run is not None:
-            self._run.keep(self._place, state)
+            self._run.keep(self._place, state, at_once)
 
     def save(self, arrays: dict[str, NDArray[Any]], facts: dict[str, Any]) -> None:
         self.keep(lambda: (arrays, facts))

@@ -210,7 +210,9 @@ def _steps(
 ) -> str:  # fmt: skip
     try:
         while pace.turn < MOST_ITERATIONS:
-            if isinstance(method, FarNewton | BlockSteps):
+            if isinstance(method, BlockSteps):
+                method.keep(at, partial(_state, method, pace))
+            elif isinstance(method, FarNewton):
                 at.keep(partial(_state, method, pace))
             pace.turn += 1
             rough = method.rough_gap()

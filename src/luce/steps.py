@@ -47,8 +47,7 @@ def in_lines(shape: tuple[int, ...]) -> NDArray[np.float32]:
 @dataclass(frozen=True)
 class BlockPoint:
     """Weights in blocks of classes (core/class_blocks.h): (blocks, columns + 1, classes of a block) float32, the last
-    row the intercepts, which `bias` (blocks * classes of a block,) has in float64. A fit that starts here goes on in
-    it."""
+    row the intercepts, which `bias` (blocks * classes of a block,) has in float64."""
 
     numbers: NDArray[np.float32]
     bias: Array
@@ -66,6 +65,15 @@ class BlockPoint:
         out.bias[:classes] = 0.0
         out.move_bias(point[-1])
         return out
+
+    def copy(self) -> BlockPoint:
+        numbers = in_lines(self.numbers.shape)
+        numbers[...] = self.numbers
+        return BlockPoint(numbers, self.bias.copy(), self.classes)
+
+    def let_go(self) -> None:
+        """Of its numbers, of which there may be very many, when they are needed no more."""
+        object.__setattr__(self, "numbers", in_lines((0, 0, 0)))
 
     def move_bias(self, step: Array) -> None:
         """Adds to the intercepts, (classes,)."""

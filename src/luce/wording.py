@@ -27,7 +27,7 @@ from luce.path import (
 )
 from luce.run import piece
 from luce.splits import holdout
-from luce.steps import RowPoint, Start, of_columns
+from luce.steps import BlockPoint, RowPoint, Start, of_columns
 from luce.strength import hold_out, hold_some_out, of_some_classes, some_of_each
 from luce.text import MOST_GRAMS, MOST_WEIGHTS, Grams, Recipe, SparseRows, Texts, recipes_for
 
@@ -160,11 +160,15 @@ def _of_many_classes(
     worded = Worded(encoder, problem.features, grams, scales, part.astype(np.int64), threads)
     wider, features = worded.kept()
     choice = Choice(wider, replace(problem, features=features), strength, None, None)
-    found = hold_some_out(replace(problem, features=worded.kept(0)[1]), strength, held)
+
+    def held_out() -> tuple[Path, Start | None] | None:
+        found = hold_some_out(replace(problem, features=worded.kept(0)[1]), strength, held)
+        return None if found is None else (found[0], of_columns(found[1], worded.places(0), features.columns))
+
+    found = piece("texts held out", held_out, Path, RowPoint, BlockPoint)
     if found is None:
         return choice
     path, start = found
-    start = of_columns(start, worded.places(0), features.columns)
     return beside_plain("texts", replace(choice, path=path, start=start), None)
 
 
