@@ -47,6 +47,29 @@ def test_a_whole_curvature_is_that_of_all_outputs(rows: int, columns: int, outpu
     assert again.tobytes() == found.tobytes()
 
 
+@pytest.mark.parametrize("sure", [1.0, 30.0])  # whether classes are uncertain, or all but certain
+@pytest.mark.parametrize(
+    ("rows", "columns", "classes"), [(40, 2, 3), (300, 4, 5), (700, 16, 26), (500, 40, 4), (64, 0, 9)]
+)
+def test_a_coupled_factor_is_that_of_the_whole_curvature(rows: int, columns: int, classes: int, sure: float) -> None:
+    """3e-6: the diagonal is raised by 1e-6, and sums of at most 128 products in float have 2^-24 each."""
+    x, m = panel(rows, columns), classes - 1
+    z = sure * np.random.default_rng(1).normal(size=(classes, rows))
+    p = np.exp(z - z.max(axis=0)) / np.exp(z - z.max(axis=0)).sum(axis=0)
+    w, ridge = (np.random.default_rng(seed).uniform(0.5, 2, n) for seed, n in ((2, rows), (3, columns + 1)))
+    factors = [np.zeros((m * (columns + 1),) * 2) for _ in range(2)]
+    for threads, factor in enumerate(factors, 1):
+        _core.coupled_factor(x, columns + 1, p, w, ridge, factor, threads)
+    dense, to_last = x[:, : columns + 1].astype(float), np.vstack([np.eye(m), -np.ones((1, m))])
+    inner = np.einsum("ki,kl->ikl", p, np.eye(classes)) - np.einsum("ki,li->ikl", p, p)
+    inner = np.einsum("ka,ikl,lb->iab", to_last, inner, to_last)
+    wanted = np.einsum("i,ia,ib,ikl->kalb", w, dense, dense, inner).reshape(factors[0].shape)
+    wanted += np.kron(to_last.T @ to_last, np.diag(ridge))
+    lower = np.tril(factors[0])
+    assert np.abs(lower @ lower.T - wanted).max() <= 3e-6 * np.abs(wanted).max()
+    assert factors[0].tobytes() == factors[1].tobytes()
+
+
 def positive(n: int, seed: int = 0) -> Array:
     a = np.random.default_rng(seed).normal(size=(n, n))
     return a @ a.T + np.eye(n)
