@@ -17,6 +17,11 @@ constexpr int MOST_STEPS = 40;      // with two classes
 constexpr double PULL = 0.25;       // of the mean square of a row: the square of the number in the bias's column
 constexpr double RESTLESS = 4.0;    // times the mean divergence: such rows are looked at again
 constexpr int MOST_ROUNDS = 8;
+// Rows ahead of which first the facts, then the numbers, then the weights of their columns are asked for.
+constexpr std::size_t LATER = 16, SOON = 8, NEXT = 3;
+// A function that only asks for memory, and is not in place, is left out by GCC as one without effect.
+#define ASKING inline __attribute__((always_inline))
+constexpr Index LINE = 16, MOST_ASKED = 64;  // numbers of a line of the cache; of a row that are asked for
 
 std::uint64_t mixed(std::uint64_t x) {
     x += 0x9e3779b97f4a7c15u;
@@ -80,14 +85,44 @@ DualAscent::Row DualAscent::at(Index i, float* room) const {
     return {every_.data(), x_.dense32.data + i * x_.dense32.row_stride, columns_};
 }
 
-void DualAscent::bring(Index i) const {
+ASKING void DualAscent::bring_facts(Index i) const {
+    if (every_.empty()) __builtin_prefetch(x_.sparse.starts + i);
+    for (Index k = 0; k < width_; k += LINE) __builtin_prefetch(&left_[i * width_ + k]);
+    __builtin_prefetch(&square_[i]);
+    __builtin_prefetch(y_.label + i);
+}
+
+ASKING void DualAscent::bring(Index i) const {
     if (every_.empty()) {
-        __builtin_prefetch(x_.sparse.indices + x_.sparse.starts[i]);
-        __builtin_prefetch(values_ + x_.sparse.starts[i]);
+        const Index first = x_.sparse.starts[i], end = std::min(x_.sparse.starts[i + 1], first + MOST_ASKED);
+        for (Index e = first; e < end + LINE; e += LINE) {
+            __builtin_prefetch(x_.sparse.indices + e);
+            __builtin_prefetch(values_ + e);
+        }
     } else if (x_.dense16.data != nullptr) {
         __builtin_prefetch(x_.dense16.data + i * x_.dense16.row_stride);
     } else {
         __builtin_prefetch(x_.dense32.data + i * x_.dense32.row_stride);
+    }
+}
+
+ASKING void DualAscent::bring_weights(Index i) const {
+    if (!every_.empty()) return;
+    const Row row = at(i, nullptr);
+    const float* w = weights_.data();
+    for (Index e = 0; e < std::min(row.count, MOST_ASKED); ++e)
+        for (Index k = 0; k < width_; k += LINE) __builtin_prefetch(w + row.indices[e] * width_ + k);
+}
+
+void DualAscent::visit(const std::vector<std::int32_t>& rows, double* bias, double pull) {
+    for (std::size_t n = 0; n < rows.size(); ++n) {
+        if (n + LATER < rows.size()) bring_facts(rows[n + LATER]);
+        if (n + SOON < rows.size()) bring(rows[n + SOON]);
+        if (n + NEXT < rows.size()) bring_weights(rows[n + NEXT]);
+        if (y_.outputs() == 1)
+            row_of_two(rows[n], bias, pull);
+        else
+            row(rows[n], bias, pull);
     }
 }
 
@@ -115,11 +150,7 @@ DualAscent::Met DualAscent::epoch(double* bias, bool free) {
             for (int k = 0; k < outputs; ++k) left[k] += weight(i) * static_cast<double>(left_[i * width_ + k]);
         for (int k = 0; k < outputs; ++k) bias[k] += pull / l2_ * left[k];
     }
-    for (std::size_t n = 0; n < order_.size(); ++n) {
-        const Index i = order_[n];
-        if (n + 4 < order_.size()) bring(order_[n + 4]);
-        visit(i, bias, pull);
-    }
+    visit(order_, bias, pull);
     const auto sum = [&](const std::vector<float>& of) {
         double all = 0.0;
         for (const std::int32_t i : order_) all += static_cast<double>(of[i]);
@@ -132,20 +163,13 @@ DualAscent::Met DualAscent::epoch(double* bias, bool free) {
         restless.clear();
         for (const std::int32_t i : order_)
             if (static_cast<double>(divergence_[i]) > bound) restless.push_back(i);
-        for (const std::int32_t i : restless) visit(i, bias, pull);
+        visit(restless, bias, pull);
         visits += restless.size();
         if (restless.empty()) break;
     }
     met.loss = sum(loss_);
     met.divergence = sum(divergence_);
     return met;
-}
-
-void DualAscent::visit(Index i, double* bias, double pull) {
-    if (y_.outputs() == 1)
-        row_of_two(i, bias, pull);
-    else
-        row(i, bias, pull);
 }
 
 void DualAscent::row_of_two(Index i, double* bias, double pull) {

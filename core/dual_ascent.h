@@ -39,7 +39,7 @@ public:
     void logits(const double* bias, double* out, int threads) const;
 
 private:
-    void visit(Index i, double* bias, double pull);
+    void visit(const std::vector<std::int32_t>& rows, double* bias, double pull);
     void row_of_two(Index i, double* bias, double pull);
     void row(Index i, double* bias, double pull);
     double weight(Index i) const { return y_.weight == nullptr ? 1.0 : y_.weight[i]; }
@@ -51,7 +51,9 @@ private:
     };
     // room: of `columns_` numbers, for a row of float16
     Row at(Index i, float* room) const;
-    void bring(Index i) const;  // a hint that this row comes soon
+    void bring_facts(Index i) const;  // hints that this row comes later, soon, and next
+    void bring(Index i) const;
+    void bring_weights(Index i) const;
     void gather(const Row& row, float* z) const;
     void scatter(const Row& row, const float* change);
 
