@@ -96,6 +96,43 @@ def test_the_metrics_of_labels_cover_their_truth() -> None:
         assert misses(each, far[name].value, 0.4) > allowed(SAMPLES, 0.08), f"{name}: 0.4 times as wide must be seen"
 
 
+def grouped(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels and probabilities of 80 groups of 2 to 18 rows, whose rows are alike, and share how far they lie off."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(80), rng.integers(2, 19, 80))
+    shift = rng.normal(0, 2, 80)[groups]
+    z = rng.normal(size=80)[groups]
+    codes = (rng.random(len(z)) < 1 / (1 + np.exp(-z - shift))).astype(int)
+    p = 1 / (1 + np.exp(-z))
+    return codes, np.stack([1 - p, p], axis=1), groups
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_rows_that_belong_together_cover_their_truth_if_it_is_told(told: bool) -> None:
+    """The truth is that of 400 samples more. If it is not told they miss far more than one in six."""
+    names, missed = ("accuracy", "log_loss", "brier"), dict.fromkeys(("accuracy", "log_loss", "brier"), 0)
+    more = [metrics.measure(codes, p, [0, 1]) for codes, p, _ in map(grouped, range(1_000, 1_400))]
+    truth = {name: float(np.mean([found[name].value for found in more])) for name in names}
+    for seed in range(SAMPLES):
+        codes, p, groups = grouped(seed)
+        found = metrics.measure(codes, p, [0, 1], groups=groups if told else None)
+        for name in names:
+            missed[name] += not found[name].low <= truth[name] <= found[name].high
+    most = stats.binom.isf(FALSE_ALARM, SAMPLES, 0.08)
+    assert all((count <= most) == told for count in missed.values()), missed
+
+
+def test_the_design_effect_by_hand() -> None:
+    """Two groups of (1, 1) and (0, 0): sums off the mean 1 and -1, 2/1 * 2 = 4 over 4/3 * 1; alone, 1."""
+    values, groups = np.array([1.0, 0.0, 1.0, 0.0]), np.array([5, 2, 5, 2])
+    assert intervals.design_effect(values, groups) == pytest.approx(3.0, rel=1e-14)
+    assert intervals.design_effect(values, np.arange(4)) == pytest.approx(1.0, rel=1e-14)
+    assert intervals.design_effect(values, np.zeros(4)) == 4.0
+    assert intervals.design_effect(np.ones(4), groups) == 1.0
+    found = metrics.measure([1, 0, 1, 0], np.array([[0.2, 0.8], [0.4, 0.6]] * 2), [0, 1], groups=groups)
+    assert found["accuracy"].how == intervals.WORTH and found["log_loss"].how == intervals.GROUPED
+
+
 def test_the_metrics_of_classes_cover_their_truth() -> None:
     far = metrics.measure_classes(*drawn(200_000, 2), CLASSES)[2]
     found = [metrics.measure_classes(*drawn(200, 9000 + i), CLASSES, seed=i)[2] for i in range(SAMPLES)]
@@ -108,7 +145,7 @@ def test_the_metrics_of_classes_cover_their_truth() -> None:
 @pytest.mark.parametrize("tilt", [0.0, 0.4])
 def test_the_calibration_errors_cover_their_truth(tilt: float, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn_fully = intervals.confusion_draws  # two draws, as no metric of the matrix is asked for here
-    monkeypatch.setattr(intervals, "confusion_draws", lambda counts, seed: drawn_fully(counts, seed, 2))
+    monkeypatch.setattr(intervals, "confusion_draws", lambda counts, seed, effect: drawn_fully(counts, seed, 2))
     codes, p = drawn(300_000, 3, tilt)
     far = {"ece": metrics.ece(codes, p, CLASSES), "classwise_ece": metrics.classwise_ece(codes, p, CLASSES)}
     if tilt == 0.0:

@@ -95,9 +95,27 @@ def many_healthy_rows_are_learnt() -> None:
     assert trained.classifier.predict_proba(none)[0, 1] > 0.95
 
 
+def held_out_rows_are_like_others() -> None:
+    """Ten levels, each mostly of one class: the share of rows that are not of it is that of all rows, within four
+    standard errors in the mean of ten seeds."""
+    off = []
+    for seed in range(10):
+        draw = random.Random(seed)
+        level = [draw.randrange(10) for _ in range(1_000)]
+        data: Data = {
+            "level": [f"level {k}" for k in level],
+            "y": ["ab"[(k % 2) ^ (draw.random() < 0.1)] for k in level],
+        }
+        odd = np.array([(y == "b") ^ (k % 2 == 1) for k, y in zip(level, data["y"], strict=True)])
+        report = luce.train(data, "y", seed=seed).report
+        assert report is not None
+        off.append(report.accuracy - (1 - odd.mean()))
+    assert abs(np.mean(off)) < 4 * np.sqrt(0.09 / 200 / 10)
+
+
 CASES = (
     a_table_of_few_rows_is_learnt, a_matrix_of_few_rows_is_learnt, a_network_of_few_rows_is_learnt,
-    what_one_column_settles_is_found, many_healthy_rows_are_learnt,
+    what_one_column_settles_is_found, many_healthy_rows_are_learnt, held_out_rows_are_like_others,
 )  # fmt: skip
 
 
@@ -119,10 +137,16 @@ def test_copies_share_their_key_and_others_do_not() -> None:
     codes = np.repeat(np.arange(100) % 2, 2)
     codes[0] = 1 - codes[0]  # of the first two, which are equal, each has a class of its own
     out = keys_of_copies(codes, keys, MANY)
-    assert len(set(out.tolist())) == 100
-    assert out[0] != keys[0]
+    assert len(set(out.tolist())) == 101
+    assert out[0] != keys[0] and out[1] != keys[1] and out[0] != out[1]
     assert (out[2:] == keys[2:]).all()
     assert len(set(keys_of_copies(codes, keys, (2, 100))[2:].tolist())) == 198
+
+
+def test_equal_rows_of_several_classes_are_no_group() -> None:
+    generator = np.random.default_rng(2)
+    codes, keys = generator.integers(0, 3, 600), generator.integers(0, 40, 600).astype(np.uint64)
+    assert len(set(keys_of_copies(codes, keys, MANY).tolist())) == 600
 
 
 def test_many_equal_rows_are_told_apart() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -426,7 +427,35 @@ def test_the_names_of_the_groups_do_not_matter_and_the_seed_does() -> None:
 
 def test_holdout_of_groups_pinned() -> None:
     codes, group = SMALL, np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5])
-    assert holdout_of_groups(codes, group, 0.3, 7)[1].tolist() == [0, 1, 10, 11]
+    assert holdout_of_groups(codes, group, 0.3, 7)[1].tolist() == [8, 9, 10, 11]
+
+
+def large_and_small_groups_are_held_out_alike() -> None:
+    """200 groups of 20 rows and 4,000 of one: half of the rows are of the small ones, and so are half of those held
+    out, within a tenth (in the mean of twenty seeds; the large ones are some 50 of 1,600 rows, give or take 6)."""
+    group = np.concatenate([np.repeat(np.arange(200), 20), 200 + np.arange(4_000)])
+    codes = group % 2
+    shares = [float((group[holdout_of_groups(codes, group, 0.2, seed)[1]] >= 200).mean()) for seed in range(20)]
+    assert abs(np.mean(shares) - 0.5) < 0.05
+
+
+def test_large_and_small_groups_are_held_out_alike() -> None:
+    large_and_small_groups_are_held_out_alike()
+
+
+def test_keys_that_tell_the_size_of_a_group_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least key of all rows of a group is the smaller, the more rows it has."""
+
+    def least(codes: Any, groups: Any, seed: int) -> Any:
+        strata, _ = strata_of_groups(codes, groups, seed)
+        _, group = np.unique(groups, return_inverse=True)
+        smallest = np.full(int(group.max()) + 1, 2**64 - 1, dtype=np.uint64)
+        np.minimum.at(smallest, group, row_keys(len(codes), seed))
+        return strata, smallest[group]
+
+    monkeypatch.setattr("luce.splits.strata_of_groups", least)
+    with pytest.raises(AssertionError):
+        large_and_small_groups_are_held_out_alike()
 
 
 def test_strata_are_the_commonest_class_and_make_folds_of_whole_groups() -> None:
@@ -436,7 +465,7 @@ def test_strata_are_the_commonest_class_and_make_folds_of_whole_groups() -> None
     for g in set(group.tolist()):
         its = codes[group == g].tolist()
         assert set(strata[group == g].tolist()) == {max(sorted(set(its)), key=its.count)}
-        assert set(keys[group == g].tolist()) == {row[group == g].min()}
+        assert set(keys[group == g].tolist()) == {row[group == g][0]}
     folds = kfold_of_groups(strata, keys, 4)
     assert all(len(set(folds[group == g].tolist())) == 1 for g in set(group.tolist()))
     # By class and key alone a group would be dealt to several folds: that is why the stratum is needed.

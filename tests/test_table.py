@@ -369,6 +369,31 @@ def test_lists_of_lists_and_object_arrays_are_rows() -> None:
         assert [c.kind for c in infer_schema(table).columns] == ["number", "category"]
 
 
+@pytest.mark.parametrize(
+    ("odd", "said"), [("unknown", "unknown"), ("<38", "<38"), (None, "20.01 kg"), ("ab 12", None), ("about 7", None)]
+)
+def test_a_category_of_numbers_with_a_few_words_is_told(odd: str | None, said: str | None) -> None:
+    cells = [f"{20 + k / 100:.2f}" for k in range(1, 61)] * 2
+    if odd is None:
+        cells = [f"{cell} kg" for cell in cells]
+    elif said is None:
+        cells = [f"{odd}{cell}" for cell in cells]
+    else:
+        cells[::10] = [odd] * 12
+    schema = infer_schema(Table.of({"weight": cells, "z": [k * 0.37 % 1 for k in range(120)]}))
+    assert schema.columns[0].kind in ("category", "text")
+    notes = [note for note in schema.notes if "most cells begin with a number" in note]
+    assert len(notes) == (said is not None)
+    assert said is None or (f"'{said}'" in notes[0] and "'weight'" in notes[0])
+
+
+def test_short_titles_with_digits_are_texts() -> None:
+    titles = [f"team {k % 7} lead of office {k % 41}" for k in range(100)]
+    codes = [f"A{k % 7} {k % 83}-{k % 41}" for k in range(100)]
+    schema = infer_schema(Table.of({"title": titles[:70] + titles[:30], "code": codes[:70] + codes[:30]}))
+    assert [c.kind for c in schema.columns] == ["text", "category"]
+
+
 def test_rows_of_a_file_keep_their_source_and_notes() -> None:
     class RawTable:
         frame = pl.DataFrame({"a": ["1"]})

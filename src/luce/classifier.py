@@ -405,10 +405,13 @@ def set_fit(model: Classifier, fitted: Fitted, held_out: HeldOut | None) -> None
     model._fitted, model._held_out = fitted, held_out
 
 
-def report_of(fitted: Fitted, p: NDArray[np.float64], truth: list[Label]) -> Report:
-    """How probabilities (n, K) by a model, and its answers, compare with the labels of the rows."""
+def report_of(
+    fitted: Fitted, p: NDArray[np.float64], truth: list[Label], groups: NDArray[np.int64] | None = None
+) -> Report:
+    """How probabilities (n, K) by a model, and its answers, compare with the labels of the rows, of which some may
+    belong together."""
     answers = None if fitted.costs is None else array_of(fitted.classes)[best_of(p, fitted.costs)].tolist()
-    return evaluate(truth, p, list(fitted.classes), predicted=answers, class_shares=fitted.class_shares)
+    return evaluate(truth, p, list(fitted.classes), predicted=answers, class_shares=fitted.class_shares, groups=groups)
 
 
 def _squeezed(logits: NDArray[np.float64]) -> NDArray[np.float64]:

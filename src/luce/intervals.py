@@ -25,6 +25,8 @@ DRAWS = 2000  # of a bootstrap: the ends of a 95 % interval are then good to abo
 EXACT = "exact binomial (Clopper-Pearson)"
 NO_ROWS = "no rows: nothing is known"
 NORMAL = "normal, standard error of the mean"
+GROUPED = "normal, sums of rows that belong together"
+WORTH = f"{EXACT}, of as many rows as those that belong together are worth"
 ONE_ROW = "one row: nothing is known"
 INFINITE = "a row has an infinite loss, so the mean is infinite"
 BOOTSTRAP = f"bootstrap of the confusion matrix, {DRAWS:,} draws"
@@ -175,14 +177,16 @@ def _lower_end(tail: float, hits: Floats, rows: Floats) -> Floats:
     return low
 
 
-def shares(hits: NDArray[Any], rows: NDArray[Any], level: float = 0.95) -> list[Interval]:
+def shares(hits: NDArray[Any], rows: NDArray[Any], level: float = 0.95, effect: float = 1.0) -> list[Interval]:
     """The exact interval of each share hits / rows; 0 of 0 counts as the share 0, with the interval (0, 1).
 
-    hits, rows: int64 (m,). Raises InputError and source as `exact_ends`.
+    hits, rows: int64 (m,). effect: the `design_effect`, by which both are divided for the ends (Korn and Graubard,
+    Survey Methodology 24, 1998). Raises InputError and source as `exact_ends`.
     """
-    low, high = exact_ends(hits, rows, level)
+    low, high = exact_ends(hits / effect, rows / effect, level)
+    how = EXACT if effect == 1.0 else WORTH
     return [
-        Interval(good / whole if whole else 0.0, bottom, top, EXACT if whole else NO_ROWS)
+        Interval(good / whole if whole else 0.0, bottom, top, how if whole else NO_ROWS)
         for good, whole, bottom, top in zip(hits.tolist(), rows.tolist(), low.tolist(), high.tolist(), strict=True)
     ]
 
@@ -204,16 +208,35 @@ def matched_difference(gained: int, lost: int, rows: int, level: float = 0.95) -
 # --- means -------------------------------------------------------------------
 
 
+def design_effect(values: Floats, groups: NDArray[Any]) -> float:
+    """How many times larger the variance of a mean is than if the rows were drawn one by one, at least 1: rows that
+    belong together say much the same.
+
+    effect = [G / (G - 1) sum_g (sum_r (v_r - mean))^2] / [n / (n - 1) sum_r (v_r - mean)^2], r the rows of group g
+
+    values: float64 (n,), finite. groups: (n,), rows of one value belong together. One group gives n; no variance, 1.
+    Source: Kish, Survey Sampling, 1965, sections 5.4 and 6.5.
+    """
+    _, group = np.unique(groups, return_inverse=True)
+    count, rows, off = int(group.max()) + 1, len(values), values - values.mean()
+    if count < 2:
+        return float(rows)
+    sums = np.bincount(group, weights=off)
+    alone = rows / (rows - 1) * float(off @ off)
+    return max(1.0, count / (count - 1) * float(sums @ sums) / alone) if alone > 0 else 1.0
+
+
 def mean_interval(
-    values: Floats, level: float = 0.95, lowest: float = -math.inf, highest: float = math.inf
-) -> Interval:
+    values: Floats, level: float = 0.95, lowest: float = -math.inf, highest: float = math.inf,
+    groups: NDArray[Any] | None = None,
+) -> Interval:  # fmt: skip
     """The normal interval of the mean of row values, cut where no mean can lie.
 
-    mean +- z s / sqrt(n), s^2 = sum_r (v_r - mean)^2 / (n - 1)
+    mean +- z s / sqrt(n), s^2 = sum_r (v_r - mean)^2 / (n - 1), times the `design_effect` of the groups, if any
 
-    values: float64 (n,), n >= 1, in [lowest, highest]; correctly rounded sums. An infinite value gives an infinite mean
-    and ends (NaN within infinite ends where both signs occur); one row gives [lowest, highest]. Raises InputError for a
-    level outside (0, 1).
+    values: float64 (n,), n >= 1, in [lowest, highest]; correctly rounded sums. groups: as in `design_effect`. An
+    infinite value gives an infinite mean and ends (NaN within infinite ends where both signs occur); one row gives
+    [lowest, highest]. Raises InputError for a level outside (0, 1).
     """
     z, rows = normal_quantile(level), len(values)
     if np.isnan(values).any() or len(np.unique(values[np.isinf(values)])) > 1:
@@ -224,7 +247,10 @@ def mean_interval(
     if rows == 1:
         return Interval(mean, lowest, highest, ONE_ROW)
     error = math.sqrt(math.fsum(np.square(values - mean).tolist()) / (rows - 1) / rows)
-    return Interval(mean, max(mean - z * error, lowest), min(mean + z * error, highest), NORMAL)
+    if groups is not None:
+        error *= math.sqrt(design_effect(values, groups))
+    how = NORMAL if groups is None else GROUPED
+    return Interval(mean, max(mean - z * error, lowest), min(mean + z * error, highest), how)
 
 
 # --- ranks -------------------------------------------------------------------
@@ -311,11 +337,13 @@ def _sigmoid(t: float) -> float:
 # --- the bootstrap of a confusion matrix -------------------------------------
 
 
-def confusion_draws(counts: Counts, seed: int = 0, draws: int = DRAWS) -> tuple[Counts, Counts, Counts]:
+def confusion_draws(
+    counts: Counts, seed: int = 0, draws: int = DRAWS, effect: float = 1.0
+) -> tuple[Counts, Counts, Counts]:
     """Hits, support and predicted rows of each class in confusion matrices drawn anew, as if rows were resampled.
 
     Each matrix ~ Multinomial(n, counts / n), which is what n rows drawn with replacement give, at a cost of `draws`
-    times the cells that hold a row, whatever n is.
+    times the cells that hold a row, whatever n is; n is divided by a `design_effect`.
 
     counts: int64 (K, K), true x predicted, n >= 1. Returns three int64 (draws, K): the diagonal, the row sums, the
     column sums. The same seed gives the same draws. Raises InputError for a seed that is no whole number >= 0.
@@ -324,10 +352,11 @@ def confusion_draws(counts: Counts, seed: int = 0, draws: int = DRAWS) -> tuple[
     rng = np.random.default_rng(checked_whole(seed, "seed", 0))
     size, (truth, predicted) = len(counts), np.nonzero(counts)
     cells, rows = counts[truth, predicted], int(counts.sum())
+    worth = max(round(rows / effect), 1)
     block = max(1, _CELLS // len(cells))
     parts = []
     for start in range(0, draws, block):
-        drawn = rng.multinomial(rows, cells / rows, size=min(block, draws - start))
+        drawn = rng.multinomial(worth, cells / rows, size=min(block, draws - start))
         right = np.where(truth == predicted, drawn, 0)
         parts.append([_sums(right, truth, size), _sums(drawn, truth, size), _sums(drawn, predicted, size)])
     hits, support, chosen = (np.concatenate([part[i] for part in parts]) for i in range(3))

@@ -374,6 +374,7 @@ def measure(
     predicted: ArrayLike | None = None,
     level: float = 0.95,
     seed: int = 0,
+    groups: NDArray[Any] | None = None,
 ) -> dict[str, Interval]:
     """Each metric of one number with its interval, by name.
 
@@ -382,12 +383,16 @@ def measure(
     ece, classwise_ece: normal for E^2 with the binomial errors of the bins, then the root (no lower than 0).
 
     predicted: labels (n,), by default the most probable class, the first of equals. seed: of the drawn matrices.
-    Other arguments and errors as in `log_loss`; InputError also for a level outside (0, 1) and a negative seed.
+    groups: (n,), rows of one value belong together and say much the same: intervals are as wide as the sums of groups
+    show (`intervals.design_effect`, of the log losses and of right answers). Other arguments and errors as in
+    `log_loss`; InputError also for a level outside (0, 1) and a negative seed.
     """
     codes, rows, guess, known = sample(y_true, probabilities, classes, predicted)
     counts = _counted(codes, guess, len(known))
-    hits = np.array([np.trace(counts)])
-    out = {"accuracy": intervals.shares(hits, np.array([len(codes)]), level)[0]}
+    hits, effect = np.array([np.trace(counts)]), 1.0
+    if groups is not None:
+        effect = intervals.design_effect((guess == codes).astype(np.float64), groups)
+    out = {"accuracy": intervals.shares(hits, np.array([len(codes)]), level, effect)[0]}
     scores = _class_scores(*_margins(counts), known)
     macro, weighted = scores.macro(), scores.weighted()  # correctly rounded, as `balanced_accuracy` is
     values = _scalars(*_margins(counts)) | {
@@ -399,12 +404,12 @@ def measure(
         "recall_weighted": weighted.recall,
         "f1_weighted": weighted.f1,
     }
-    draws = _scalars(*intervals.confusion_draws(counts, seed))
+    draws = _scalars(*intervals.confusion_draws(counts, seed, effect=effect))
     out |= {name: intervals.percentile(float(values[name]), draws[name], level) for name in values}
-    out["log_loss"] = intervals.mean_interval(_log_losses(codes, rows), level, 0.0, math.inf)
-    out["brier"] = intervals.mean_interval(_distances(codes, rows), level, 0.0, 2.0)
-    out["ece"] = _error_interval([_top_bins(codes, rows, _BINS)], level)
-    out["classwise_ece"] = _error_interval(_class_bins(codes, rows, _BINS), level)
+    out["log_loss"] = intervals.mean_interval(_log_losses(codes, rows), level, 0.0, math.inf, groups)
+    out["brier"] = intervals.mean_interval(_distances(codes, rows), level, 0.0, 2.0, groups)
+    out["ece"] = _error_interval([_top_bins(codes, rows, _BINS)], level, effect)
+    out["classwise_ece"] = _error_interval(_class_bins(codes, rows, _BINS), level, effect)
     return out
 
 
@@ -607,10 +612,10 @@ def _root(square: float) -> float:
     return square if math.isnan(square) else math.sqrt(max(square, 0.0))
 
 
-def _error_interval(parts: list[_Bins], level: float) -> Interval:
+def _error_interval(parts: list[_Bins], level: float, effect: float = 1.0) -> Interval:
     # The parts share their rows; the mean of their standard errors is the most that the mean's can be.
     square, error = (_mean(np.array(column)) for column in zip(*(_squared_error(b, True) for b in parts), strict=True))
-    width = intervals.normal_quantile(level) * error
+    width = intervals.normal_quantile(level) * error * math.sqrt(effect)
     if math.isnan(square):
         return Interval(square, 0.0, 1.0, intervals.ONE_ROW)
     return Interval(_root(square), _root(square - width), min(_root(square + width), 1.0), _BINOMIAL)

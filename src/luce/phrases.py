@@ -297,6 +297,14 @@ PHRASES: dict[str, tuple[str, str]] = {
     # --- how intervals are made
     "how.exact": ("exact binomial (Clopper-Pearson)", "정확 이항 구간(Clopper-Pearson)"),
     "how.no_rows": ("no rows: nothing is known", "사례가 없어 알 수 없음"),
+    "how.grouped": (
+        "normal, from the sums of rows that belong together",
+        "정규 근사, 함께 속하는 행들의 합에서",
+    ),
+    "how.worth": (
+        "exact binomial, for as many rows as those that belong together are worth",
+        "정확한 이항 구간, 함께 속하는 행들이 실제로 가지는 값만큼의 행 수로",
+    ),
     "how.normal": ("normal, from the standard error of the mean", "정규 근사, 평균의 표준오차"),
     "how.one_row": ("one row: nothing is known", "사례가 하나뿐이라 알 수 없음"),
     "how.infinite": (

@@ -83,12 +83,14 @@ def evaluate(
     *,
     predicted: Sequence[Label] | None = None,
     class_shares: ArrayLike | None = None,
+    groups: NDArray[Any] | None = None,
 ) -> Report:
     """Score probabilities against the true labels, and predictions: by default the most probable class, the first of
     equals.
 
     y_true: labels (n,). probabilities: (n, K), columns in the order of `classes`. class_shares: (K,) the shares of the
-    classes among the training labels, for the baseline; by default their shares in y_true.
+    classes among the training labels, for the baseline; by default their shares in y_true. groups: as in
+    `luce.metrics.measure`.
     Raises InputError as `luce.metrics.log_loss` does, listing the labels that are not in `classes`.
     """
     loss = metrics.log_loss(y_true, probabilities, classes)  # first, because it checks every argument
@@ -112,7 +114,7 @@ def evaluate(
         per_class=_class_rows(scores),
         confusion=tuple(map(tuple, metrics.confusion(y_true, predicted, classes).tolist())),
         baseline=_baseline(scores, class_shares),
-        intervals=metrics.measure(y_true, probabilities, classes, predicted=predicted),
+        intervals=metrics.measure(y_true, probabilities, classes, predicted=predicted, groups=groups),
         codes=codes,
         probabilities=rows,
     )

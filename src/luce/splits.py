@@ -139,6 +139,10 @@ def keys_of_copies(
         return keys
     by_nature = kinds * MANY_ALIKE <= len(keys) or _few_combinations(different, len(keys))
     out, of_class = keys.copy(), np.bincount(codes)
+    # Equal rows of several classes get other keys too: classes are told by the keys of all their rows.
+    names = np.zeros(len(of_class), dtype=np.uint64)
+    for begin in range(0, len(keys), MANY_ROWS):
+        np.add.at(names, codes[begin : begin + MANY_ROWS], spread_bits(keys[begin : begin + MANY_ROWS].copy()))
     parts = 16 if len(keys) > MANY_ROWS else 1  # by the first bits of the keys, so that few indices are held at once
     for part in range(parts):
         rows = np.flatnonzero(keys >> np.uint64(60) == part) if parts > 1 else np.arange(len(keys))
@@ -151,14 +155,15 @@ def keys_of_copies(
         many = (size > MANY_ALIKE) & (size * 5 > of_class[code[new]])
         alone = np.repeat(many | (classes[np.cumsum(other)[new] - 1] > 1) | by_nature, size)
         turn = (np.arange(len(rows)) - np.repeat(np.flatnonzero(new), size)).astype(np.uint64)
-        out[rows[alone]] = spread_bits(key[alone] + (turn[alone] + np.uint64(1)) * _GOLDEN)
+        out[rows[alone]] = spread_bits((key[alone] ^ names[code[alone]]) + (turn[alone] + np.uint64(1)) * _GOLDEN)
     return out
 
 
 def strata_of_groups(
     codes: NDArray[np.integer], groups: NDArray[Any], seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """The stratum and the key of each row's group: its most frequent class, and the smallest `row_keys` of its rows.
+    """The stratum and the key of each row's group: its most frequent class, and the `row_keys` of its first row, which
+    says nothing of how many rows it has.
 
     `kfold_of_groups(strata, keys, folds)` then keeps whole groups together, whatever the classes of their rows.
 
@@ -168,24 +173,23 @@ def strata_of_groups(
     Raises InputError as `holdout_of_groups` does.
     """
     present, code = np.unique(_class_codes(codes), return_inverse=True)
-    group, counts = _groups(groups)
+    group, _ = _groups(groups)
     if len(group) != len(code):
         raise InputError(f"there are {len(group)} groups for {len(code)} rows; give one for each row")
     keys = row_keys(len(code), seed)
-    least = np.full(len(counts), _MAX_UINT64, dtype=np.uint64)
-    np.minimum.at(least, group, keys)
+    first = np.unique(group, return_index=True)[1]
     pair, rows = np.unique(group * len(present) + code, return_counts=True)
     owner, class_ = pair // len(present), pair % len(present)
     # Sorted by group, then by rows: the last pair of a group is its most frequent class, the first of equals.
     last = np.cumsum(np.bincount(owner)) - 1
     stratum = present[class_[np.lexsort((-class_, rows, owner))][last]].astype(np.int64)
-    return stratum[group], least[group]
+    return stratum[group], keys[first][group]
 
 
 def holdout_of_groups(codes: NDArray[np.integer], groups: NDArray[Any], fraction: float, seed: int) -> Split:
     """Split whole groups (patients, sites, series) into training and held-out rows, classes in near proportion.
 
-    Groups are put together by their most frequent class, and by the smallest `row_keys` of their rows within it. There
+    Groups are put together by their most frequent class, and by the `row_keys` of their first rows within it. There
     a group is held out if that brings the held-out rows nearer to fraction * (rows of these groups). A class keeps a
     group in training: its only one, or if all would be held out, the smallest. At least one group is held out and one
     stays. Renaming the groups leaves the split as it is.

@@ -537,10 +537,28 @@ def _category(table: Table, series: pl.Series, levels: Levels, missing: int, not
             return _left_out(series.name, f"identifier: {different:,} different values in {present:,} rows")
         if words >= 2 and different > 0.5 * present and _are_words(levels.clean):
             return Column(series.name, "text")
+    if present >= FEW_ROWS and different > 0.3 * present and (hint := _almost_a_number(series.name, levels, present)):
+        notes.append(hint)
     if different < levels.present.sum():
         merged = f"column {shown(series.name)}: levels that differ only in outer blanks or Unicode form"
         notes.append(f"{merged} are taken as one")
     return Column(series.name, "category")
+
+
+def _almost_a_number(name: str, levels: Levels, present: int) -> str:
+    """What to say of a category of which most levels begin with a number; "" for others."""
+    import polars as pl
+
+    begin = levels.clean.str.contains(r"^[+\-(<>~$€£₩¥]?\s*\d").fill_null(False)
+    if 2 * int(begin.sum()) <= len(begin):
+        return ""
+    odd = np.isnan(levels.point.value) & np.isnan(levels.comma.value) & levels.present
+    first = shown(levels.raw.filter(pl.Series(odd)).sort()[0])
+    return (
+        f"column {shown(name)}: most cells begin with a number, but some, such as {first}, are none, so that it is a "
+        f"category of {levels.different:,} levels in {present:,} rows; if it is meant as numbers, dates or times, "
+        "write plain numbers or 2024-01-31, and leave cells empty where nothing is known"
+    )
 
 
 def _plainly_text(series: pl.Series) -> bool:

@@ -90,7 +90,7 @@ def _train(
             copies(rows.table, rows.schema, rows.target.codes) if rows.groups is None and times is None else rows.groups
         )
         split = split_of(rows.target.codes, held_out, seed, together, times)
-        report, part = _measure(rows, settings, split, progress)
+        report, part = _measure(rows, settings, split, together, progress)
         like, why = _like(part, settings)
     fitted, rows_held_out = checked_fit(rows, like, progress)
     if report is not None:
@@ -127,9 +127,11 @@ def _fit_once(
 
 
 def _measure(
-    rows: LabelledTable, settings: Classifier, split: Split, progress: Progress | None
-) -> tuple[Report, Classifier]:
-    """How a classifier fitted to some of the rows does on the rest, and itself."""
+    rows: LabelledTable, settings: Classifier, split: Split, together: NDArray[np.int64] | None,
+    progress: Progress | None,
+) -> tuple[Report, Classifier]:  # fmt: skip
+    """How a classifier fitted to some of the rows does on the rest, and itself. together: numbers of the rows, the same
+    for those that belong together."""
     some, rest = split
     taught, target = rows.take(some), rows.target
     if len(taught.target.classes) < 2:
@@ -141,7 +143,10 @@ def _measure(
         warn(f"{int(new.sum())} held-out row(s) of classes that the rows fitted on lack are not measured")
     rest = rest[~new]
     truth = array_of(tuple(target.classes))[target.codes[rest]].tolist()
-    return report_of(part.fitted, part.predict_proba(rows.table.take(rest)), truth), part
+    groups = None if together is None else together[rest]
+    if groups is not None and len(np.unique(groups)) == len(groups):
+        groups = None
+    return report_of(part.fitted, part.predict_proba(rows.table.take(rest)), truth, groups), part
 
 
 def _like(part: Classifier, settings: Classifier) -> tuple[Classifier, list[str]]:
