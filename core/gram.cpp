@@ -12,9 +12,9 @@
 namespace luce {
 namespace {
 
-constexpr Index PANEL = 128;  // rows that are summed in float
-constexpr Index STEP = 64;    // columns that Cholesky works on at a time
-constexpr Index FEW_COLUMNS = 40;
+constexpr Index PANEL = 128;                         // rows that are summed in float
+constexpr Index STEP = 64;                           // columns that Cholesky works on at a time
+constexpr Index FEW_COLUMNS = 24, SOME_CLASSES = 5;  // so few, and as many: blocks would fill few registers
 
 // A band of rows of the lower triangle of X' diag(w) X, from row `begin` to `end`; weigh(first, count, w) gives w.
 // While a panel of X is at hand all of the band is summed: right sides stay in the nearest cache, X is read once a
@@ -79,38 +79,55 @@ void subtract_done(double* a, Index n, Index first, Index end, Index c, Index wi
         }
 }
 
-// The square at (c, c), whose products with earlier columns are already subtracted. A pivot that rounding has made too
-// small for its diagonal is raised to that size: the factor then belongs to a slightly stiffer matrix, which is all
-// that a preconditioner needs.
-void factor_square(double* a, Index n, Index c, Index width, const double* diagonal) {
-    for (Index i = c; i < c + width; ++i) {
-        double* row = a + i * n;
-        for (Index j = c; j < i; ++j) row[j] = (row[j] - kernels().dot(row + c, a + j * n + c, j - c)) / a[j * n + j];
-        double pivot = row[i] - kernels().dot(row + c, row + c, i - c);
-        const double least = 1e-7 * diagonal[i] + 1e-300;
-        if (!(pivot > least)) pivot = least;
-        row[i] = std::sqrt(pivot);
-    }
-}
-
 // Relative to its diagonal, what a matrix summed in float says of a direction is noise below about this much.
 constexpr double FLOAT_NOISE = 1e-6;
+// A pivot of less, of its diagonal, is what rounding has left of nothing: it is raised, and the column below it is 0.
+// The factor then belongs to a matrix that is stiffer there, which is all that a preconditioner needs.
+constexpr double LEAST_PIVOT = 1e-7, RAISED_PIVOT = 1e-2;
+
+// A Cholesky factor in the making, in place of the lower triangle of a.
+struct Factor {
+    double* a;
+    Index n;
+    std::vector<double> most, inverse;  // no number of a row is larger than the root of its diagonal; 1 over each pivot
+
+    Factor(double* a_, Index n_) : a(a_), n(n_), most(n_), inverse(n_) {
+        for (Index i = 0; i < n; ++i) most[i] = std::sqrt(a[i * n + i] *= 1.0 + FLOAT_NOISE);
+    }
+    // Columns [c, end) of row i, whose products with the columns before c are already subtracted. Where rounding has
+    // made a number too large, it would grow from column to column without end.
+    void row(Index i, Index c, Index end) {
+        double* const own = a + i * n;
+        for (Index j = c; j < end; ++j) {
+            const double value = (own[j] - kernels().dot(own + c, a + j * n + c, j - c)) * inverse[j];
+            own[j] = std::clamp(value, -most[i], most[i]);
+        }
+    }
+    // The square at (c, c).
+    void square(Index c, Index width) {
+        for (Index i = c; i < c + width; ++i) {
+            row(i, c, i);
+            double* const own = a + i * n;
+            const double diagonal = most[i] * most[i], pivot = own[i] - kernels().dot(own + c, own + c, i - c);
+            const bool enough = pivot > LEAST_PIVOT * diagonal + 1e-300;
+            own[i] = std::sqrt(enough ? pivot : RAISED_PIVOT * diagonal + 1e-300);
+            inverse[i] = enough ? 1.0 / own[i] : 0.0;
+        }
+    }
+};
 
 // In place, STEP columns at a time; below the square, groups of rows are independent of each other.
 void cholesky(double* a, Index n, int threads) {
-    std::vector<double> diagonal(n);
-    for (Index i = 0; i < n; ++i) diagonal[i] = a[i * n + i] *= 1.0 + FLOAT_NOISE;
+    Factor factor(a, n);
     for (Index c = 0; c < n; c += STEP) {
         const Index width = n - c < STEP ? n - c : STEP;
         subtract_done(a, n, c, c + width, c, width);
-        factor_square(a, n, c, width, diagonal.data());
+        factor.square(c, width);
         const Index first = c + width, groups = (n - first + STEP - 1) / STEP;
         parallel_for(groups, n < 256 ? 1 : threads, [&](Index g) {
             const Index begin = first + g * STEP, end = begin + STEP < n ? begin + STEP : n;
             subtract_done(a, n, begin, end, c, width);
-            for (Index i = begin; i < end; ++i)
-                for (Index j = c; j < c + width; ++j)
-                    a[i * n + j] = (a[i * n + j] - kernels().dot(a + i * n + c, a + j * n + c, j - c)) / a[j * n + j];
+            for (Index i = begin; i < end; ++i) factor.row(i, c, c + width);
         });
     }
 }
@@ -338,7 +355,7 @@ void curvature_factors(const float* x, Index rows, Index size, Index padded, con
 void coupled_factor(const float* x, Index rows, Index size, Index padded, const double* shares, const double* weights,
                     int classes, const double* ridge, double* factor, int threads) {
     const Index m = classes - 1, side = m * size;
-    if (size <= FEW_COLUMNS && m > 1 && uncertain(shares, weights, rows, classes))
+    if (size <= FEW_COLUMNS && classes >= SOME_CLASSES && uncertain(shares, weights, rows, classes))
         coupled_at_once(x, rows, size, padded, shares, weights, m, factor, threads);
     else
         coupled_blocks(x, rows, size, padded, shares, shares + m * rows, weights, m, factor, threads);

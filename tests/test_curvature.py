@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+import luce
 from luce import _core
 from luce.features import Features
 
@@ -68,6 +69,31 @@ def test_a_coupled_factor_is_that_of_the_whole_curvature(rows: int, columns: int
     lower = np.tril(factors[0])
     assert np.abs(lower @ lower.T - wanted).max() <= 3e-6 * np.abs(wanted).max()
     assert factors[0].tobytes() == factors[1].tobytes()
+
+
+def test_a_factor_of_columns_that_say_the_same_does_not_overflow() -> None:
+    """What rounding leaves in place of nothing must not grow from column to column: no number of a factor's row is
+    larger than the root of its diagonal."""
+    codes = np.random.default_rng(4).integers(0, 5, (160, 16))
+    wide = (codes[:, :, np.newaxis] == np.arange(5)).reshape(160, 80).astype(np.float32)
+    x = np.zeros((160, 96), dtype=np.float32)
+    x[:, :80], x[:, 80] = wide / wide.std(axis=0), 1
+    side, p = 3 * 81, np.full((4, 160), 0.25)
+    factor, ridge = np.zeros((side, side)), np.full(81, 1e-9)
+    _core.coupled_factor(x, 81, p, np.ones(160), ridge, factor, 2)
+    lower = np.tril(factor)
+    most = np.sqrt(np.kron(np.full(3, 2 / 4), (x[:, :81].astype(float) ** 2).sum(axis=0)))
+    assert (np.abs(lower) <= most[:, np.newaxis] * (1 + 1e-5)).all()
+    assert (np.diag(lower) > 0).all()
+
+
+def test_a_fit_of_separable_rows_with_next_to_no_penalty_is_proven() -> None:
+    """Numbers of few values, each of them also told apart: many more weights than rows."""
+    rows = {f"x{j}": [float(k % (j + 3)) for k in range(160)] for j in range(10)}
+    wide = np.column_stack([np.array(column)[:, np.newaxis] == np.unique(column) for column in rows.values()])
+    x, y = np.column_stack([*rows.values(), wide.astype(float)]), [k % 4 for k in range(160)]
+    fit = luce.SoftmaxRegression(l2=3e-9).fit(x, y).certificate_
+    assert fit.converged and fit.objective < 1e-3
 
 
 def positive(n: int, seed: int = 0) -> Array:
