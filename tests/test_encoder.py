@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import reference
 
+import luce
 import luce.encoder
 from luce.curves import LevelBasis, NumberBasis, curve_sizes, pair_sizes
 from luce.encoder import (
@@ -217,6 +218,38 @@ def test_a_date_becomes_year_time_month_and_weekday() -> None:
     assert columns["when: year"] == [-1, 1, 0]
     assert columns["when: time of day"] == [-1, 1, 0]
     assert columns["when: year is missing"] == columns["when: time of day is missing"] == [0, 0, 1]
+
+
+def test_hours_and_days_are_told_apart_where_rows_are_many() -> None:
+    """Twenty rows for each hour are enough for hours, and too few for days of the month; those have 620."""
+    for rows, hours, days in ((479, 0, 0), (480, 24, 0), (620, 24, 31)):
+        moments = [datetime.datetime(2024, 1, 1) + datetime.timedelta(hours=7 * k) for k in range(rows)]
+        encoder, schema = fitted({"when": [*moments, None]})
+        columns = encoded(encoder, schema, {"when": [*moments, None]})
+        for mark, count, values in (
+            ("hour", hours, [m.hour for m in moments]), ("day", days, [m.day for m in moments]),
+        ):  # fmt: skip
+            own = [name for name in columns if f": {mark} = " in name]
+            assert len(own) == count
+            for name in own:
+                value = int(name.rpartition(" ")[2])
+                assert columns[name] == [*(float(v == value) for v in values), 0.0]
+        again = Encoder.from_json(encoder.to_json(), schema)
+        assert again == encoder
+        old = encoder.to_json()
+        old["dates"] = [entry[:3] for entry in old["dates"]]  # as files of older versions have them
+        assert not Encoder.from_json(old, schema).dates[0].hours
+
+
+def test_an_effect_of_the_hour_and_of_the_day_is_found() -> None:
+    """At night, and on the first days of a month, one class; the chance of either is that of 9 in 10."""
+    rng = np.random.default_rng(0)
+    moments = [datetime.datetime(2024, 1, 1) + datetime.timedelta(hours=int(h)) for h in rng.integers(0, 8_760, 3_000)]
+    for odd in (lambda m: m.hour < 6 or m.hour > 21, lambda m: m.day < 6):
+        y = [bool(odd(m)) ^ (rng.random() < 0.1) for m in moments]
+        report = luce.train({"when": moments, "y": y}, "y").report
+        assert report is not None
+        assert report.accuracy > 0.9 - 4 * (0.09 / report.rows) ** 0.5
 
 
 def test_a_missing_date_has_no_month_and_no_weekday() -> None:

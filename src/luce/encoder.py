@@ -40,6 +40,7 @@ NO_ARRAYS: Mapping[str, Any] = {}
 
 LINEAR_TO = 1.5  # standard deviations; farther out a number counts by its logarithm
 LEAST_COUNT = 2  # a level seen less often is rare: it shares the column of unseen levels
+HOURS, DAYS, ROWS_EACH = 24, 31, 20  # of a day, of a month; rows that each of them has in the mean, at least
 FEW_VALUES = 12  # a number with at most so many different values is also encoded value by value
 VALUE_SIZE = 0.5  # what stands in such a column instead of 1: the penalty holds it back more than the number itself
 MOST_BESIDE = 64  # numbers beside a text are stored sparse, as its n-grams are, if they are at most so many
@@ -161,28 +162,46 @@ class CategoryPlan:
 
 @dataclass(frozen=True)
 class DatePlan:
-    """One date: year and time of day as numbers, month and weekday as categories."""
+    """One date: year and time of day as numbers, month and weekday as categories; hours, days: and the hour, and the
+    day of the month, where there are rows enough to tell them apart."""
 
     name: str
     year: NumberPlan
     time: NumberPlan
+    hours: bool = False
+    days: bool = False
 
     @staticmethod
     def fit(name: str, cells: pl.Series) -> DatePlan:
-        year, time = _year_and_hours(cells)
-        return DatePlan(name, NumberPlan.fit(f"{name}: year", year), NumberPlan.fit(f"{name}: time of day", time))
+        (year, time), present = _year_and_hours(cells), len(cells) - cells.null_count()
+        plans = NumberPlan.fit(f"{name}: year", year), NumberPlan.fit(f"{name}: time of day", time)
+        several = [found.n_unique() > 2 for found in (cells.dt.hour(), cells.dt.day())]
+        hours, days = (
+            many and present >= ROWS_EACH * count for many, count in zip(several, (HOURS, DAYS), strict=True)
+        )
+        return DatePlan(name, *plans, hours, days)
 
     @property
     def names(self) -> list[str]:
-        months = [f"{self.name}: month = {m}" for m in range(1, 13)] + [f"{self.name} is missing"]
-        return months + [f"{self.name}: weekday = {d}" for d in ("Mo", "Tu", "We", "Th", "Fr", "Sa", "Su")]
+        names = [f"{self.name}: month = {m}" for m in range(1, 13)] + [f"{self.name} is missing"]
+        names += [f"{self.name}: weekday = {d}" for d in ("Mo", "Tu", "We", "Th", "Fr", "Sa", "Su")]
+        names += [f"{self.name}: hour = {h}" for h in range(HOURS if self.hours else 0)]
+        return names + [f"{self.name}: day = {d}" for d in range(1, DAYS + 1 if self.days else 1)]
 
-    def month_codes(self, cells: pl.Series) -> NDArray[np.int32]:
-        return (cells.dt.month().cast(int).fill_null(13).to_numpy() - 1).astype(np.int32)
+    def codes(self, cells: pl.Series) -> list[NDArray[np.int32]]:
+        """The places of a date's names, (rows,) each."""
+        parts = (cells.dt.month(), cells.dt.weekday(), cells.dt.hour(), cells.dt.day())
+        return self.placed(*(part.cast(int).fill_null(-1).to_numpy() for part in parts))
 
-    def weekday_codes(self, cells: pl.Series) -> NDArray[np.int32]:
-        """13..19, or 12 (missing, as for the month) where there is no date."""
-        return (cells.dt.weekday().cast(int).fill_null(0).to_numpy() + 12).astype(np.int32)
+    def placed(
+        self, month: NDArray[np.int64], weekday: NDArray[np.int64], hour: NDArray[np.int64], day: NDArray[np.int64]
+    ) -> list[NDArray[np.int32]]:
+        """The same from numbers as calendars have them, Monday 1, and -1 where there is no date, which counts as the
+        month that is missing."""
+        parts = [(month, -1), (weekday, 12)]
+        parts += [(hour, 20)] if self.hours else []
+        parts += [(day, 19 + (HOURS if self.hours else 0))] if self.days else []
+        return [np.where(part < 0, 12, part + first).astype(np.int32) for part, first in parts]
 
 
 def _year_and_hours(cells: pl.Series) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -344,8 +363,8 @@ class Encoder:
     def transform(
         self, parsed: Mapping[str, Any], threads: int = 1, texts: Sequence[SparseRows] | None = None
     ) -> Features:
-        """Features of the rows: dense float32 (an embedding that stands alone as it is), one stored 1 a category (two a
-        date) in the sparse part. texts: the n-grams of the text columns, if they are known already."""
+        """Features of the rows: dense float32 (an embedding that stands alone as it is), one stored 1 a category (two
+        to four a date) in the sparse part. texts: the n-grams of the text columns, if they are known already."""
         rows = len(next(iter(parsed.values()))) if parsed else 0
         if texts is None:
             texts = [t.rows(parsed[t.name].to_list(), threads) for t in self.texts]
@@ -394,7 +413,7 @@ class Encoder:
         import polars as pl
 
         blocks = [(len(v.values) + 1, [v.codes(parsed[v.name])]) for v in self.values]
-        blocks += [(20, [d.month_codes(parsed[d.name]), d.weekday_codes(parsed[d.name])]) for d in self.dates]
+        blocks += [(len(d.names), d.codes(parsed[d.name])) for d in self.dates]
         if self.categories:  # one query for all of them: each costs more than its work on a small table
             cells = pl.DataFrame([parsed[c.name] for c in self.categories])
             coded = cells.select([c.code.alias(c.name) for c in self.categories])
@@ -433,7 +452,7 @@ class Encoder:
         facts: dict[str, Any] = {
             "numbers": [p.to_json() for p in self.numbers],
             "values": [[v.name, list(v.values)] for v in self.values],
-            "dates": [[d.name, d.year.to_json(), d.time.to_json()] for d in self.dates],
+            "dates": [[d.name, d.year.to_json(), d.time.to_json(), d.hours, d.days] for d in self.dates],
             "categories": [[c.name, list(c.levels)] for c in self.categories],
         }
         if self.bases:
@@ -462,7 +481,7 @@ class Encoder:
         encoder = Encoder(
             tuple(_number(*entry) for entry in facts["numbers"]),
             tuple(ValuesPlan(_text(name), _ascending(values, _finite)) for name, values in facts["values"]),
-            tuple(DatePlan(_text(name), _number(*year), _number(*time)) for name, year, time in facts["dates"]),
+            tuple(_date(*entry) for entry in facts["dates"]),
             tuple(CategoryPlan(_text(name), _ascending(levels, _text)) for name, levels in facts["categories"]),
             tuple(_basis_of(*entry) for entry in facts.get("bases", [])),
             tuple(map(_text, facts.get("curves", []))),
@@ -491,6 +510,13 @@ class Encoder:
         if not fits:
             raise ModelFileError("its encoder does not belong to its columns")
         return encoder
+
+
+def _date(name: Any, year: Any, time: Any, hours: Any = False, days: Any = False) -> DatePlan:
+    """Files of older versions know no hours and days."""
+    if not (isinstance(hours, bool) and isinstance(days, bool)):
+        raise ModelFileError("the hours or days of a date are broken")
+    return DatePlan(_text(name), _number(*year), _number(*time), hours, days)
 
 
 def _number(name: Any, mean: Any, scale: Any, missing: Any) -> NumberPlan:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from luce._core import JsonRows
 from luce.cells import LONGEST_MISSING, MISSING, TRUTHS, nfc
 from luce.curves import IN_A_PAIR, LevelBasis, NumberBasis, curve_sizes, pair_sizes
-from luce.encoder import beside, compressed
+from luce.encoder import DatePlan, beside, compressed
 from luce.features import Array, Features
 from luce.fitted import Fitted
 
@@ -76,7 +76,7 @@ class Plain:
         encoder = self.encoder
         x = self._matrix(cells, rows)
         codes = {plan.name: self._levels[plan.name].codes(cells[plan.name]) for plan in encoder.categories}
-        dates = [self._dates(cells[plan.name]) if plan.name in self._iso else _odd() for plan in encoder.dates]
+        dates = [_date(plan, cells[plan.name]) if plan.name in self._iso else _odd() for plan in encoder.dates]
         texts = [_texts(cells[plan.name]) for plan in encoder.texts]
         dense = self._dense(x, codes, dates, rows)
         if encoder.images:
@@ -115,7 +115,7 @@ class Plain:
             (count + 1, [np.array([places.get(cell, count) for cell in x[i].tolist()], dtype=np.int32)])
             for i, places, count in self._values
         ]
-        blocks += [(20, [month, weekday]) for _, month, weekday in dates]
+        blocks += [(len(d.names), own) for d, (_, own) in zip(self.encoder.dates, dates, strict=False)]
         blocks += [(len(plan.levels) + 2, [codes[plan.name]]) for plan in self.encoder.categories]
         return self.encoder._assemble(x.shape[1], dense, blocks)
 
@@ -141,14 +141,6 @@ class Plain:
             raise OddError
         return x
 
-    def _dates(self, cells: Sequence[Any]) -> tuple[Array, NDArray[np.int32], NDArray[np.int32]]:
-        """The years, and the codes of months and weekdays."""
-        days = [None if cell is None else _day(cell) for cell in cells]
-        year = np.array([None if day is None else day.year for day in days], dtype=np.float64)
-        month = np.array([12 if day is None else day.month - 1 for day in days], dtype=np.int32)
-        weekday = np.array([12 if day is None else day.isoweekday() + 12 for day in days], dtype=np.int32)
-        return year, month, weekday
-
     def _dense(
         self, x: Array, codes: Mapping[str, NDArray[np.int32]], dates: Sequence[Any], rows: int
     ) -> NDArray[np.float32]:
@@ -163,7 +155,7 @@ class Plain:
             turned[self._place] = z
             turned[self._place[self._flagged] + 1] = gone[self._flagged]
         at = self._numbers
-        for plan, (year, _, _) in zip(self.encoder.dates, dates, strict=True):
+        for plan, (year, _) in zip(self.encoder.dates, dates, strict=True):
             hours = np.where(np.isnan(year), np.nan, 0.0)
             for number, values in ((plan.year, year), (plan.time, hours)):
                 width = len(number.names)
@@ -190,6 +182,14 @@ class Plain:
         if not isinstance(basis, LevelBasis):
             return basis.functions(x[self._row[name]], IN_A_PAIR)
         return basis.of_codes(self._levels[name].places_in(basis.levels)[codes[name]])
+
+
+def _date(plan: DatePlan, cells: Sequence[Any]) -> tuple[Array, list[NDArray[np.int32]]]:
+    """The years, and the codes of the rest."""
+    days = [None if cell is None else _day(cell) for cell in cells]
+    year = np.array([None if day is None else day.year for day in days], dtype=np.float64)
+    parts = [(-1,) * 4 if day is None else (day.month, day.isoweekday(), 0, day.day) for day in days]
+    return year, plan.placed(*np.array(parts, dtype=np.int64).reshape(-1, 4).T)
 
 
 class _Lookup:
