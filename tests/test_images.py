@@ -329,3 +329,11 @@ def test_errors_are_of_this_house(monkeypatch):
     monkeypatch.setattr(luce.images, "lay", lambda *_: (_ for _ in ()).throw(MemoryError))
     with pytest.raises(InputError, match="do not fit in this machine's memory"):
         read_images(RGB, size=(4, 4))
+
+
+def test_labels_beside_images_are_no_column() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 12, 12, 1), dtype=np.uint8)
+    labels = np.array(["a", "b"] * 20)
+    read = luce.images.Images(pixels, np.array([str(k) for k in range(40)], dtype=object), labels, np.arange(40), ())
+    trained = luce.train(read, list("ab" * 20))
+    assert [column.kind for column in trained.classifier.fitted.schema.columns] == ["image"]

@@ -17,9 +17,9 @@ import luce.grouping
 import luce.network
 import luce.path
 from luce.inputs import features_of
-from luce.splits import MANY_ALIKE, keys_of_copies
+from luce.splits import MANY_ALIKE, keys_of_copies, row_keys, strata_of_copies
 
-MANY = (1 << 40,)  # different values of a column
+MANY = (2,) * 60  # different values of columns, none of which tells rows apart alone
 SHARES = {"red": (0.7, 0.2, 0.1), "green": (0.1, 0.7, 0.2), "blue": (0.2, 0.1, 0.7)}
 Data = dict[str, list[Any]]
 
@@ -128,6 +128,7 @@ def test_rows_equal_by_nature_are_cases_of_their_own(case: Callable[[], None]) -
 def test_equal_rows_taken_for_copies_are_found_out(case: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
     for place in (luce.grouping, luce.path, luce.network):
         monkeypatch.setattr(place, "keys_of_copies", lambda codes, keys, different: keys)
+        monkeypatch.setattr(place, "strata_of_copies", lambda codes, keys: None, raising=False)
     with pytest.raises((AssertionError, luce.InputError)):
         case()
 
@@ -141,6 +142,42 @@ def test_copies_share_their_key_and_others_do_not() -> None:
     assert out[0] != keys[0] and out[1] != keys[1] and out[0] != out[1]
     assert (out[2:] == keys[2:]).all()
     assert len(set(keys_of_copies(codes, keys, (2, 100))[2:].tolist())) == 198
+
+
+def several_labels_of_one_text_stay_together() -> None:
+    """400 texts of words by lot, each labelled three times by lot: nothing can be known of a text held out."""
+    draw = random.Random(4)
+    words = [f"word{chr(97 + k % 26)}{chr(97 + k // 26)}" for k in range(200)]
+    texts = [" ".join(draw.choice(words) for _ in range(9)) for _ in range(400)]
+    liked = [draw.random() < 0.5 for _ in texts]
+    rows = [
+        (text, "ab"[like ^ (draw.random() < 0.1)]) for text, like in zip(texts, liked, strict=True) for _ in range(3)
+    ]
+    data: Data = {"text": [text for text, _ in rows], "y": [y for _, y in rows]}
+    trained = luce.train(data, "y")
+    assert trained.report is not None and trained.classifier.held_out is not None
+    held = trained.classifier.held_out
+    for right in (trained.report.accuracy, (held.probabilities.argmax(axis=1) == held.codes).mean()):
+        assert abs(right - 0.5) < 4 * np.sqrt(0.25 / 80)  # as many texts are held out
+
+
+def test_several_labels_of_one_text_stay_together() -> None:
+    several_labels_of_one_text_stay_together()
+
+
+def test_several_labels_of_one_text_dealt_one_by_one_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(luce.grouping, "keys_of_copies", lambda codes, keys, different: row_keys(len(keys), 0))
+    with pytest.raises(AssertionError):
+        several_labels_of_one_text_stay_together()
+
+
+def test_copies_with_several_labels_have_the_commonest_for_their_stratum() -> None:
+    keys, codes = np.array([7, 7, 7, 9, 9, 11], dtype=np.uint64), np.array([1, 0, 1, 2, 2, 0])
+    kept = keys_of_copies(codes, keys, (7,))
+    assert (kept == keys).all()
+    strata = strata_of_copies(codes, kept)
+    assert strata is not None and strata.tolist() == [1, 1, 1, 2, 2, 0]
+    assert strata_of_copies(np.array([1, 1, 1, 2, 2, 0]), kept) is None
 
 
 def test_equal_rows_of_several_classes_are_no_group() -> None:

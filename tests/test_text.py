@@ -180,6 +180,24 @@ def test_a_text_stands_beside_numbers_and_categories() -> None:
         model.predict(["a text"])
 
 
+def test_texts_without_a_word_in_common_are_read_by_their_pieces() -> None:
+    """Names of one word each, of which the last letter tells the class."""
+    rng = np.random.default_rng(1)
+    names = sorted({"".join(rng.choice(list("bdfgklmnprst"), 5)) for _ in range(90)})
+    data = {
+        "name": [name + "ao"[k % 2] for k, name in enumerate(names)],
+        "sex": ["fm"[k % 2] for k in range(len(names))],
+    }
+    model = luce.Classifier(kinds={"name": "text"}).fit(data, "sex")
+    assert model.predict({"name": ["zzzza", "zzzzo"]}).tolist() == ["f", "m"]
+
+
+def test_texts_without_a_letter_in_common_are_refused_in_one_line() -> None:
+    data = {"sign": [chr(0x4E00 + k) for k in range(30)], "y": ["ab"[k % 2] for k in range(30)]}
+    with pytest.raises(InputError, match="occurs in two texts of 'sign'"):
+        luce.Classifier(kinds={"sign": "text"}).fit(data, "y")
+
+
 def test_texts_that_tell_nothing_leave_the_table_as_it_was() -> None:
     data = reviews(300)
     data["size"] = [1.0 if kind == "good" else 0.0 for kind in data["kind"]]

@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 
 MANY_COLUMNS = 4_096
 MANY_DENSE = 1_024
+WIDE_SPARSE = 512
 ENTRIES_AT_ONCE = 1 << 22
 
 
@@ -235,7 +236,10 @@ class Features:
         return out
 
     def different(self) -> Iterator[int]:
-        """How many different values each column has; no column is read before its turn."""
+        """How many different values each column has, no column read before its turn; that of a text, of more than
+        WIDE_SPARSE sparse columns, first, as more than there are rows."""
+        if self.sparse_columns > WIDE_SPARSE:
+            yield self.rows + 1
         for column in [] if self.dense is None else self.dense.T:
             yield len(np.unique(column))
         stored = self.entries() if self.sparse_columns else np.empty(0, dtype=np.int64)

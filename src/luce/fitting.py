@@ -30,6 +30,7 @@ from luce.functional import available_threads
 from luce.grouping import groups_of
 from luce.heads import Linear, Network
 from luce.hidden import Layered, choose_network, units_for_texts, wanted
+from luce.images import Images
 from luce.labels import Labels, labels, labels_of
 from luce.linear import LinearFit, fit_linear, warn_of
 from luce.network import NetworkClassifier
@@ -102,6 +103,8 @@ def _rows_and_labels(
     data: object, label: str | Sequence[Any] | NDArray[Any], kinds: Mapping[str, str] | None = None
 ) -> tuple[Table, str, Labels]:
     kinds = kinds or {}
+    if isinstance(data, Images) and not isinstance(label, str):
+        data = replace(data, labels=None)  # which are no column beside the labels that are given
     table = table_of(data, {"embedding": True, "number": False}.get(kinds.get(EMBEDDING, "")))
     table = with_pixels(table, [name for name, kind in kinds.items() if kind == "image"], ".")
     if isinstance(label, str):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from luce.splits import (
     holdout_by_time,
     holdout_of_groups,
     keys_of_copies,
+    strata_of_copies,
     strata_of_groups,
 )
 from luce.table import Parsed, Table, infer_schema, parse
@@ -63,22 +64,23 @@ def as_numbers(column: Parsed) -> Array:
 
 def dealt_by(
     codes: NDArray[np.integer], groups: NDArray[np.int64] | None, keys: NDArray[np.uint64],
-    parsed: Mapping[str, Parsed] | None,
+    parsed: Mapping[str, Parsed] | None, texts: Collection[str] = (),
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.uint64]]:  # fmt: skip
     """What rows are dealt to folds by (`Problem`): their groups, or the keys of copies. keys: hashes of the rows.
-    parsed: the columns that tell the rows apart, None where they are not at hand."""
+    parsed: the columns that tell the rows apart, None where they are not at hand; texts: which of them are texts."""
     if groups is not None:
         return strata_of_groups(codes, groups, 0)
-    return None, keys_of_copies(codes, keys, (len(codes) + 1,) if parsed is None else _different(parsed))
+    keys = keys_of_copies(codes, keys, None if parsed is None else _different(parsed, texts))
+    return strata_of_copies(codes, keys), keys
 
 
-def _different(parsed: Mapping[str, Parsed]) -> Iterator[int]:
-    """How many different cells each column has; more than rows, if they are images or embeddings."""
-    for column in parsed.values():
-        if isinstance(column, np.ndarray):
-            yield len(np.unique(column)) if column.ndim == 1 else len(column) + 1
+def _different(parsed: Mapping[str, Parsed], texts: Collection[str]) -> Iterator[int]:
+    """How many different cells each column has; more than rows, if they are texts, images or embeddings."""
+    for name, column in parsed.items():
+        if name in texts or (isinstance(column, np.ndarray) and column.ndim > 1):
+            yield len(column) + 1
         else:
-            yield column.n_unique()
+            yield len(np.unique(column)) if isinstance(column, np.ndarray) else column.n_unique()
 
 
 def split_of(

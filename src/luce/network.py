@@ -29,8 +29,10 @@ from luce.solver import Progress
 from luce.splits import holdout, keys_of_copies
 from luce.training import MOST_EPOCHS, RATE, TO_GO_ON, Ended, Epoch, Layer, Settings, Training, pixels
 
-HELD_OUT = 0.1  # of the rows
-FEW = 200  # rows, from which on some are held out
+HELD_OUT = 0.1  # of the rows, or
+ENOUGH = 40  # of them, but no more than
+MOST_HELD = 0.3
+FEW = 40  # rows, from which on some are held out
 BLOCK = 4096  # rows that are summed at a time
 
 
@@ -38,10 +40,10 @@ class NetworkClassifier(Estimator):
     """A network of dense layers: z = W_L a_{L-1} + b_L, a_l = activation(W_l a_{l-1} + b_l), probabilities softmax(z).
 
     Minimises the mean cross-entropy (weights s_i scaled to mean 1) by AdamW on batches (Loshchilov and Hutter, ICLR
-    2019): a tenth of the rows is held out and judges the running mean of the weights over the epochs; when their loss
-    falls no more, the fit goes back to the best point and on with a smaller rate. A fit that blows up is taken back and
-    begins again with a smaller rate. The held-out rows also calibrate (calibration.py). It is not convex: there is no
-    proof of how far the best fit is, see `note_`.
+    2019): a tenth of the rows (or 40, but no more than three tenths) is held out and judges the running mean of the
+    weights over the epochs; when their loss falls no more, the fit goes back to the best point and on with a smaller
+    rate. A fit that blows up is taken back and begins again with a smaller rate. The held-out rows also calibrate
+    (calibration.py). It is not convex: there is no proof of how far the best fit is, see `note_`.
 
     hidden: units of each hidden layer. activation: "relu" or "gelu" (by tanh).
     dropout: the share of hidden units that each row leaves out while it teaches, in [0, 1); None: 0.2 for pixels
@@ -312,4 +314,4 @@ def _parts(codes: NDArray[np.int32], seed: int) -> tuple[NDArray[np.int64], NDAr
     """The rows that teach and those held out, if there are enough."""
     if len(codes) < FEW or np.bincount(codes).max() < 2:
         return np.arange(len(codes)), np.empty(0, dtype=np.int64)
-    return holdout(codes, HELD_OUT, seed)
+    return holdout(codes, min(max(HELD_OUT, ENOUGH / len(codes)), MOST_HELD), seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
+from itertools import islice
 from numbers import Real
 from typing import Any, SupportsIndex, TypeAlias
 
@@ -22,6 +23,7 @@ _MAX_UINT64 = 2**64 - 1
 
 MANY_ALIKE = 20  # equal rows: copies are fewer, but for those that make up for a rare class
 MANY_ROWS = 1 << 22
+MOST_ASKED = 64  # columns
 
 
 def row_keys(n: int, seed: int) -> NDArray[np.uint64]:
@@ -118,26 +120,28 @@ def kfold_of_groups(codes: NDArray[np.integer], keys: NDArray[np.uint64], folds:
 
 
 def keys_of_copies(
-    codes: NDArray[np.integer], keys: NDArray[np.uint64], different: Iterable[int]
+    codes: NDArray[np.integer], keys: NDArray[np.uint64], different: Iterable[int] | None
 ) -> NDArray[np.uint64]:
     """Keys that rows share only as copies of one row; rows that are equal by nature get keys of their own.
 
     A fit that has seen a copy of a held-out row knows its answer. But where there are few different rows, to hold out
     all that are equal tells how a fit does on rows unlike any it saw, and rows to come will not be so. Equal rows of
-    one class (keys: hashes of the rows' numbers) are no copies where rows of another class are equal to them; where
-    they are more than MANY_ALIKE and a fifth of their class; and none is where there are MANY_ALIKE of each in the
-    mean, or fewer combinations of the columns' values than rows. What tells them apart is their order, which means
-    nothing. Where all rows are equal, there is nothing to tell.
+    one class (keys: hashes of the rows' numbers) are no copies where they are more than MANY_ALIKE and a fifth of their
+    class; none is where there are fewer combinations of the columns' values than rows. Where no column alone tells most
+    of the different rows apart, as a text or an exact measurement does, equal rows of several classes are no copies
+    either, and none is where there are MANY_ALIKE of each in the mean. What tells such rows apart is their order, which
+    means nothing. Where all rows are equal, there is nothing to tell.
 
-    codes, keys: shape (n,). different: how many different values each column has; no more of these numbers are asked
-    for than it takes. Returns uint64 (n,).
+    codes, keys: shape (n,). different: how many different values each column has, more than n for texts; of the first
+    MOST_ASKED columns; None: not known, and no column is taken to tell most rows apart. Returns uint64 (n,).
     """
     ordered = np.sort(keys)
     kinds = 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
     del ordered
     if kinds in (1, len(keys)):
         return keys
-    by_nature = kinds * MANY_ALIKE <= len(keys) or _few_combinations(different, len(keys))
+    few, telling = _told(different, kinds, len(keys)) if different is not None else (False, False)
+    by_nature = few or (not telling and kinds * MANY_ALIKE <= len(keys))
     out, of_class = keys.copy(), np.bincount(codes)
     # Equal rows of several classes get other keys too: classes are told by the keys of all their rows.
     names = np.zeros(len(of_class), dtype=np.uint64)
@@ -153,10 +157,21 @@ def keys_of_copies(
         size = np.diff(np.flatnonzero(new), append=len(rows))
         classes = np.bincount(np.cumsum(other)[new] - 1)  # that each key has
         many = (size > MANY_ALIKE) & (size * 5 > of_class[code[new]])
-        alone = np.repeat(many | (classes[np.cumsum(other)[new] - 1] > 1) | by_nature, size)
+        mixed = (classes[np.cumsum(other)[new] - 1] > 1) & (not telling)
+        alone = np.repeat(many | mixed | by_nature, size)
         turn = (np.arange(len(rows)) - np.repeat(np.flatnonzero(new), size)).astype(np.uint64)
         out[rows[alone]] = spread_bits((key[alone] ^ names[code[alone]]) + (turn[alone] + np.uint64(1)) * _GOLDEN)
     return out
+
+
+def strata_of_copies(codes: NDArray[np.integer], keys: NDArray[np.uint64]) -> NDArray[np.int64] | None:
+    """What counts as the class of each row where copies of one row have several labels, which are to stay together:
+    the most frequent; None where none have. keys: as `keys_of_copies` gives them."""
+    order = np.argsort(keys, kind="stable")
+    alike = keys[order][1:] == keys[order][:-1]
+    if alike.all() or not (alike & (codes[order][1:] != codes[order][:-1])).any():
+        return None
+    return strata_of_groups(codes, keys, 0)[0]
 
 
 def strata_of_groups(
@@ -271,14 +286,16 @@ def holdout_by_time(values: NDArray[Any], fraction: float) -> Split:
     return _split(held)
 
 
-def _few_combinations(different: Iterable[int], rows: int) -> bool:
-    """Whether columns of so many different values each have no more combinations than there are rows."""
-    combinations = 1
-    for count in different:
-        combinations *= max(count, 1)
-        if combinations > rows:
-            return False
-    return True
+def _told(different: Iterable[int], kinds: int, rows: int) -> tuple[bool, bool]:
+    """Whether columns of so many different values each have no more combinations than there are rows, and if they have
+    more, whether one of them alone has most of the `kinds` of rows."""
+    combinations, telling = 1, False
+    for count in islice(different, MOST_ASKED):
+        combinations = min(combinations * max(count, 1), rows + 1)
+        telling |= 2 * count > kinds
+        if telling and combinations > rows:
+            break
+    return combinations <= rows, telling and combinations > rows
 
 
 def _rows_by_class(

@@ -167,7 +167,7 @@ def copies(table: Table, schema: Schema, codes: NDArray[np.integer]) -> NDArray[
     hashes = table_keys(parsed, schema)
     if hashes is None:
         return None
-    _, keys = dealt_by(codes, None, hashes, parsed)
+    _, keys = dealt_by(codes, None, hashes, parsed, [c.name for c in schema.columns if c.kind == "text"])
     _, group = np.unique(keys, return_inverse=True)
     return group if 0 < int(group.max()) < len(group) - 1 else None
 

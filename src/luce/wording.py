@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce import _core
+from luce.cells import shown
 from luce.choice import FEW_READ, MANY_READ, SOME_FOLDS, Choice, beside_plain, sample_of
 from luce.compact import DEFAULT, room_for, room_of_many
 from luce.encoder import MOST_BESIDE, Encoder, beside
+from luce.errors import InputError
 from luce.features import Features
 from luce.grouping import dealt_by
 from luce.objective import MOST_LOGITS
@@ -101,14 +103,24 @@ def choose_texts(
     assert problem.keys is not None
     many = len(codes) > 1.5 * FEW_READ
     rows = holdout(codes, FEW_READ / len(codes), 0)[1] if many else np.arange(len(codes))
-    near = float(l2) if isinstance(l2, float | int) else NEAR
+    near = float(l2) if isinstance(l2, float | int) else NEAR * max(1.0, FEW_READ / len(rows))
     most = room_for(size, encoder.width, np.bincount(codes, minlength=classes), units) // len(names)
-    recipes = recipes_for(next(iter(texts.values())))
+    recipes: list[Recipe] = []
     tried: list[Choice] = []
-    for recipe in recipes:
+    for recipe in recipes_for(next(iter(texts.values()))):
         part, cells = sample_of(problem, rows) if many else problem, _taken(texts, rows, many)
-        tried.append(_tried(encoder, part, cells, recipe, l2, near, SOME_FOLDS if many else FOLDS, most))
-        near = tried[-1].l2
+        found = _tried(encoder, part, cells, recipe, l2, near, SOME_FOLDS if many else FOLDS, most)
+        if found.problem.features.columns:
+            tried.append(found)
+            recipes.append(recipe)
+            near = found.l2
+    if not tried and plain is not None:
+        return plain
+    if not tried:
+        raise InputError(
+            f"no word and no piece of one occurs in two texts of {', '.join(map(shown, names))}, so that there is "
+            "nothing to learn from: give more rows, or longer texts"
+        )
     losses = [float(np.nanmean(found.losses)) if found.path is not None else np.inf for found in tried]
     place = int(len(losses) > 1 and losses[1] < (1 - RICHER) * losses[0])
     folds = SOME_FOLDS if len(codes) > MANY_READ else FOLDS
@@ -130,7 +142,7 @@ def _without_texts(
 ) -> Problem:  # fmt: skip
     """The problem of the other columns, whose keys know the texts."""
     features = encoder.transform(parsed, threads, [])
-    strata, keys = dealt_by(codes, groups, keys_of(features, texts, threads), parsed)
+    strata, keys = dealt_by(codes, groups, keys_of(features, texts, threads), parsed, texts)
     return Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
 
 
@@ -219,6 +231,8 @@ def _tried(
     worded = Worded(encoder, problem.features, grams, scales, fold, threads)
     wider, features = worded.kept()
     whole = replace(problem, features=features)
+    if not features.columns:
+        return Choice(wider, whole, near, None, None)
     if l2 is not None and not isinstance(l2, str):
         path = hold_out(whole, float(l2), features_without=worded.without, fold_of_row=fold)
         return Choice(wider, whole, float(l2), path, None, without=worded.without)
