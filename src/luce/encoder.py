@@ -181,6 +181,11 @@ class DatePlan:
         )
         return DatePlan(name, *plans, hours, days)
 
+    def to_json(self) -> list[Any]:
+        """Without hours and days, where there are none, as files of older versions have it."""
+        more = [self.hours, self.days] if self.hours or self.days else []
+        return [self.name, self.year.to_json(), self.time.to_json(), *more]
+
     @property
     def names(self) -> list[str]:
         names = [f"{self.name}: month = {m}" for m in range(1, 13)] + [f"{self.name} is missing"]
@@ -452,7 +457,7 @@ class Encoder:
         facts: dict[str, Any] = {
             "numbers": [p.to_json() for p in self.numbers],
             "values": [[v.name, list(v.values)] for v in self.values],
-            "dates": [[d.name, d.year.to_json(), d.time.to_json(), d.hours, d.days] for d in self.dates],
+            "dates": [d.to_json() for d in self.dates],
             "categories": [[c.name, list(c.levels)] for c in self.categories],
         }
         if self.bases:
