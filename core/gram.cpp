@@ -12,9 +12,8 @@
 namespace luce {
 namespace {
 
-constexpr Index PANEL = 128;                         // rows that are summed in float
-constexpr Index STEP = 64;                           // columns that Cholesky works on at a time
-constexpr Index FEW_COLUMNS = 24, SOME_CLASSES = 5;  // so few, and as many: blocks would fill few registers
+constexpr Index PANEL = 128;  // rows that are summed in float
+constexpr Index STEP = 64;    // columns that Cholesky works on at a time
 
 // A band of rows of the lower triangle of X' diag(w) X, from row `begin` to `end`; weigh(first, count, w) gives w.
 // While a panel of X is at hand all of the band is summed: right sides stay in the nearest cache, X is read once a
@@ -152,64 +151,6 @@ void coupled_blocks(const float* x, Index rows, Index size, Index padded, const 
             double* block = out + a * size * side + b * size;
             for (Index i = 0; i < size; ++i)
                 for (Index j = 0; j < i; ++j) block[j * side + i] = block[i * side + j];
-        }
-}
-
-// Whether classes are so uncertain that sum_i w_i (diag p_i - p_i p_i') is no difference of numbers nearly equal: each
-// keeps UNCERTAIN of its diagonal.
-constexpr double UNCERTAIN = 0.1;
-bool uncertain(const double* shares, const double* weights, Index rows, Index classes) {
-    for (Index k = 0; k < classes; ++k) {
-        const double* p = shares + k * rows;
-        double whole = 0.0, left = 0.0;
-        for (Index i = 0; i < rows; ++i) {
-            whole += weights[i] * p[i];
-            left += weights[i] * p[i] * (1.0 - p[i]);
-        }
-        if (!(left > UNCERTAIN * whole)) return false;
-    }
-    return true;
-}
-
-// The same as coupled_blocks for few columns, whose blocks fill few registers: C'(diag p - p p')C = diag(p_1 .. p_m) +
-// p_K 1 1' - v v' for v = p_1 .. p_m less p_K, of which the last is one triangle of m * size columns v kron x.
-void coupled_at_once(const float* x, Index rows, Index size, Index padded, const double* shares, const double* weights,
-                     Index m, double* out, int threads) {
-    const Index side = m * size, wide = (side + kernels().left + kernels().right) / GRAM_PAD * GRAM_PAD + GRAM_PAD;
-    const double* last = shares + m * rows;
-    std::vector<float> both(rows * wide);
-    parallel_for((rows + PANEL - 1) / PANEL, threads, [&](Index g) {
-        for (Index i = g * PANEL; i < std::min(rows, (g + 1) * PANEL); ++i)
-            for (Index a = 0; a < m; ++a) {
-                const auto v = static_cast<float>(shares[a * rows + i] - last[i]);
-                float* part = &both[i * wide + a * size];
-                for (Index j = 0; j < size; ++j) part[j] = v * x[i * padded + j];
-            }
-    });
-    const auto weigh = [&](const double* share) {
-        return [=](Index first, Index n, float* w) {
-            for (Index r = 0; r < n; ++r)
-                w[r] =
-                    static_cast<float>(share == nullptr ? weights[first + r] : weights[first + r] * share[first + r]);
-        };
-    };
-    Bands(side, 1).run(1, threads, [&](Index, Index begin, Index end) {
-        gram_band(both.data(), rows, wide, begin, end, weigh(nullptr), out, side);
-    });
-    std::vector<double> own((m + 1) * size * size);  // of each class, lower triangles
-    Bands(size, m + 1).run(m + 1, threads, [&](Index k, Index begin, Index end) {
-        gram_band(x, rows, padded, begin, end, weigh(shares + k * rows), &own[k * size * size], size);
-    });
-    const double* common = &own[m * size * size];
-    for (Index a = 0; a < m; ++a)
-        for (Index i = 0; i < size; ++i) {
-            double* row = out + (a * size + i) * side;
-            for (Index b = 0; b <= a; ++b)
-                for (Index j = 0; j < (a == b ? i + 1 : size); ++j) {
-                    double& sum = row[b * size + j];
-                    sum = common[std::max(i, j) * size + std::min(i, j)] - sum;
-                    if (a == b) sum += own[(a * size + i) * size + j];
-                }
         }
 }
 
@@ -355,10 +296,7 @@ void curvature_factors(const float* x, Index rows, Index size, Index padded, con
 void coupled_factor(const float* x, Index rows, Index size, Index padded, const double* shares, const double* weights,
                     int classes, const double* ridge, double* factor, int threads) {
     const Index m = classes - 1, side = m * size;
-    if (size <= FEW_COLUMNS && classes >= SOME_CLASSES && uncertain(shares, weights, rows, classes))
-        coupled_at_once(x, rows, size, padded, shares, weights, m, factor, threads);
-    else
-        coupled_blocks(x, rows, size, padded, shares, shares + m * rows, weights, m, factor, threads);
+    coupled_blocks(x, rows, size, padded, shares, shares + m * rows, weights, m, factor, threads);
     for (Index a = 0; a < m; ++a)
         for (Index b = 0; b <= a; ++b)
             for (Index i = 0; i < size; ++i)

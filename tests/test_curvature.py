@@ -48,7 +48,7 @@ def test_a_whole_curvature_is_that_of_all_outputs(rows: int, columns: int, outpu
     assert again.tobytes() == found.tobytes()
 
 
-@pytest.mark.parametrize("sure", [1.0, 30.0])  # whether classes are uncertain, or all but certain
+@pytest.mark.parametrize("sure", [1.0, 30.0])  # classes uncertain, or all but certain
 @pytest.mark.parametrize(
     ("rows", "columns", "classes"), [(40, 2, 3), (300, 4, 5), (700, 16, 26), (500, 40, 4), (64, 0, 9)]
 )
