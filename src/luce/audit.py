@@ -14,7 +14,7 @@ from luce.errors import InputError
 from luce.features import Array
 from luce.functional import available_threads
 from luce.inputs import codes_among, features_of, row_weights
-from luce.linear import SMALLEST_L2
+from luce.linear import SMALLEST_L2, in_own_units
 from luce.path import Problem, row_losses
 from luce.solver import Certificate
 
@@ -147,7 +147,8 @@ def _arrays(given: Mapping[str, Any]) -> tuple[Array, Array, NDArray[Any]]:
 def _own_penalty(model: Any, params: Mapping[str, Any]) -> Penalty | None:
     """The penalty that an estimator was fitted with; None if it does not say."""
     if hasattr(model, "l2_") and "l2" in params:  # luce's own
-        return Penalty(float(model.l2_), float(params.get("l1", 0.0)), "weight")
+        l1 = float(params.get("l1", 0.0))
+        return Penalty(0.0 if params["l2"] == 0 and not l1 else float(model.l2_), l1, "weight")
     ratio = params.get("l1_ratio") or 0.0
     penalty = params.get("penalty", "deprecated")
     if "alpha" in params and "loss" in params:  # SGDClassifier
@@ -212,11 +213,17 @@ def audit(
     total = float(features.rows if weights is None else weights.sum())
     times = {"sum": 1.0 / total, "row": features.rows / total, "weight": 1.0}[given.penalty.of]
     l1_mean = given.penalty.l1 * times
-    l2_mean = max(given.penalty.l2 * times, 0.0 if l1_mean else SMALLEST_L2)
-    problem = Problem(
-        features, codes, len(given.classes), weights, l1_mean, given.fit_intercept, available_threads(threads)
-    )
-    return _audited(problem, l2_mean, np.ascontiguousarray(np.vstack([given.coef.T, given.intercept])))
+    l2_mean, unit, threads = given.penalty.l2 * times, None, available_threads(threads)
+    if not l1_mean and l2_mean < SMALLEST_L2:
+        l2_mean = SMALLEST_L2
+        features, unit = in_own_units(features, threads)
+    point = np.vstack([given.coef.T, given.intercept])
+    unit = np.ones((features.columns, 1)) if unit is None else unit[:, np.newaxis]
+    point[:-1] /= unit
+    problem = Problem(features, codes, len(given.classes), weights, l1_mean, given.fit_intercept, threads)
+    found = _audited(problem, l2_mean, np.ascontiguousarray(point))
+    found.point[:-1] *= unit
+    return found
 
 
 def _audited(problem: Problem, l2: float, point: Array) -> Audit:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,13 @@ class Inference:
     p_values: Array
     covariance: Array
     note: str
+
+    def in_units(self, factors: Array) -> Inference:
+        """The same for columns that were multiplied by these factors, (d,), before the fit."""
+        times = np.append(factors, np.ones(self.estimates.shape[1] - len(factors)))
+        each = np.tile(times, len(self.estimates))
+        covariance = self.covariance * each * each[:, np.newaxis]
+        return replace(self, estimates=self.estimates * times, errors=self.errors * times, covariance=covariance)
 
     def intervals(self, level: float = 0.95) -> tuple[Array, Array]:
         """Lower and upper ends of the intervals that hold each weight with this probability, by the normal law."""

@@ -27,6 +27,8 @@ from luce.strength import choose_l2
 NATIVE = (np.dtype(np.float64), np.dtype(np.float32))
 FEW_ROWS = 64  # so many are answered at once, in some microseconds
 SMALLEST_L2 = 1e-9  # stands in for l2=0: without any penalty the optimum may lie at infinity
+LEAST_SPREAD = 2.0**-7  # of a column whose weights SMALLEST_L2 draws towards 0 by no more than some 1e-4 of themselves
+INFERRED = 1e-4  # nats in all that a fit may leave whose errors are asked for: a hundredth of a standard error
 
 
 class SoftmaxRegression(Estimator):
@@ -37,7 +39,8 @@ class SoftmaxRegression(Estimator):
 
     l2: strength of the penalty. "auto" chooses it by cross-validated log loss (`path_`), "one-standard-error" takes the
     strongest within one standard error of that; None means 1/n, n the rows of weight above 0 (scikit-learn's C=1);
-    0 the smallest penalty that still has an optimum (1e-9), or, with l1 above 0, none.
+    0 a penalty too small to matter that still has an optimum (1e-9, with columns of a spread below 1/128 in units of
+    their spread), or, with l1 above 0, none.
     l1: strength of the penalty that makes weights exactly 0.
     class_weight: None, "balanced", or a mapping from labels to weights; multiplies the weights of the rows, as in
     scikit-learn, so that probabilities are those of a population with the classes in these proportions.
@@ -226,7 +229,13 @@ def fit_linear(
     `minimise`."""
     l1 = _number("l1", l1, 0.0)
     tol, time_limit = _settings(tol, time_limit)
-    began, weight = time.monotonic(), 1.0
+    began, weight, unit = time.monotonic(), 1.0, None
+    if l2 == 0 and not l1 and features.at_hand:
+        features, unit = in_own_units(features, threads)
+        if unit is not None and isinstance(start, np.ndarray):
+            start = np.vstack([start[:-1] / unit[:, np.newaxis], start[-1:]])
+    if inference:
+        tol = min(tol, max(INFERRED / features.rows, 1e-11))
     if weights is not None:  # to mean 1, so that only their ratios matter
         weight = float(weights.mean())
         weights = weights / weights.max()
@@ -247,6 +256,9 @@ def fit_linear(
             what = "classes that are separable" if whole else "a class without rows of weight"
             raise InputError(f"inference knows no error of {what}: set l2 above 0, or leave such classes out")
         inferred = infer(problem.objective(strength), point, solution.logits, weight)
+        inferred = inferred if unit is None else inferred.in_units(unit)
+    if unit is not None:
+        point[:-1] *= unit[:, np.newaxis]
     if intercept and point.shape[1] > 1:
         point[-1] -= point[-1].mean()  # a constant over all classes changes no probability
     if not whole:
@@ -257,6 +269,23 @@ def fit_linear(
 def _settings(tol: float, time_limit: float | None) -> tuple[float, float | None]:
     limit = None if time_limit is None else _number("time_limit", time_limit, 0.0, above=True)
     return _number("tol", tol, 0.0, above=True), limit
+
+
+def in_own_units(features: Features, threads: int) -> tuple[Features, NDArray[np.float64] | None]:
+    """The features with each column of a tiny spread multiplied by the power of two that brings it near 1, and these
+    factors, (columns,), None where nothing is to be done: so that SMALLEST_L2 does not weigh on any column's weights.
+
+    The spread of a sparse column is that of the entries it stores, about 0.
+    """
+    spread = features.energy(threads)[1].copy()
+    if features.sparse_columns:
+        entries = np.maximum(features.entries(), 1)
+        spread[features.dense_columns :] = np.sqrt(features.squares(None) / entries)
+    tiny = (spread > 0) & (spread < LEAST_SPREAD)
+    if not tiny.any():
+        return features, None
+    factors = np.where(tiny, np.exp2(-np.round(np.log2(np.where(tiny, spread, 1.0)))), 1.0)
+    return features.times(factors), factors
 
 
 def chosen_l2(
