@@ -39,7 +39,8 @@ TIMES = " × "  # between the names of a pair
 NO_ARRAYS: Mapping[str, Any] = {}
 
 LINEAR_TO = 1.5  # standard deviations; farther out a number counts by its logarithm
-LEAST_COUNT = 2  # a level seen less often is rare: it shares the column of unseen levels
+LEAST_COUNT = 2  # a level seen less often is rare: it shares the column of unseen levels, unless it will be met again
+MET_AGAIN = 8  # so many times as many levels may be seen once as are seen twice, that those seen once are no rare ones
 HOURS, DAYS, ROWS_EACH = 24, 31, 20  # of a day, of a month; rows that each of them has in the mean, at least
 FEW_VALUES = 12  # a number with at most so many different values is also encoded value by value
 VALUE_SIZE = 0.5  # what stands in such a column instead of 1: the penalty holds it back more than the number itself
@@ -131,14 +132,21 @@ class ValuesPlan:
 
 @dataclass(frozen=True)
 class CategoryPlan:
-    """One category: columns for the levels, then one for rare and unseen levels, then one for missing cells."""
+    """One category: columns for the levels, then one for rare and unseen levels, then one for missing cells.
+
+    A level seen once is rare if it will hardly be met again: with N1 levels seen once and N2 seen twice, each is met
+    2 N2 / N1 times in as many rows more (Good, Biometrika 40, 1953, section 2). Identifiers are rare one and all.
+    """
 
     name: str
     levels: tuple[str, ...]
 
     @staticmethod
     def fit(name: str, cells: pl.Series) -> CategoryPlan:
-        kept = [(-count, level) for level, count in counts_of(cells) if count >= LEAST_COUNT]
+        counts = list(counts_of(cells))
+        once, twice = (sum(count == times for _, count in counts) for times in (1, 2))
+        least = 1 if once <= MET_AGAIN * twice else LEAST_COUNT
+        kept = [(-count, level) for level, count in counts if count >= least]
         levels = [level for _, level in (sorted(kept)[:MOST_LEVELS] if len(kept) > MOST_LEVELS else kept)]
         return CategoryPlan(name, tuple(sorted(levels)))
 
