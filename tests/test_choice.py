@@ -128,6 +128,50 @@ def test_unknown_effects_are_refused(effects: Any) -> None:
         luce.Classifier(effects=effects).fit(columns, straight(columns))
 
 
+def coded(rows: int = 1500, seed: int = 0, spread: float = 2.0) -> tuple[dict[str, Any], Array]:
+    """Postcodes that each have a share of their own, beside an age that says nothing."""
+    rng = np.random.default_rng(seed)
+    codes, own = np.sort(rng.choice(90_000, 80, replace=False)) + 10_000.0, spread * rng.normal(size=80)
+    place = rng.integers(80, size=rows)
+    columns = {"postcode": codes[place], "age": rng.integers(18, 90, size=rows).astype(float)}
+    return columns, (rng.logistic(size=rows) < own[place]).astype(np.int32)
+
+
+def test_a_number_that_is_a_code_is_told_value_by_value() -> None:
+    """With the true shares the loss is about 0.45; a curve through 80 shares at random has that of their mean."""
+    columns, y = coded()
+    choice = chosen(columns, y)
+    assert [v.name for v in choice.encoder.values] == ["postcode"]
+    assert len(choice.encoder.values[0].values) == 80
+    assert in_words(choice.encoder).endswith("1 number is a code, told value by value")
+    assert loss(choice) < choice.tried[0].log_loss - 0.1
+    assert chosen(columns, y, threads=3).encoder == choice.encoder
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whole_numbers_that_say_nothing_are_no_codes(seed: int) -> None:
+    """Nor, among 80 of them, does the search find what only the rows held out say: a gain on them is no chance."""
+    columns, y = coded(seed=seed, spread=0.0)
+    choice = chosen(columns, y)
+    for tried in choice.tried[1:]:
+        assert tried.gain <= 4 * tried.error
+    assert loss(choice) >= 0.99 * choice.tried[0].log_loss
+
+
+@pytest.mark.parametrize("wanted", EFFECTS)
+def test_codes_are_kept_by_the_rule_alone(wanted: str) -> None:
+    columns, y = coded()
+    assert bool(chosen(columns, y, wanted).encoder.values) == (wanted == "pairs")  # tried before pairs
+    columns, y = coded(spread=0.0)
+    assert not chosen(columns, y, wanted).encoder.values
+
+
+def test_codes_that_are_too_much_work_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("luce.choice.MOST_FEATURES", 60)
+    columns, y = coded()
+    assert not chosen(columns, y).encoder.values
+
+
 # --- what is told of it --------------------------------------------------------------------------------------------
 
 
@@ -224,12 +268,14 @@ def the_pairs_without_a_fold_do_not_hang_on_its_rows() -> None:
     held = fold == 3
     path = replace(best.path, held_out=np.where(held[:, None], 1 - 3 * best.path.held_out, best.path.held_out))
     problem = replace(best.problem, codes=np.where(held, 1 - best.problem.codes, best.problem.codes))
-    before = luce.choice._pairs(best, cells)
+    before = luce.choice._named("pairs", best, cells)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(luce.choice, "folds_of", lambda problem, keys: fold)  # by the turned labels they are others
-        after = luce.choice._pairs(replace(best, problem=problem, path=path), cells)
+        after = luce.choice._named("pairs", replace(best, problem=problem, path=path), cells)
     assert len(before) == len(after) == FOLDS + 1
-    assert [one == other for one, other in zip(before, after, strict=True)] == [f == 3 for f in range(FOLDS + 1)]
+    assert [one.found == other.found for one, other in zip(before, after, strict=True)] == [
+        f == 3 for f in range(FOLDS + 1)
+    ]
 
 
 def test_the_pairs_without_a_fold_do_not_hang_on_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,10 +288,10 @@ def test_the_pairs_without_a_fold_do_not_hang_on_its_rows(monkeypatch: pytest.Mo
 
 def test_a_fit_that_leaves_a_fold_out_has_the_pairs_that_were_named_without_it() -> None:
     best, cells, fold = held_out_linear()
-    named = luce.choice._pairs(best, cells)
+    named = luce.choice._named("pairs", best, cells)
     without = luce.choice._features_by_fold(best, cells, named, 2)
     for f in range(FOLDS):
-        own = replace(best.encoder, pairs=tuple(named[f][:2])).transform(cells)
+        own = replace(best.encoder, pairs=named[f].found[:2]).transform(cells)
         assert reference.dense(without(np.flatnonzero(fold == f))).tobytes() == reference.dense(own).tobytes()
 
 
@@ -256,15 +302,15 @@ def test_of_many_rows_some_settle_the_effects_and_all_the_strength(monkeypatch: 
     monkeypatch.setattr(luce.choice, "SAMPLE", 400)
     columns = numbers(900)
     looked_at: list[int] = []
-    true = luce.choice._pairs
+    true = luce.choice._named
 
-    def seen(best: Choice, cells: Mapping[str, Any]) -> Any:
+    def seen(name: str, best: Choice, cells: Mapping[str, Any]) -> Any:
         looked_at.append(len(best.problem.codes))
-        return true(best, cells)
+        return true(name, best, cells)
 
-    monkeypatch.setattr(luce.choice, "_pairs", seen)
+    monkeypatch.setattr(luce.choice, "_named", seen)
     choice = chosen(columns, exclusive_or(columns), l2=STRENGTH)
-    assert looked_at == [400]
+    assert looked_at == [400] * 3
     assert kind(choice) == "pairs"
     assert choice.problem.features.rows == len(choice.problem.codes) == 900
     assert choice.path is not None and choice.path.scored.all()

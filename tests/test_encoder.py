@@ -138,6 +138,19 @@ def test_a_number_with_few_values_also_has_a_column_for_each() -> None:
     assert columns["x = another value"] == [0] * 8
 
 
+def test_whole_numbers_of_several_rows_a_value_may_be_codes() -> None:
+    x = np.repeat(np.arange(20.0) * 7 + 1e7, 3)
+    plan = ValuesPlan.of_codes("zip", np.append(x, NAN))
+    assert plan is not None and len(plan.values) == 20
+    assert plan.names[:2] == ["zip = 10000000", "zip = 10000007"]
+    assert plan.codes(np.array([1e7, 1e7 + 7, 1e7 + 1, NAN])).tolist() == [0, 1, 20, 20]
+    assert ValuesPlan.of_codes("zip", x[::3]) is None, "one row a value"
+    assert ValuesPlan.of_codes("zip", x + 0.5) is None
+    assert ValuesPlan.of_codes("zip", x[: 3 * FEW_VALUES]) is None, "they have their columns already"
+    assert ValuesPlan.of_codes("zip", np.array([NAN, NAN])) is None
+    assert ValuesPlan.of_codes("zip", np.repeat(np.arange(MOST_LEVELS + 1.0), 3)) is None
+
+
 def test_new_rare_and_missing_values_are_another_value() -> None:
     x = [1.0, 2.0, 5.0, 2.0, 1.0, 5.0, 8.0]  # 8 occurs once
     assert LEAST_COUNT == 2

@@ -1,4 +1,5 @@
-"""How the columns enter the logits: as they are, with curves, with pairs; settled by the log loss of rows held out."""
+"""How the columns enter the logits: as they are, with curves, value by value, with pairs; settled by the log loss of
+rows held out."""
 
 from __future__ import annotations
 
@@ -9,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from luce.encoder import Encoder
+from luce.encoder import FEW_VALUES, Encoder, ValuesPlan
 from luce.errors import InputError
 from luce.features import Array, Features
 from luce.functional import sigmoid, softmax
 from luce.grouping import dealt_by
-from luce.interactions import strongest_pairs
+from luce.interactions import strongest_codes, strongest_pairs
 from luce.linear import chosen_l2
 from luce.path import (
     FOLDS,
@@ -37,7 +38,8 @@ from luce.steps import RowPoint, Start
 from luce.strength import hold_out
 
 EFFECTS = ("linear", "curves", "pairs")
-KNOWN = (*EFFECTS, "texts", "images", "network")
+WIDER = ("curves", "values", "pairs")  # in the order in which they are tried
+KNOWN = (*EFFECTS, "values", "texts", "images", "network")
 PAIRS = 25  # at most
 SAMPLE = 10_000  # rows: on so many it is settled which columns bend and act together
 MOST_RESIDUALS = 400_000  # that are looked at for pairs: rows x classes
@@ -66,6 +68,9 @@ class Tried:
 def in_words(encoder: Encoder) -> str:
     """What the columns may do, for a person."""
     parts = [f"{len(encoder.curves)} number{'s' * (len(encoder.curves) > 1)} may bend"] if encoder.curves else []
+    codes = sum(len(v.values) > FEW_VALUES for v in encoder.values)
+    if codes:
+        parts.append(f"{codes} number{'s are codes' if codes > 1 else ' is a code'}, told value by value")
     if encoder.pairs:
         parts.append(f"{len(encoder.pairs)} pair{'s' * (len(encoder.pairs) > 1)} of columns act together")
     return ", ".join(parts) or "each column adds its part, straight"
@@ -108,12 +113,13 @@ def choose_effects(
     encoder: Encoder, parsed: Mapping[str, Any], codes: NDArray[np.int32], classes: int, *, effects: str,
     l2: float | str | None, threads: int, groups: NDArray[np.int64] | None = None,
 ) -> Choice:  # fmt: skip
-    """Linear effects, then curves of the numbers, then the pairs that act together, each kept if it lowers the log loss
-    of rows held out by half a standard error. A row that is held out is held out of the search for pairs too.
+    """Linear effects, then curves of the numbers, then a weight for each value of those that are codes, then the pairs
+    that act together, each kept if it lowers the log loss of rows held out by half a standard error. A row that is held
+    out is held out of the search for codes and pairs too.
 
-    effects: "auto", or the one of the three that is wanted. With more than 10,000 rows curves and pairs are settled on
-    a sample of them, and the strength then on all. groups: (n,) rows of equal ones are held out together. Raises
-    InputError for an unknown name.
+    effects: "auto", or the one of EFFECTS that is wanted; codes are kept by that rule alone. With more than 10,000 rows
+    all this is settled on a sample of them, and the strength then on all. groups: (n,) rows of equal ones are held out
+    together. Raises InputError for an unknown name.
     """
     if effects not in ("auto", *EFFECTS):
         raise InputError(f"effects is {effects!r}: give one of auto, {', '.join(EFFECTS)}")
@@ -127,16 +133,17 @@ def choose_effects(
     part = problem if cells is parsed else sample_of(problem, rows)
     best = first = _plain(encoder, part, l2)
     tried = [Tried("linear", features.columns, _mean(first), 0.0, 0.0)] if first.path is not None else []
-    for name in EFFECTS[1:] if tried and effects != "linear" and not _nothing_left(first, effects) else ():
+    for name in WIDER if tried and effects != "linear" and not _nothing_left(first, effects) else ():
         best = best.finished()
-        named = _pairs(best, cells) if name == "pairs" else []
-        wider = _wider(best, named[-1] if named else None, len(codes))
-        if wider is not None:
-            folds = _features_by_fold(best, cells, named, len(wider.pairs)) if name == "pairs" else None
+        named = _named(name, best, cells)
+        count = _affordable(named[-1], best, len(codes))
+        if count:
+            wider = named[-1].encoder_with(count)
+            folds = None if len(named) == 1 else _features_by_fold(best, cells, named, count)
             found = _bent(wider, replace(part, features=wider.transform(cells)), l2, best.l2, folds)
             if found is not None:
                 tried.append(compared(name, found, best))
-                if effects != "auto" or is_better(tried[-1]):
+                if is_better(tried[-1]) or (effects != "auto" and name != "values"):
                     best = found
         if name == effects:
             break
@@ -196,27 +203,57 @@ def _on_all_rows(encoder: Encoder, problem: Problem, l2: float | str | None, nea
     return Choice(encoder, problem, path.l2 if isinstance(l2, str) else near, path, start)
 
 
-def _wider(best: Choice, pairs: list[tuple[str, str]] | None, rows: int) -> Encoder | None:
-    """The encoder with these pairs beside, or with curves; None if there are none, or they are too much work."""
+@dataclass(frozen=True)
+class Effects:
+    """Effects that may be added to an encoder, the strongest first: names of numbers that bend, plans of values, or
+    pairs of columns."""
+
+    encoder: Encoder
+    name: str
+    found: tuple[Any, ...]
+
+    def encoder_with(self, most: int | None = None) -> Encoder:
+        """The encoder with the first of them."""
+        found = self.found[:most]
+        if self.name == "values":
+            return self.encoder.with_values(found)
+        return replace(self.encoder, **{self.name: found})
+
+
+def _named(name: str, best: Choice, cells: Mapping[str, Any]) -> list[Effects]:
+    """What may be added to the best encoder: for fits without each fold, by what the other rows say, and last by all
+    rows; only the last, where labels have no say in it."""
     encoder = best.encoder
-    if pairs is None:
-        wider = replace(encoder, curves=encoder.can_bend)
-        return wider if wider.curves and _affordable(wider, best.problem, rows) else None
-    while pairs and not _affordable(replace(encoder, pairs=tuple(pairs)), best.problem, rows):
-        pairs = pairs[: len(pairs) - 1]
-    return replace(encoder, pairs=tuple(pairs)) if pairs else None
+    if name == "curves":
+        return [Effects(encoder, "curves", encoder.can_bend)]
+    codes = []
+    if name == "values":
+        codes = [v for p in encoder.numbers if (v := ValuesPlan.of_codes(p.name, cells[p.name])) is not None]
+        if not codes:
+            return [Effects(encoder, name, ())]
+    rows, residual, curvature, half, fold = _unexplained(best)
+    part = {column: x[rows] for column, x in cells.items()}
+    if name == "values":
+        return [Effects(encoder, name, tuple(f)) for f in strongest_codes(codes, part, residual, curvature, half, fold)]
+    threads = best.problem.threads
+    named = strongest_pairs(encoder.bases, part, residual, curvature, half, fold, PAIRS, threads)
+    return [Effects(encoder, name, tuple(found)) for found in named]
 
 
-def _affordable(encoder: Encoder, problem: Problem, rows: int) -> bool:
-    numbers = float(rows) * encoder.width
-    if encoder.width > MOST_FEATURES:
-        return False
-    return numbers * problem.outputs <= MOST_WORK and (not encoder.pairs or numbers <= MOST_NUMBERS)
+def _affordable(named: Effects, best: Choice, rows: int) -> int:
+    """How many of these effects are not too much work; curves are added all or none."""
+    for count in [len(named.found)] if named.name == "curves" else range(len(named.found), 0, -1):
+        wider = named.encoder_with(count)
+        stored = float(rows) * (wider.width - sum(len(v.values) for v in wider.values))
+        work = stored * best.problem.outputs <= MOST_WORK and (not wider.pairs or stored <= MOST_NUMBERS)
+        if work and wider.width <= MOST_FEATURES:
+            return count
+    return 0
 
 
-def _pairs(best: Choice, cells: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
-    """The pairs of columns that act together, by what the best so far leaves unexplained of rows held out: without the
-    rows of each fold, and last by all."""
+def _unexplained(best: Choice) -> tuple[NDArray[np.int64], Array, Array, NDArray[np.bool_], NDArray[np.int64]]:
+    """Rows held out, what the best so far leaves unexplained of them and its curvature, (rows, outputs) each; the half
+    of a search that each is in, and its fold."""
     path, keys, codes = best.path, best.problem.keys, best.problem.codes
     assert path is not None and keys is not None
     rows = np.flatnonzero(path.scored)
@@ -226,22 +263,16 @@ def _pairs(best: Choice, cells: Mapping[str, Any]) -> list[list[tuple[str, str]]
     p = sigmoid(z) if two else softmax(z)
     residual = (codes[rows, np.newaxis] == np.arange(1 if two else 0, best.problem.classes)) - p
     half = (keys[rows] >> np.uint64(40)) & np.uint64(1) == 1
-    fold = folds_of(best.problem, keys)[rows]
-    cells = {name: column[rows] for name, column in cells.items()}
-    threads = best.problem.threads
-    return strongest_pairs(best.encoder.bases, cells, residual, p * (1.0 - p), half, fold, PAIRS, threads)
+    return rows, residual, p * (1.0 - p), half, folds_of(best.problem, keys)[rows]
 
 
-def _features_by_fold(
-    best: Choice, cells: Mapping[str, Any], named: list[list[tuple[str, str]]], count: int
-) -> FeaturesOf:
-    """The features for a fit that leaves a fold out: with the pairs that the other rows name, at most `count`."""
+def _features_by_fold(best: Choice, cells: Mapping[str, Any], named: list[Effects], count: int) -> FeaturesOf:
+    """The features for a fit that leaves a fold out: with the effects that the other rows name, at most `count`."""
     assert best.problem.keys is not None
     fold = folds_of(best.problem, best.problem.keys)
 
     def without(rows: NDArray[np.int64]) -> Features:
-        pairs = named[min(int(fold[rows[0]]), len(named) - 1)][:count]
-        return replace(best.encoder, pairs=tuple(pairs)).transform(cells)
+        return named[min(int(fold[rows[0]]), len(named) - 1)].encoder_with(count).transform(cells)
 
     return without
 

@@ -153,8 +153,9 @@ def _shape(fitted: Fitted, name: str, kind: str) -> dict[str, Any]:
         known = [False, True] if kind == "boolean" else [f"{value:g}" for value in x[:2]]
         levels = [*zip(known, y, strict=False)] + ([(None, y[2])] if missing else [])
         return {"levels": [{"level": level, "y": row.tolist(), "rows": None} for level, row in levels]}
-    knots = np.array(basis.knots)  # few values are shown as they are: between them is what no row had
-    x = knots if len(knots) <= POINTS else basis.at(np.linspace(0.0, 1.0, POINTS))
+    codes = next((v.values for v in fitted.encoder.values if v.name == name), ())
+    knots = np.union1d(basis.knots, codes)  # few values, and codes, are shown as they are: between them is no row
+    x = knots if len(codes) or len(knots) <= POINTS else basis.at(np.linspace(0.0, 1.0, POINTS))
     y = added_by(fitted, name, {name: x})
     return {"curve": {"x": x.tolist(), "y": y.tolist(), "low": basis.knots[0], "high": basis.knots[-1]}}
 

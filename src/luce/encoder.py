@@ -1,7 +1,8 @@
 """Encoder: a fitted, frozen plan from the columns of a table to Features.
 
 A number becomes z = (x - mean) / scale, outliers compressed by a logarithm, and, if cells were missing in training, a
-0/1 column "is missing" (z is then 0). A number with few different values also gets a column for each value.
+0/1 column "is missing" (z is then 0). A number with few different values, or whose values are codes, also gets a column
+for each value.
 A category becomes one column a level, one for all rare and unseen levels together, and one for missing cells.
 A date becomes the standardised year and time of day, and the month and the weekday as categories.
 An image becomes the responses of small filters (patches.py).
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -43,6 +44,7 @@ LEAST_COUNT = 2  # a level seen less often is rare: it shares the column of unse
 MET_AGAIN = 8  # so many times as many levels may be seen once as are seen twice, that those seen once are no rare ones
 HOURS, DAYS, ROWS_EACH = 24, 31, 20  # of a day, of a month; rows that each of them has in the mean, at least
 FEW_VALUES = 12  # a number with at most so many different values is also encoded value by value
+CODE_ROWS = 3  # of each value of a number that may be a code, in the mean
 VALUE_SIZE = 0.5  # what stands in such a column instead of 1: the penalty holds it back more than the number itself
 MOST_BESIDE = 64  # numbers beside a text are stored sparse, as its n-grams are, if they are at most so many
 MOST_LEVELS = 4_000  # of the more frequent levels at most so many have a column of their own
@@ -104,7 +106,7 @@ class NumberPlan:
 
 @dataclass(frozen=True)
 class ValuesPlan:
-    """A number with few different values: beside its number, a column for each value and one for all else."""
+    """A number told value by value: beside its number, a column for each value and one for all else."""
 
     name: str
     values: tuple[float, ...]
@@ -119,9 +121,22 @@ class ValuesPlan:
             return None
         return ValuesPlan(name, tuple(values[counts >= LEAST_COUNT].tolist()))
 
+    @staticmethod
+    def of_codes(name: str, x: NDArray[np.float64]) -> ValuesPlan | None:
+        """For a number that may be a code (of a place, a shop, a kind): whole, with more than FEW_VALUES values that
+        have CODE_ROWS rows each in the mean; None for any other, and for more than MOST_LEVELS values."""
+        known = x[~np.isnan(x)]
+        if not len(known) or not (known == np.rint(known)).all():
+            return None
+        values, counts = np.unique(known, return_counts=True)
+        if not FEW_VALUES < len(values) <= min(MOST_LEVELS, len(known) / CODE_ROWS):
+            return None
+        kept = tuple(values[counts >= LEAST_COUNT].tolist())
+        return ValuesPlan(name, kept) if kept else None
+
     @property
     def names(self) -> list[str]:
-        return [f"{self.name} = {value:g}" for value in self.values] + [f"{self.name} = another value"]
+        return [f"{self.name} = {value:.15g}" for value in self.values] + [f"{self.name} = another value"]
 
     def codes(self, x: NDArray[np.float64]) -> NDArray[np.int32]:
         values = np.asarray(self.values)
@@ -286,6 +301,11 @@ class Encoder:
         """The numbers that a curve would tell more of than their columns do: those of many values."""
         few = {v.name for v in self.values}
         return tuple(b.name for b in self.bases if isinstance(b, NumberBasis) and b.count > 2 and b.name not in few)
+
+    def with_values(self, plans: Sequence[ValuesPlan]) -> Encoder:
+        """The same with these numbers told value by value too."""
+        both = {v.name: v for v in (*self.values, *plans)}
+        return replace(self, values=tuple(both[p.name] for p in self.numbers if p.name in both))
 
     def part(self, column: str) -> Encoder:
         """What it makes of one column, or of a pair named "a × b", alone; its features are those whose `columns` say

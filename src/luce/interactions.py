@@ -1,4 +1,5 @@
-"""Which pairs of columns act together: found on what held-out probabilities leave unexplained."""
+"""Which pairs of columns act together, and which numbers are codes: found on what held-out probabilities leave
+unexplained."""
 
 from __future__ import annotations
 
@@ -10,9 +11,12 @@ from numpy.typing import NDArray
 
 from luce import _core
 from luce.curves import Basis
+from luce.encoder import ValuesPlan
 from luce.features import Array
 
 GRIDS = ((3, 2.0), (8, 4.0))  # parts of each column, and by how many units of curvature a cell is held back
+HELD = 4.0  # the same of a single value, whose column is held back as firmly (encoder.VALUE_SIZE)
+MUCH = 3.0  # nats that the values of a number must gain in all: less is as often chance
 MOST_COLUMNS = 64  # of more than these only those that tell most by themselves are paired
 BLOCK = 4_000_000  # sums at a time
 
@@ -54,6 +58,26 @@ def strongest_pairs(
             [(bases[a].name, bases[b].name) for (a, b), gain in zip(pairs[order], row[order], strict=True) if gain > 0]
         )
     return out
+
+
+def strongest_codes(
+    plans: Sequence[ValuesPlan], parsed: Mapping[str, Any], residual: Array, curvature: Array, half: NDArray[np.bool_],
+    fold: NDArray[np.int64],
+) -> list[list[ValuesPlan]]:  # fmt: skip
+    """The numbers whose single values explain some of the residuals, the strongest first, as `strongest_pairs` finds
+    pairs: here the cells are the values."""
+    folds = int(fold.max()) + 1
+    gains = np.empty((folds + 1, len(plans)))
+    group = 2 * fold + half
+    for i, plan in enumerate(plans):
+        size = len(plan.values) + 1
+        cell = group * size + plan.codes(parsed[plan.name])
+        sums = [np.bincount(cell, x, 2 * folds * size) for x in (*residual.T, *curvature.T)]
+        by_fold = np.stack(sums, axis=-1).reshape(folds, 2, size, -1)
+        total = by_fold.sum(axis=0)
+        gains[:, i] = gain_of(np.concatenate([total - by_fold, total[np.newaxis]]), HELD)
+    order = np.argsort(-gains, axis=1, kind="stable")
+    return [[plans[i] for i in some if row[i] > MUCH] for row, some in zip(gains, order.tolist(), strict=True)]
 
 
 class _Search:
