@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from commands import orders, reviews
 from serving import drawn, models
 
 import luce
+from luce.cells import DATE_FORMATS
 from luce.check import ROWS, cells_of, computed_by, difference, examples
 from luce.container import read_container, write_container
 from luce.errors import ModelFileError
@@ -86,22 +88,11 @@ def test_the_rows_come_from_the_schema_and_from_no_row() -> None:
     assert any("가" <= letter <= "힣" for letter in words[1])
 
 
-DAYS = [
-    "2024-01-31",
-    "2024/01/31",
-    "31.01.2024",
-    "01/31/2024",
-    "2024년 01월 31일",
-    "2024-01-31T10:30:00Z",
-    "2024-01-31 10:30",
-    "20240131",
-]
-
-
-@pytest.mark.parametrize("day", DAYS)
-def test_every_form_of_dates_has_example_rows(day: str) -> None:
+@pytest.mark.parametrize("form", DATE_FORMATS)
+def test_every_form_of_dates_has_example_rows(form: str) -> None:
     """They are read by the same rules as the rows of the table."""
-    dates = [day.replace("2024", str(2020 + i % 5)) for i in range(20)]
+    plain = form.replace("%.f", "").replace("%#z", "Z")
+    dates = [datetime.datetime(2020 + i % 5, 1, 31, 10 + i % 5, 30).strftime(plain) for i in range(20)]
     model = luce.Classifier(kinds={"date": "date"}).fit(
         {"date": dates, "x": np.arange(20.0)}, [i % 2 for i in range(20)]
     )

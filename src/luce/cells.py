@@ -209,22 +209,34 @@ def typed_numbers(series: pl.Series) -> NDArray[np.float64]:
 # ---------------------------------------------------------------------------------------------------------------------
 # dates
 
-_DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y년 %m월 %d일")
+_DAYS = (
+    "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%m/%d/%y",
+    "%d/%m/%y", "%d %B %Y", "%d-%B-%Y", "%B %d, %Y", "%Y년 %m월 %d일",
+)  # fmt: skip
 _CLOCK = (" %H:%M", " %H:%M:%S%.f")
+_HALVES = (" %I:%M %p", " %I:%M:%S %p")
+_TIMES = tuple(time.strip() for time in (*_CLOCK, *_HALVES))
 _ISO_TIMES = tuple(time.replace(" ", mark) + zone for mark in (" ", "T") for time in _CLOCK for zone in ("", "%#z"))
 _PACKED = "%Y%m%d"
 DATE_FORMATS = (
     *_DAYS,
     *(_DAYS[0] + time for time in _ISO_TIMES),
     *(day + time for day in _DAYS[1:] for time in _CLOCK),
+    *(day + time for day in _DAYS for time in _HALVES),
+    *_TIMES,
     _PACKED,
 )
-"""Every format of dates, in strptime letters; where both fit, month first stands before day first."""
+"""Every format of dates and times of day, in strptime letters; where both fit, month first stands before day first."""
 
 _PARTS = {
-    "%Y": "[0-9]{4}", "%m": "[0-9]{1,2}", "%d": "[0-9]{1,2}", "%H": "[0-9]{1,2}", "%M": "[0-9]{2}", "%S": "[0-5][0-9]",
+    "%Y": "[0-9]{4}", "%y": "[0-9]{2}", "%m": "[0-9]{1,2}", "%B": "[A-Za-z]{3,9}", "%d": "[0-9]{1,2}",
+    "%H": "[0-9]{1,2}", "%I": "[0-9]{1,2}", "%M": "[0-9]{2}", "%S": "[0-5][0-9]", "%p": "[AaPp][Mm]",
     "%.f": r"(?:\.[0-9]{1,9})?", "%#z": "(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)", "년 ": "년 ?", "월 ": "월 ?",
 }  # fmt: skip
+
+
+_BEGINS = re.compile("(?:[0-9]{1,4}[-/.:년 ]|[A-Za-z]{3,9} )[^0-9]*[0-9]")  # as any date does; most other cells do not
+_NO_DAY = "1970-01-01 "  # stands before a time of day alone
 
 
 @functools.cache
@@ -232,7 +244,7 @@ def _date_pattern(date_format: str) -> str:
     """The exact shape of a date format; strptime alone would take 24-01-31 for the year 24."""
     if date_format == _PACKED:
         return "^(?:19|20|21)[0-9]{6}$"
-    pieces = re.split(r"(%Y|%m|%d|%H|%M|%S|%\.f|%#z)", date_format)
+    pieces = re.split(r"(%[YymBdHIMSp]|%\.f|%#z)", date_format)
     return "^" + "".join(_PARTS.get(piece) or re.escape(piece) for piece in pieces) + "$"
 
 
@@ -250,6 +262,8 @@ def date_formats(cells: Sequence[str], name: str) -> list[str]:
     """The formats that have the shape of every one of these cells."""
     formats = list(DATE_FORMATS if says_date(name) else DATE_FORMATS[:-1])
     for cell in cells:
+        if not _BEGINS.match(cell):
+            formats = [date_format for date_format in formats if date_format == _PACKED]
         formats = [date_format for date_format in formats if _date_regex(date_format).fullmatch(cell)]
         if not formats:
             break
@@ -265,7 +279,9 @@ def dates(cells: pl.Series, date_format: str) -> pl.Series:
     if "%#z" in date_format:
         times = fits.str.strptime(pl.Datetime("us", "UTC"), date_format, strict=False)
         return times.dt.replace_time_zone(None)
-    if "%H" in date_format:
+    if date_format in _TIMES:
+        fits, date_format = _NO_DAY + fits, _DAYS[0] + " " + date_format
+    if "%H" in date_format or "%I" in date_format:
         return fits.str.strptime(pl.Datetime("us"), date_format, strict=False)
     return fits.str.strptime(pl.Date, date_format, strict=False).cast(pl.Datetime("us"))
 

@@ -79,12 +79,16 @@ def _dates(plan: DatePlan, column: Column) -> list[str | None]:
     return [None if i == 3 else _written(moment, column.date_format) for i, moment in enumerate(moments)]
 
 
+MONTHS = ("Jan", "Feb", "March", "April", "May", "June", "July", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
 def _written(moment: datetime.datetime, date_format: str) -> str:
     text = "%Y-%m-%d" if date_format == "typed" else date_format.replace("%.f", "").replace("%#z", "Z")
     parts = {"%Y": moment.year, "%m": moment.month, "%d": moment.day, "%H": moment.hour, "%M": moment.minute, "%S": 0}
+    parts |= {"%y": moment.year % 100, "%I": moment.hour % 12 or 12}
     for mark, part in parts.items():
         text = text.replace(mark, f"{part:02}")
-    return text
+    return text.replace("%B", MONTHS[moment.month - 1]).replace("%p", "PM" if moment.hour >= 12 else "AM")
 
 
 def cells_of(fitted: Fitted, columns: Mapping[str, list[Any]]) -> dict[str, Any]:
