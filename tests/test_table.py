@@ -570,3 +570,19 @@ def test_text_and_typed_real_tables_agree(shared_data: Path) -> None:
         one, other = infer_schema(typed), infer_schema(text)
         assert [replace(column, why="") for column in one.columns] == [replace(c, why="") for c in other.columns], name
         same_parsed(parse(typed, one), parse(text, other))
+
+
+def icd(rows: int, groups: int, seed: int = 0) -> list[str]:
+    """Codes of a letter and digits, of `groups` letters."""
+    rng = np.random.default_rng(seed)
+    return [f"{'ABCDEFGHIJKLMNOP'[a]}{b:02d}.{c}" for a, b, c in rng.integers(0, [groups, 40, 10], (rows, 3))]
+
+
+def test_codes_with_common_letters_are_texts_where_nearly_each_is_another() -> None:
+    assert column(icd(300, 12)).kind == "text"
+    schema = infer_schema(Table.of({"code": icd(300, 12) + icd(300, 12)}))
+    assert schema.columns[0].kind == "category"
+    assert len(schema.notes) == 1 and "begin alike" in schema.notes[0] and "'code=text'" in schema.notes[0]
+    for numbered in ([f"P{i:04d}" for i in range(300)], icd(300, 4)):  # rows of one letter, or hardly more
+        schema = infer_schema(Table.of({"code": numbered}))
+        assert schema.columns[0].kind == "left out" and not schema.notes

@@ -533,6 +533,14 @@ def _category(table: Table, series: pl.Series, levels: Levels, missing: int, not
         words = mean_words(levels.clean)
         if words >= 8 or (words >= 4 and different > 0.9 * present):
             return Column(series.name, "text")
+        beginnings = _common_beginnings(levels)
+        if beginnings:
+            if different > 0.9 * present:
+                return Column(series.name, "text")
+            codes = f"column {shown(series.name)}: codes such as {shown(levels.raw.sort()[0])} begin alike"
+            notes.append(
+                f"{codes}; if what they have in common matters, read them as text ({_as(series.name, 'text')})"
+            )
         if different > 0.9 * present:
             return _left_out(series.name, f"identifier: {different:,} different values in {present:,} rows")
         if words >= 2 and different > 0.5 * present and _are_words(levels.clean):
@@ -543,6 +551,13 @@ def _category(table: Table, series: pl.Series, levels: Levels, missing: int, not
         merged = f"column {shown(series.name)}: levels that differ only in outer blanks or Unicode form"
         notes.append(f"{merged} are taken as one")
     return Column(series.name, "category")
+
+
+def _common_beginnings(levels: Levels) -> bool:
+    """Whether levels are codes such as A45.3: letters, then digits; several with the same letters, others with others.
+    Numbered rows have all the same letters."""
+    letters = levels.clean.drop_nulls().str.extract(r"^(\p{L}{1,3})[-. ]?\d[\w.-]*$").drop_nulls()
+    return len(letters) >= 0.9 * levels.different and 5 <= letters.n_unique() <= levels.different / 3
 
 
 def _almost_a_number(name: str, levels: Levels, present: int) -> str:
