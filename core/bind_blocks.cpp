@@ -16,6 +16,7 @@ using namespace bound;
 namespace {
 
 using Point = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using Halves = nb::ndarray<std::uint16_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using OutPoint = nb::ndarray<float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 
 class ClassBlocks {
@@ -48,12 +49,12 @@ public:
         nb::gil_scoped_release free;
         core_.logits(w.data(), bias.data(), out.data(), threads);
     }
-    void take_curvature(Point w, double penalty, OutPoint inverse, int threads) const {
+    void take_curvature(Point w, double penalty, Halves inverse, int threads) const {
         check(w), check(inverse);
         nb::gil_scoped_release free;
         core_.take_curvature(w.data(), penalty, inverse.data(), threads);
     }
-    std::tuple<double, double, double, double> products(Point gradient, Point before, Point inverse, OutPoint direction,
+    std::tuple<double, double, double, double> products(Point gradient, Point before, Halves inverse, Halves direction,
                                                         double length, int threads) const {
         const luce::BlockStep step = taken(gradient, before, inverse, direction, length);
         double sums[4];
@@ -63,14 +64,14 @@ public:
         }
         return {sums[0], sums[1], sums[2], sums[3]};
     }
-    double direct(Point gradient, Point before, Point inverse, OutPoint direction, double of_gradient, double of_change,
+    double direct(Point gradient, Point before, Halves inverse, Halves direction, double of_gradient, double of_change,
                   double of_step, int threads) const {
         const luce::BlockStep step = taken(gradient, before, inverse, direction, 1.0);
         nb::gil_scoped_release free;
         return core_.direct(step, static_cast<float>(of_gradient), static_cast<float>(of_change),
                             static_cast<float>(of_step), threads);
     }
-    double add_scaled(OutPoint a, Point b, double factor, int threads) const {
+    double add_scaled(OutPoint a, Halves b, double factor, int threads) const {
         check(a), check(b);
         nb::gil_scoped_release free;
         return core_.add_scaled(a.data(), b.data(), static_cast<float>(factor), threads);
@@ -93,7 +94,7 @@ private:
     void check(const nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>& numbers) const {
         require(static_cast<Index>(numbers.shape(0)) == core_.blocks() * luce::BLOCK, "a number for each class");
     }
-    luce::BlockStep taken(const Point& gradient, const Point& before, const Point& inverse, OutPoint& direction,
+    luce::BlockStep taken(const Point& gradient, const Point& before, const Halves& inverse, Halves& direction,
                           double length) const {
         check(gradient), check(before), check(inverse), check(direction);
         return {gradient.data(), before.data(), inverse.data(), direction.data(), static_cast<float>(length)};

@@ -118,10 +118,10 @@ static double residual(float* z, Index stride, int blocks, int own, float weight
     return static_cast<double>(weight) * (__builtin_log(total) + static_cast<double>(under));
 }
 
-static void spread(float* z, float weight) {
+static void spread(float* z, float log_sum, float weight) {
     for (int c = 0; c < BLOCK; c += SINGLES) {
-        const Floats apart = load(z + c), size = larger(apart, -apart);
-        store(z + c, weight * (size - size * size));
+        const Floats e = exp_float(load(z + c) - log_sum), p = e < 1.0f ? e : 1.0f - Floats{};
+        store(z + c, weight * (p - p * p));
     }
 }
 
@@ -166,13 +166,28 @@ static void masses(const double* p, double weight, double* share, double* curve)
     }
 }
 
+typedef std::uint16_t Halves __attribute__((vector_size(SINGLES * 2), aligned(2), may_alias));
+typedef std::uint32_t Words __attribute__((vector_size(SINGLES * 4)));
+
+static Floats halves(const std::uint16_t* p) {
+    return reinterpret_cast<Floats>(__builtin_convertvector(*reinterpret_cast<const Halves*>(p), Words) << 16);
+}
+
+// Stores the nearest numbers with a mantissa of eight bits, of equally near ones the even, and returns them.
+static Floats store_halves(std::uint16_t* p, Floats x) {
+    Words bits = reinterpret_cast<Words>(x);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    *reinterpret_cast<Halves*>(p) = __builtin_convertvector(bits, Halves);
+    return reinterpret_cast<Floats>(bits << 16);
+}
+
 static void products(const BlockStep& s, Index count, double* sums) {
     double lanes[4][SINGLES] = {};
     for (Index i = 0; i < count; i += BLOCK) {
         Floats sum[4] = {};
         for (int c = 0; c < BLOCK; c += SINGLES) {
-            const Floats g = load(s.gradient + i + c), y = g - load(s.before + i + c), v = load(s.inverse + i + c);
-            const Floats step = s.length * load(s.direction + i + c);
+            const Floats g = load(s.gradient + i + c), y = g - load(s.before + i + c), v = halves(s.inverse + i + c);
+            const Floats step = s.length * halves(s.direction + i + c);
             sum[0] += step * g;
             sum[1] += step * y;
             sum[2] += y * (v * y);
@@ -188,22 +203,25 @@ static double direct(const BlockStep& s, Index count, float of_gradient, float o
     for (Index i = 0; i < count; i += BLOCK) {
         Floats sum{};
         for (int c = 0; c < BLOCK; c += SINGLES) {
-            const Floats g = load(s.gradient + i + c), y = g - load(s.before + i + c), v = load(s.inverse + i + c);
-            const Floats d = -v * (of_gradient * g - of_change * y) - of_step * load(s.direction + i + c);
-            store(s.direction + i + c, d);
-            sum += d * g;
+            const Floats g = load(s.gradient + i + c), y = g - load(s.before + i + c), v = halves(s.inverse + i + c);
+            const Floats d = -v * (of_gradient * g - of_change * y) - of_step * halves(s.direction + i + c);
+            sum += store_halves(s.direction + i + c, d) * g;
         }
         add_lanes(sum, lanes);
     }
     return lanes_sum(lanes);
 }
 
-static double add_scaled(float* a, const float* b, float factor, Index count) {
+static Floats numbers(const float* p) { return load(p); }
+static Floats numbers(const std::uint16_t* p) { return halves(p); }
+
+template <class T>
+static double add_scaled(float* a, const T* b, float factor, Index count) {
     double lanes[SINGLES] = {};
     for (Index i = 0; i < count; i += BLOCK) {
         Floats sum{};
         for (int c = 0; c < BLOCK; c += SINGLES) {
-            const Floats now = load(a + i + c) + factor * load(b + i + c);
+            const Floats now = load(a + i + c) + factor * numbers(b + i + c);
             store(a + i + c, now);
             sum += now * now;
         }
@@ -213,8 +231,20 @@ static double add_scaled(float* a, const float* b, float factor, Index count) {
 }
 
 extern const BlockKernels block_table;
-const BlockKernels block_table = {logits<Single>, logits<Exact>, add,    add_exact, residual, spread,    shares,
-                                  weigh,          moved,         masses, products,  direct,   add_scaled};
+const BlockKernels block_table = {logits<Single>,
+                                  logits<Exact>,
+                                  add,
+                                  add_exact,
+                                  residual,
+                                  spread,
+                                  shares,
+                                  weigh,
+                                  moved,
+                                  masses,
+                                  products,
+                                  direct,
+                                  add_scaled<float>,
+                                  add_scaled<std::uint16_t>};
 
 }  // namespace LUCE_ISA
 }  // namespace luce

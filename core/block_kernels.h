@@ -15,10 +15,12 @@ struct SparseRow {
     Index count;
 };
 
-// The vectors of a step: gradients now and before, the inverse of the curvature, the last direction and its length.
+// The vectors of a step: gradients now and before, and in bfloat16 (the upper half of a float) the inverse of the
+// curvature and the last direction; the length of that.
 struct BlockStep {
-    const float *gradient, *before, *inverse;
-    float* direction;
+    const float *gradient, *before;
+    const std::uint16_t* inverse;
+    std::uint16_t* direction;
     float length;
 };
 
@@ -32,8 +34,8 @@ struct BlockKernels {
     // A row of `blocks` pieces of BLOCK numbers, `stride` apart: z becomes weight (p - onehot(own)), p = softmax(z).
     // Returns weight * cross-entropy.
     double (*residual)(float* z, Index stride, int blocks, int own, float weight);
-    // One piece of what residual makes of weight 1: z becomes weight p (1 - p).
-    void (*spread)(float* z, float weight);
+    // One piece: z becomes weight p (1 - p), p = e^(z - log_sum)
+    void (*spread)(float* z, float log_sum, float weight);
     // Such a row in double: z becomes p. Returns logsumexp(z).
     double (*shares)(double* z, Index stride, int blocks);
     // sum_c c_c z_c over such a row, c as long as all pieces
@@ -47,8 +49,9 @@ struct BlockKernels {
     void (*products)(const BlockStep& s, Index count, double* sums);
     // direction = -V (of_gradient * gradient - of_change * y) - of_step * direction; returns direction'gradient
     double (*direct)(const BlockStep& s, Index count, float of_gradient, float of_change, float of_step);
-    // a += factor * b, `count` numbers; returns |a|^2
+    // a += factor * b, `count` numbers, b in float or bfloat16; returns |a|^2
     double (*add_scaled)(float* a, const float* b, float factor, Index count);
+    double (*add_halves)(float* a, const std::uint16_t* b, float factor, Index count);
 };
 
 const BlockKernels& block_kernels();  // the best ones that this processor runs

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <memory>
 
 #include "parallel.h"
@@ -201,34 +202,42 @@ void ClassBlocks::logits(const float* w, const double* bias, double* out, int th
     });
 }
 
-void ClassBlocks::take_curvature(const float* w, double penalty, float* inverse, int threads) const {
+// The nearest number with a mantissa of eight bits, of equally near ones the even; x is finite.
+static std::uint16_t upper_half(float x) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+void ClassBlocks::take_curvature(const float* w, double penalty, std::uint16_t* inverse, int threads) const {
     const BlockKernels& k = block_kernels();
     const int blocks = static_cast<int>(blocks_);
     const Index count = columns_ * BLOCK;
-    parallel_for(blocks_, threads, [&](Index b) { std::fill(inverse + b * each(), inverse + (b + 1) * each(), 0.0f); });
-    each_tile<float>(w, intercepts(w).data(), threads, [&](const Tile<float>& tile) {
-        over_rows(tile.count, threads,
-                  [&](Index r) { return k.residual(tile.row(r), tile.stride, blocks, y_.label[tile.rows[r]], 1.0f); });
-        parallel_for(blocks_, threads, [&](Index b) {
-            float* out = inverse + b * each();
-            std::vector<float> squares;
-            for (Index r = 0; r < tile.count; ++r) {
-                const Index i = tile.rows[r];
-                float* spread = tile.block(b) + r * BLOCK;
-                k.spread(spread, static_cast<float>(weight(i)));
-                SparseRow row = at(i, false);
-                squares.resize(row.count);
-                for (Index e = 0; e < row.count; ++e) squares[e] = row.values[e] * row.values[e];
-                row.values = squares.data();
-                k.add(row, spread, out);
-                for (int c = 0; c < BLOCK; ++c) out[count + c] += spread[c];
-            }
+    const std::vector<float> bias = intercepts(w);
+    std::vector<float> log_sum(x_.rows);
+    each_tile<float>(w, bias.data(), threads, [&](const Tile<float>& tile) {
+        over_rows(tile.count, threads, [&](Index r) {
+            const Index i = tile.rows[r], own = y_.label[i];
+            const double mine = static_cast<double>(tile.block(own / BLOCK)[r * BLOCK + own % BLOCK]);
+            return log_sum[i] = static_cast<float>(mine + k.residual(tile.row(r), tile.stride, blocks, own, 1.0f));
         });
     });
     parallel_for(blocks_, threads, [&](Index b) {
-        float* out = inverse + b * each();
-        for (Index i = 0; i < count; ++i) out[i] = 1.0f / (out[i] + static_cast<float>(penalty));
-        for (int c = 0; c < BLOCK; ++c) out[count + c] = out[count + c] > FLAT ? 1.0f / out[count + c] : 0.0f;
+        std::vector<float> sum(each()), squares;
+        float z[BLOCK];
+        for (const Index i : rows_) {
+            SparseRow row = at(i, false);
+            k.logits(row, w + b * each(), &bias[b * BLOCK], z);
+            k.spread(z, log_sum[i], static_cast<float>(weight(i)));
+            squares.resize(row.count);
+            for (Index e = 0; e < row.count; ++e) squares[e] = row.values[e] * row.values[e];
+            row.values = squares.data();
+            k.add(row, z, sum.data());
+            for (int c = 0; c < BLOCK; ++c) sum[count + c] += z[c];
+        }
+        std::uint16_t* out = inverse + b * each();
+        for (Index i = 0; i < count; ++i) out[i] = upper_half(1.0f / (sum[i] + static_cast<float>(penalty)));
+        for (Index i = count; i < each(); ++i) out[i] = upper_half(sum[i] > FLAT ? 1.0f / sum[i] : 0.0f);
     });
 }
 
@@ -258,10 +267,10 @@ double ClassBlocks::direct(const BlockStep& s, float of_gradient, float of_chang
     return added(parts);
 }
 
-double ClassBlocks::add_scaled(float* a, const float* b, float factor, int threads) const {
+double ClassBlocks::add_scaled(float* a, const std::uint16_t* b, float factor, int threads) const {
     std::vector<double> parts(blocks_);
     parallel_for(blocks_, threads, [&](Index k) {
-        parts[k] = block_kernels().add_scaled(a + k * each(), b + k * each(), factor, each());
+        parts[k] = block_kernels().add_halves(a + k * each(), b + k * each(), factor, each());
     });
     return added(parts);
 }

@@ -46,14 +46,14 @@ public:
     // Class by class for all rows of x: classes x rows.
     void logits(const float* w, const double* bias, double* out, int threads) const;
 
-    // inverse (as w): 1 / (sum_i s_i x_ij^2 p_ik (1 - p_ik) + penalty), the diagonal of the curvature of P at w; of the
-    // intercepts without penalty, and 0 where a class has none.
-    void take_curvature(const float* w, double penalty, float* inverse, int threads) const;
+    // inverse (as w, bfloat16): 1 / (sum_i s_i x_ij^2 p_ik (1 - p_ik) + penalty), the diagonal of the curvature of P at
+    // w; of the intercepts without penalty, and 0 where a class has none.
+    void take_curvature(const float* w, double penalty, std::uint16_t* inverse, int threads) const;
 
     // The sums and the direction of BlockKernels over a whole point.
     void products(const BlockStep& s, double* sums, int threads) const;
     double direct(const BlockStep& s, float of_gradient, float of_change, float of_step, int threads) const;
-    double add_scaled(float* a, const float* b, float factor, int threads) const;
+    double add_scaled(float* a, const std::uint16_t* b, float factor, int threads) const;
 
 private:
     Index each() const { return (columns_ + 1) * BLOCK; }

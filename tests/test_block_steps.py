@@ -81,13 +81,14 @@ def test_the_curvature_is_the_diagonal_of_the_hessian(values) -> None:
     point = some_point(classes)
     _, _, p = worked(x.astype(np.float64), codes, s, point, 0.5)
     o, at = objective_of(x, codes, classes, s), BlockPoint.of(point)
-    inverse = np.empty_like(at.numbers)
+    inverse = np.empty(at.numbers.shape, dtype=np.uint16)
     _core.ClassBlocks(o.features.design, o.labels).take_curvature(at.numbers, 0.5, inverse, 2)
-    found = BlockPoint(inverse, inverse[:, -1].ravel().astype(np.float64), classes).whole()
+    wide = (inverse.astype(np.uint32) << 16).view(np.float32)
+    found = BlockPoint(wide, wide[:, -1].ravel().astype(np.float64), classes).whole()
     spread = s[:, None] * (p - p * p)
-    # float32 sums of some hundred positive numbers, each within some units of the last place
-    np.testing.assert_allclose(1 / found[:-1], x.astype(np.float64).power(2).T @ spread + 0.5, rtol=2e-5)
-    np.testing.assert_allclose(1 / found[-1], spread.sum(axis=0), rtol=2e-5)
+    # bfloat16 keeps eight bits: half a unit of the last is 2^-8 at most, and of the reciprocal a little more
+    np.testing.assert_allclose(1 / found[:-1], x.astype(np.float64).power(2).T @ spread + 0.5, rtol=1.01 * 2.0**-8)
+    np.testing.assert_allclose(1 / found[-1], spread.sum(axis=0), rtol=1.01 * 2.0**-8)
     assert not inverse[-1, -1, classes % _core.BLOCK :].any()
 
 

@@ -1,8 +1,8 @@
 """A solver for sparse matrices and very many classes, whose logits are never there for all rows (core/class_blocks.h).
 
 Memoryless BFGS: the pair of the last step corrects the diagonal of the curvature, which is taken anew now and then.
-(Nocedal and Wright, Numerical Optimization, 2nd ed., section 7.2.) It holds five arrays of the size of the weights, in
-float32.
+(Nocedal and Wright, Numerical Optimization, 2nd ed., section 7.2.) It holds five arrays of the size of the weights,
+three in float32, and the inverse of the curvature and the direction in bfloat16 (the upper half of a float32).
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class BlockSteps:
         self.objective, self.at = objective, at
         o = objective
         self.core = _core.ClassBlocks(o.features.design, o.labels)
-        self.gradient, self.before, self.inverse, self.direction = (in_lines(at.numbers.shape) for _ in range(4))
+        self.gradient, self.before = (in_lines(at.numbers.shape) for _ in range(2))
+        self.inverse, self.direction = (in_lines(at.numbers.shape, np.uint16) for _ in range(2))
         self.slope, self.counts = np.zeros(len(at.bias)), np.zeros(len(at.bias))
         self.counts[: o.classes] = np.bincount(o.codes, weights=o.weights, minlength=o.classes)
         self.value = self.steep = np.inf  # P, and the square of its gradient in the weights
@@ -105,7 +106,7 @@ class BlockSteps:
 
     def rough_gap(self) -> float:
         """With what the intercepts may gain, each for itself."""
-        pulled = float(np.sum(self.slope**2 * self.inverse[:, -1].ravel()))
+        pulled = float(np.sum(self.slope**2 * _wide(self.inverse[:, -1]).ravel()))
         return self.steep / (2 * self.objective.penalty) + 0.5 * pulled
 
     def advance(self) -> bool:
@@ -125,7 +126,7 @@ class BlockSteps:
         step, moved = 1.0, 0.0
         for _ in range(MOST_TRIALS):
             self.core.add_scaled(self.at.numbers, self.direction, step - moved, o.threads)
-            self.at.move_bias((step - moved) * self.direction[:, -1].ravel()[: o.classes].astype(np.float64))
+            self.at.move_bias((step - moved) * _wide(self.direction[:, -1]).ravel()[: o.classes])
             moved = step
             self._settle()
             self.sums = self._products(step)
@@ -155,7 +156,7 @@ class BlockSteps:
     def state(self) -> State:
         """All that what comes next depends on, beside the objective; to be saved at once, as steps are in place."""
         facts = {name: getattr(self, name) for name in self.COUNTS} | {"sums": list(self.sums)}
-        arrays = {name: getattr(self, name) for name in self.ARRAYS}
+        arrays = {name: _kept(getattr(self, name)) for name in self.ARRAYS}
         return {**arrays, "numbers": self.at.numbers, "bias": self.at.bias}, facts
 
     @classmethod
@@ -166,9 +167,10 @@ class BlockSteps:
         method.start = None
         method._take(objective, BlockPoint(arrays["numbers"], arrays["bias"], objective.classes).copy())
         for name in cls.ARRAYS:
-            if arrays[name].shape != getattr(method, name).shape:
+            own = _kept(getattr(method, name))
+            if arrays[name].shape != own.shape:
                 raise ValueError(f"{name} of shape {arrays[name].shape}")
-            getattr(method, name)[...] = arrays[name]
+            own[...] = arrays[name]
         for name in cls.COUNTS:
             setattr(method, name, facts[name])
         method.sums = tuple(facts["sums"])
@@ -239,6 +241,16 @@ class BlockSteps:
 
     def resume(self) -> Start:
         return self.at
+
+
+def _kept(numbers: NDArray[Any]) -> NDArray[Any]:
+    """The same memory in a kind of number that a checkpoint holds."""
+    return numbers.view(np.uint8) if numbers.dtype == np.uint16 else numbers
+
+
+def _wide(halves: NDArray[np.uint16]) -> Array:
+    """Numbers of which the upper half is there."""
+    return (halves.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
 
 
 def _two_loops(slope: Array, pairs: list[tuple[Array, Array]], curve: Array) -> Array:

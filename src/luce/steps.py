@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +36,10 @@ class ColumnPoint:
     weights: Array
 
 
-def in_lines(shape: tuple[int, ...]) -> NDArray[np.float32]:
+def in_lines(shape: tuple[int, ...], kind: type = np.float32) -> NDArray[Any]:
     """Zeros that begin with a line of the cache: a pass over blocks takes a fifth longer where registers lie across."""
-    count, size = math.prod(shape), np.dtype(np.float32).itemsize
-    room = np.zeros(count + LINE // size, dtype=np.float32)
+    count, size = math.prod(shape), np.dtype(kind).itemsize
+    room: NDArray[Any] = np.zeros(count + LINE // size, dtype=kind)
     first = -room.ctypes.data % LINE // size
     return room[first : first + count].reshape(shape)
 
