@@ -5,6 +5,9 @@
 #include <nanobind/stl/tuple.h>
 
 #include <tuple>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "bind_design.h"
 #include "class_blocks.h"
@@ -105,10 +108,18 @@ private:
     luce::ClassBlocks core_;
 };
 
+// What was freed goes back to the system where the allocator would keep it; glibc keeps up to 32 MB of each array.
+void release_memory() {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
+
 }  // namespace
 
 void bind_blocks(nb::module_& m) {
     m.attr("BLOCK") = luce::BLOCK;
+    m.def("release_memory", &release_memory);
     nb::class_<ClassBlocks>(m, "ClassBlocks")
         .def(nb::init<const Design&, const Labels&>(), "design"_a, "labels"_a, nb::keep_alive<1, 2>(),
              nb::keep_alive<1, 3>())

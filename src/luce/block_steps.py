@@ -69,7 +69,8 @@ class BlockSteps:
         self.due = FRESH
 
     def _take(self, objective: Objective, at: BlockPoint) -> None:
-        """Room for what the steps hold."""
+        """Room for what the steps hold; what smaller fits before have left is given back for it."""
+        _core.release_memory()
         self.objective, self.at = objective, at
         o = objective
         self.core = _core.ClassBlocks(o.features.design, o.labels)

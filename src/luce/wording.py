@@ -159,6 +159,8 @@ def _of_many_classes(
         plain=None, l2=l2, size=size, threads=threads, groups=None if groups is None else groups[rows],
     )  # fmt: skip
     strength = float(l2) if isinstance(l2, float | int) else small.l2 * len(rows) / len(codes)
+    recipe = small.encoder.texts[0].recipe
+    del small  # which holds the features and the logits of all its folds
     texts = {name: parsed[name].to_list() for name in names}
     problem = _without_texts(encoder, parsed, texts, codes, classes, threads, groups)
     assert problem.keys is not None
@@ -166,7 +168,6 @@ def _of_many_classes(
     part = np.ones(len(codes), dtype=np.int32)
     part[held] = 0
     most = room_of_many(size, encoder.width, np.bincount(codes, minlength=classes)) // len(names)
-    recipe = small.encoder.texts[0].recipe
     grams = tuple(Grams.of(name, column, recipe, threads, CANDIDATES * most) for name, column in texts.items())
     scales = tuple(g.scales(codes, classes, part, most, threads, np.inf) for g in grams)
     worded = Worded(encoder, problem.features, grams, scales, part.astype(np.int64), threads)
