@@ -230,7 +230,9 @@ def test_the_seed_settles_all_that_is_drawn() -> None:
             model.predict_proba(x), NetworkClassifier((4,), epochs=2, seed=seed).fit(x, y).predict_proba(x)
         )
     assert len({part.tobytes() for part in drawn}) == len(drawn)
-    assert not same_bits(*(luce.network._parts(codes, seed)[1] for seed in (1, 2)))
+    assert not same_bits(
+        *(luce.network._parts(codes, np.arange(len(codes), dtype=np.uint64), seed)[1] for seed in (1, 2))
+    )
     assert 0 < np.abs(drawn[0]).max() < 6 * np.sqrt(2 / 6)
     assert 0 < np.abs(trained()[-1].sets[1]).max() < 6 * np.sqrt(2 / 5)
 
@@ -242,8 +244,8 @@ def test_the_rows_held_out_judge_and_calibrate_by_their_weights() -> None:
     model = NetworkClassifier((64,), learning_rate=0.02, epochs=8).fit(x, noisy, sample_weight=weight)
     settings = luce.network.Settings.of(model)
     features, codes = Features(800, dense=x), np.unique(noisy, return_inverse=True)[1].astype(np.int32)
-    rows, weights = luce.network._merged(features, codes, weight, settings)
-    held = rows[luce.network._parts(codes[rows], 0)[1]]
+    rows, keys, weights = luce.network._merged(features, codes, weight, settings)
+    held = rows[luce.network._parts(codes[rows], keys, 0)[1]]
     seen = features.take(held)
     z = luce.network.network_logits(seen, model.layers_, model.shift_, model.scale_, 2, False, 1)
     losses = np.logaddexp(0, np.where(codes[held] == 1, -z[:, 0], z[:, 0]))

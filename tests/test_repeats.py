@@ -16,8 +16,9 @@ import luce
 import luce.grouping
 import luce.network
 import luce.path
+from luce.features import Features
 from luce.inputs import features_of
-from luce.splits import MANY_ALIKE, keys_of_copies, row_keys, strata_of_copies
+from luce.splits import MANY_ALIKE, holdout, keys_of_copies, row_keys, strata_of_copies
 
 MANY = (2,) * 60  # different values of columns, none of which tells rows apart alone
 SHARES = {"red": (0.7, 0.2, 0.1), "green": (0.1, 0.7, 0.2), "blue": (0.2, 0.1, 0.7)}
@@ -124,9 +125,10 @@ def test_rows_equal_by_nature_are_cases_of_their_own(case: Callable[[], None]) -
     case()
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+@pytest.mark.parametrize("case", [case for case in CASES if "network" not in case.__name__], ids=lambda c: c.__name__)
 def test_equal_rows_taken_for_copies_are_found_out(case: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in (luce.grouping, luce.path, luce.network):
+    """A network merges equal rows and keeps those of several classes together, so it is right either way."""
+    for place in (luce.grouping, luce.path):
         monkeypatch.setattr(place, "keys_of_copies", lambda codes, keys, different: keys)
         monkeypatch.setattr(place, "strata_of_copies", lambda codes, keys: None, raising=False)
     with pytest.raises((AssertionError, luce.InputError)):
@@ -169,6 +171,27 @@ def test_several_labels_of_one_text_dealt_one_by_one_are_found_out(monkeypatch: 
     monkeypatch.setattr(luce.grouping, "keys_of_copies", lambda codes, keys, different: row_keys(len(keys), 0))
     with pytest.raises(AssertionError):
         several_labels_of_one_text_stay_together()
+
+
+def a_network_keeps_several_labels_of_one_row_together() -> None:
+    """Three people have labelled each of 200 rows, by their own lights."""
+    generator = np.random.default_rng(0)
+    x, codes = np.repeat(generator.normal(size=(200, 3)), 3, axis=0), generator.integers(0, 3, 600).astype(np.int32)
+    rows, keys, weight = luce.network._merged(Features(600, x), codes, None, luce.network.Settings())
+    train, held = luce.network._parts(codes[rows], keys, 0)
+    assert len(held) > 40
+    assert not set(x[rows[train], 0]) & set(x[rows[held], 0])
+    assert weight.sum() == pytest.approx(len(rows))
+
+
+def test_a_network_keeps_several_labels_of_one_row_together() -> None:
+    a_network_keeps_several_labels_of_one_row_together()
+
+
+def test_a_network_that_deals_labels_one_by_one_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(luce.network, "holdout_of_groups", lambda codes, keys, *more: holdout(codes, *more))
+    with pytest.raises(AssertionError):
+        a_network_keeps_several_labels_of_one_row_together()
 
 
 def test_copies_with_several_labels_have_the_commonest_for_their_stratum() -> None:

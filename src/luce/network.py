@@ -26,7 +26,7 @@ from luce.functional import available_threads
 from luce.inputs import classes_of, features_of, names_of, row_weights
 from luce.run import Solve, now, solve
 from luce.solver import Progress
-from luce.splits import holdout, keys_of_copies
+from luce.splits import holdout, holdout_of_groups, keys_of_copies
 from luce.training import MOST_EPOCHS, RATE, TO_GO_ON, Ended, Epoch, Layer, Settings, Training, pixels
 
 HELD_OUT = 0.1  # of the rows, or
@@ -155,8 +155,8 @@ def fit_network(
 ) -> NetworkFit:  # fmt: skip
     """Trains a network; weights: of the rows, at least 0, or None for 1."""
     began = time.monotonic()
-    rows, weight = _merged(features, codes, weights, settings)
-    train, held = (rows[part] for part in _parts(codes[rows], settings.seed))
+    rows, keys, weight = _merged(features, codes, weights, settings)
+    train, held = (rows[part] for part in _parts(codes[rows], keys, settings.seed))
     shift, scale = _scaling(features, train, weight[train])
     checkpoint: Checkpoint | Solve | None = None
     with solve() as at:
@@ -259,9 +259,9 @@ def _data(
 
 def _merged(
     features: Features, codes: NDArray[np.int32], weights: Array | None, settings: Settings
-) -> tuple[NDArray[np.int64], Array]:
-    """One row of each that are equal and of one class, in the order of their hashes, and the weights of all rows: those
-    taken have that of all their equals, in the mean 1."""
+) -> tuple[NDArray[np.int64], NDArray[np.uint64], Array]:
+    """One row of each that are equal and of one class, in the order of their hashes; its key, which copies of other
+    classes share; and the weights of all rows: those taken have that of all their equals, in the mean 1."""
     weight = np.ones(features.rows)
     if weights is not None:  # by a power of 2, which rounds nothing: sums stay finite
         weight = np.ldexp(weights, -int(np.frexp(weights.max())[1]))
@@ -275,7 +275,7 @@ def _merged(
     rows = order[starts]
     out = np.zeros(features.rows)
     out[rows] = sums / sums.mean()
-    return rows, out
+    return rows, keys[rows], out
 
 
 def _scaling(features: Features, rows: NDArray[np.int64], weight: Array) -> tuple[Array, Array]:
@@ -310,8 +310,17 @@ def _scaling(features: Features, rows: NDArray[np.int64], weight: Array) -> tupl
     return shift, scale
 
 
-def _parts(codes: NDArray[np.int32], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows that teach and those held out, if there are enough."""
+def _parts(
+    codes: NDArray[np.int32], keys: NDArray[np.uint64], seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows that teach and those held out, if there are enough; copies with several labels stay together."""
+    none = np.arange(len(codes)), np.empty(0, dtype=np.int64)
     if len(codes) < FEW or np.bincount(codes).max() < 2:
-        return np.arange(len(codes)), np.empty(0, dtype=np.int64)
-    return holdout(codes, min(max(HELD_OUT, ENOUGH / len(codes)), MOST_HELD), seed)
+        return none
+    share = min(max(HELD_OUT, ENOUGH / len(codes)), MOST_HELD)
+    if (keys[1:] != keys[:-1]).all():
+        return holdout(codes, share, seed)
+    try:
+        return holdout_of_groups(codes, keys, share, seed)
+    except InputError:  # each row has all the labels
+        return none
