@@ -145,7 +145,7 @@ def test_what_is_held_out_shifts_and_scales_nothing(monkeypatch: pytest.MonkeyPa
     x, y = rings(300)
     far = np.where(np.arange(300) < 30, 1e6, 0.0)[:, np.newaxis]
 
-    def parted(codes: Array, seed: int) -> tuple[Array, Array]:
+    def parted(codes: Array, keys: Array, seed: int) -> tuple[Array, Array]:
         rows = merged[-1]
         return np.flatnonzero(rows >= 30), np.flatnonzero(rows < 30)
 
