@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "chunks.h"
@@ -183,18 +184,24 @@ void submatrix(const Features& x, const Index* rows, Index row_count, const Inde
     while (dense < column_count && columns[dense] < x.dense_columns) ++dense;
     std::vector<Index> place(x.sparse.columns, -1);
     for (Index j = dense; j < column_count; ++j) place[columns[j] - x.dense_columns] = j;
+    std::vector<double> scale(x.columns());
+    for (Index j = 0; j < x.columns(); ++j) scale[j] = std::min(1.0 / spread[j], std::numeric_limits<double>::max());
     const Index each = PANEL;
     parallel_for((row_count + each - 1) / each, row_count * padded < 200'000 ? 1 : threads, [&](Index g) {
         const Index first = g * each, end = std::min(row_count, first + each);
         std::fill(out + first * padded, out + end * padded, 0.0f);
         for (Index i = first; i < end; ++i) {
             float* row = out + i * padded;
-            for (Index j = 0; j < dense; ++j)
-                row[j] = static_cast<float>((dense_cell(x, rows[i], columns[j]) - centre[j]) / spread[columns[j]]);
+            if (dense == x.dense_columns)
+                dense_row(x, rows[i],
+                          [&](Index j, double value) { row[j] = static_cast<float>((value - centre[j]) * scale[j]); });
+            else
+                for (Index j = 0; j < dense; ++j)
+                    row[j] = static_cast<float>((dense_cell(x, rows[i], columns[j]) - centre[j]) * scale[columns[j]]);
             row[column_count] = 1.0f;
             sparse_cells(x.sparse, rows[i], [&](Index column, double value) {
                 if (place[column] >= 0)
-                    row[place[column]] += static_cast<float>(value / spread[x.dense_columns + column]);
+                    row[place[column]] += static_cast<float>(value * scale[x.dense_columns + column]);
             });
         }
     });

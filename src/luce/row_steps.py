@@ -13,8 +13,8 @@ import numpy as np
 from luce import _core
 from luce.features import Array
 from luce.metric import MEMORY
-from luce.objective import Gap, Objective, logits_of_rows
-from luce.steps import Method, Quadratic, RowPoint, Start, dot, line_search
+from luce.objective import Gap, Objective, dot, logits_of_rows
+from luce.steps import Method, Quadratic, RowPoint, Start, line_search
 
 MOST_BIAS_STEPS = 6
 NEAREST = 0.98  # how much of a row's probability may go to classes that it is not of, where a start is scaled

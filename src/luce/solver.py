@@ -26,10 +26,10 @@ from luce.errors import ModelFileError
 from luce.features import Array
 from luce.functional import sigmoid, softmax
 from luce.metric import Frame, Metric, sample
-from luce.objective import FarLogits, Gap, Objective, Others, logits_of_rows, none_beside
+from luce.objective import FarLogits, Gap, Objective, Others, dot, logits_of_rows, none_beside
 from luce.row_steps import DualSteps, RowSteps
 from luce.run import Solve, State, now, solve
-from luce.steps import BlockPoint, Bracket, ColumnPoint, Method, Quadratic, RowPoint, Start, dot, line_search
+from luce.steps import BlockPoint, Bracket, ColumnPoint, Method, Quadratic, RowPoint, Start, line_search
 
 MOST_ITERATIONS = 3000
 

@@ -118,10 +118,6 @@ def of_columns(start: Start | None, place: NDArray[np.int64], columns: int) -> S
     return out
 
 
-def dot(a: Array, b: Array) -> float:
-    return float(np.einsum("ij,ij->", a, b))  # one thread, one order; BLAS would choose its own
-
-
 @dataclass(frozen=True)
 class Quadratic:
     """The smooth penalties along a direction: value + step linear + step^2 square / 2."""
