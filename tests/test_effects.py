@@ -329,3 +329,23 @@ def test_features_of_one_row_are_those_that_are_explained(models: Models) -> Non
     whole = features_of(model.fitted, data)
     for row in (0, 7, 399):
         assert np.array_equal(dense_row(model.fitted.features(Table.of(data[row]))), whole[row])
+
+
+def test_a_code_is_shown_value_by_value() -> None:
+    """The 40 values that move the classes most, of a number that rows held out say is a code; what each adds is what
+    `explain` says of a row that has it."""
+    rng = np.random.default_rng(0)
+    codes, own = np.sort(rng.choice(90_000, 60, replace=False)) + 10_000, 2.0 * rng.normal(size=60)
+    place = rng.integers(60, size=1_500)
+    y = np.where(rng.logistic(size=1_500) < own[place], "yes", "no")
+    model = luce.Classifier().fit({"postcode": codes[place], "age": rng.integers(18, 90, size=1_500)}, y)
+    found = next(part for part in model.overview() if part["column"] == "postcode")
+    levels = {int(level["level"]): level["y"][0] for level in found["levels"]}
+    assert len(levels) == 40 and set(levels) <= set(codes.tolist()) and list(levels) == sorted(levels)
+    truth = {int(code): effect for code, effect in zip(codes, own, strict=True)}
+    seen, wanted = (np.array(list(part)) for part in (levels.values(), (truth[code] for code in levels)))
+    assert np.corrcoef(seen, wanted)[0, 1] > 0.9
+    some = list(levels)[7]
+    z = [np.log(p[1] / p[0]) for p in model.predict_proba({"postcode": [some, list(levels)[8]], "age": [50, 50]})]
+    scale = (z[0] - z[1]) / (levels[some] - levels[list(levels)[8]])
+    assert scale == pytest.approx(1.0, rel=1e-9)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce.curves import LevelBasis, NumberBasis
-from luce.encoder import TIMES
+from luce.encoder import FEW_VALUES, TIMES
 from luce.features import Array, Features, dense_row
 from luce.fitted import Fitted
 from luce.heads import Linear
@@ -154,8 +154,11 @@ def _shape(fitted: Fitted, name: str, kind: str) -> dict[str, Any]:
         levels = [*zip(known, y, strict=False)] + ([(None, y[2])] if missing else [])
         return {"levels": [{"level": level, "y": row.tolist(), "rows": None} for level, row in levels]}
     codes = next((v.values for v in fitted.encoder.values if v.name == name), ())
-    knots = np.union1d(basis.knots, codes)  # few values, and codes, are shown as they are: between them is no row
-    x = knots if len(codes) or len(knots) <= POINTS else basis.at(np.linspace(0.0, 1.0, POINTS))
+    if len(codes) > FEW_VALUES:
+        lines = zip(codes, added_by(fitted, name, {name: np.array(codes)}).tolist(), strict=True)
+        return {"levels": _strongest([{"level": f"{code:.15g}", "y": y, "rows": None} for code, y in lines])}
+    knots = np.array(basis.knots)  # few values are shown as they are: between them is what no row had
+    x = knots if len(knots) <= POINTS else basis.at(np.linspace(0.0, 1.0, POINTS))
     y = added_by(fitted, name, {name: x})
     return {"curve": {"x": x.tolist(), "y": y.tolist(), "low": basis.knots[0], "high": basis.knots[-1]}}
 
@@ -173,9 +176,14 @@ def _levels(fitted: Fitted, name: str) -> dict[str, Any]:
         for level, line, n in zip([*plan.levels, None], y, [*rows[:-2], rows[-1]], strict=True)
         if level is not None or n
     ]
-    size = [max(map(abs, level["y"])) for level in found]
+    return {"levels": _strongest(found)}
+
+
+def _strongest(levels: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The levels that move a class most, at most MOST_LEVELS, in their order."""
+    size = [max(map(abs, level["y"])) for level in levels]
     strongest = np.argsort(-np.array(size), kind="stable")[:MOST_LEVELS]
-    return {"levels": [found[i] for i in sorted(strongest.tolist())]}
+    return [levels[i] for i in sorted(strongest.tolist())]
 
 
 def _map(fitted: Fitted, name: str) -> dict[str, Any]:
