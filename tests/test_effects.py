@@ -341,6 +341,7 @@ def test_a_code_is_shown_value_by_value() -> None:
     model = luce.Classifier().fit({"postcode": codes[place], "age": rng.integers(18, 90, size=1_500)}, y)
     found = next(part for part in model.overview() if part["column"] == "postcode")
     levels = {int(level["level"]): level["y"][0] for level in found["levels"]}
+    assert found["more"] == 20
     assert len(levels) == 40 and set(levels) <= set(codes.tolist()) and list(levels) == sorted(levels)
     truth = {int(code): effect for code, effect in zip(codes, own, strict=True)}
     seen, wanted = (np.array(list(part)) for part in (levels.values(), (truth[code] for code in levels)))

@@ -116,7 +116,7 @@ def overview(fitted: Fitted) -> list[dict[str, Any]]:
 
     Its kind, its share of all that is moved (`weight`), how far it moves each class (`by_class`), and what its values
     add to the logits, less the mean over the training rows: `curve` of a number, `levels` of a category (None: missing
-    cells), `heat` of a pair.
+    cells) or a code, with how many `more` it has than the 40 of most effect, `heat` of a pair.
 
     Two classes have one logit, that of the second.
     """
@@ -156,7 +156,7 @@ def _shape(fitted: Fitted, name: str, kind: str) -> dict[str, Any]:
     codes = next((v.values for v in fitted.encoder.values if v.name == name), ())
     if len(codes) > FEW_VALUES:
         lines = zip(codes, added_by(fitted, name, {name: np.array(codes)}).tolist(), strict=True)
-        return {"levels": _strongest([{"level": f"{code:.15g}", "y": y, "rows": None} for code, y in lines])}
+        return _strongest([{"level": f"{code:.15g}", "y": y, "rows": None} for code, y in lines])
     knots = np.array(basis.knots)  # few values are shown as they are: between them is what no row had
     x = knots if len(knots) <= POINTS else basis.at(np.linspace(0.0, 1.0, POINTS))
     y = added_by(fitted, name, {name: x})
@@ -176,14 +176,15 @@ def _levels(fitted: Fitted, name: str) -> dict[str, Any]:
         for level, line, n in zip([*plan.levels, None], y, [*rows[:-2], rows[-1]], strict=True)
         if level is not None or n
     ]
-    return {"levels": _strongest(found)}
+    return _strongest(found)
 
 
-def _strongest(levels: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The levels that move a class most, at most MOST_LEVELS, in their order."""
+def _strongest(levels: list[dict[str, Any]]) -> dict[str, Any]:
+    """The levels that move a class most, at most MOST_LEVELS, in their order; and how many others there are."""
     size = [max(map(abs, level["y"])) for level in levels]
     strongest = np.argsort(-np.array(size), kind="stable")[:MOST_LEVELS]
-    return [levels[i] for i in sorted(strongest.tolist())]
+    kept = [levels[i] for i in sorted(strongest.tolist())]
+    return {"levels": kept} | ({"more": len(levels) - len(kept)} if len(levels) > len(kept) else {})
 
 
 def _map(fitted: Fitted, name: str) -> dict[str, Any]:

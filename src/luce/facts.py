@@ -365,7 +365,7 @@ def _levels(column: Mapping[str, Any], classes: int) -> dict[str, Any]:
         {"level": levels[i]["level"], "rows": levels[i]["rows"], "y": y[i, places].tolist()} for i in rows.tolist()
     ]
     codes = _codes(classes)[places].tolist()
-    more = len(levels) - len(shown)
+    more = len(levels) - len(shown) + column.get("more", 0)
     return {"column": column["column"], "codes": codes, "levels": shown, "more": more, "most": float(np.abs(y).max())}
 
 
