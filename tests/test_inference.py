@@ -310,7 +310,7 @@ def test_a_refusal_leaves_an_earlier_fit_as_it_was() -> None:
     assert model.coef_ is before
 
 
-@pytest.mark.parametrize("unit", [1e-3, 1e-6, 1e-12])
+@pytest.mark.parametrize("unit", [1e-3, 1e-6, 1e-12, 1e-30])
 @pytest.mark.parametrize("kind", ["dense", "float32", "sparse"])
 @pytest.mark.parametrize("classes", [2, 3])
 def test_the_unit_of_a_column_changes_no_test_without_a_penalty(classes: int, kind: str, unit: float) -> None:

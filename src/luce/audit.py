@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -223,7 +223,10 @@ def audit(
     problem = Problem(features, codes, len(given.classes), weights, l1_mean, given.fit_intercept, threads)
     found = _audited(problem, l2_mean, np.ascontiguousarray(point))
     found.point[:-1] *= unit
-    return found
+    return replace(
+        found,
+        certificate=replace(found.certificate, distance=found.certificate.distance * float(unit.max())),
+    )
 
 
 def _audited(problem: Problem, l2: float, point: Array) -> Audit:

@@ -212,9 +212,9 @@ class Effects:
     name: str
     found: tuple[Any, ...]
 
-    def encoder_with(self, most: int | None = None) -> Encoder:
+    def encoder_with(self, count: int) -> Encoder:
         """The encoder with the first of them."""
-        found = self.found[:most]
+        found = self.found[:count]
         if self.name == "values":
             return self.encoder.with_values(found)
         return replace(self.encoder, **{self.name: found})

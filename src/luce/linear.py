@@ -28,6 +28,7 @@ NATIVE = (np.dtype(np.float64), np.dtype(np.float32))
 FEW_ROWS = 64  # so many are answered at once, in some microseconds
 SMALLEST_L2 = 1e-9  # stands in for l2=0: without any penalty the optimum may lie at infinity
 LEAST_SPREAD = 2.0**-7  # of a column whose weights SMALLEST_L2 draws towards 0 by no more than some 1e-4 of themselves
+MOST_DOUBLINGS = 100  # of a column: what float32 has room for
 INFERRED = 1e-4  # nats in all that a fit may leave whose errors are asked for: a hundredth of a standard error
 
 
@@ -259,6 +260,7 @@ def fit_linear(
         inferred = inferred if unit is None else inferred.in_units(unit)
     if unit is not None:
         point[:-1] *= unit[:, np.newaxis]
+        certificate = replace(certificate, distance=certificate.distance * float(unit.max()))
     if intercept and point.shape[1] > 1:
         point[-1] -= point[-1].mean()  # a constant over all classes changes no probability
     if not whole:
@@ -284,7 +286,7 @@ def in_own_units(features: Features, threads: int) -> tuple[Features, NDArray[np
     tiny = (spread > 0) & (spread < LEAST_SPREAD)
     if not tiny.any():
         return features, None
-    factors = np.where(tiny, np.exp2(-np.round(np.log2(np.where(tiny, spread, 1.0)))), 1.0)
+    factors = np.exp2(np.minimum(-np.round(np.log2(np.where(tiny, spread, 1.0))), MOST_DOUBLINGS))
     return features.times(factors), factors
 
 

@@ -537,7 +537,7 @@ def _category(table: Table, series: pl.Series, levels: Levels, missing: int, not
         if beginnings:
             if different > 0.9 * present:
                 return Column(series.name, "text")
-            codes = f"column {shown(series.name)}: codes such as {shown(levels.raw.sort()[0])} begin alike"
+            codes = f"column {shown(series.name)}: codes such as {shown(levels.clean.min())} begin alike"
             notes.append(
                 f"{codes}; if what they have in common matters, read them as text ({_as(series.name, 'text')})"
             )
