@@ -586,3 +586,12 @@ def test_codes_with_common_letters_are_texts_where_nearly_each_is_another() -> N
     for numbered in ([f"P{i:04d}" for i in range(300)], icd(300, 4)):  # rows of one letter, or hardly more
         schema = infer_schema(Table.of({"code": numbered}))
         assert schema.columns[0].kind == "left out" and not schema.notes
+
+
+def test_levels_that_differ_only_in_case_are_told() -> None:
+    schema = infer_schema(Table.of({"smokes": ["Yes", "no", "yes", "No", "maybe", "no"], "town": ["a", "b", "c"] * 2}))
+    (note,) = schema.notes
+    assert note.startswith(
+        "column 'smokes': levels that differ only in case, such as 'No' and 'no', are levels of their"
+    )
+    assert not infer_schema(Table.of({"town": ["Oslo", "Bern", "Oslo", "Ulm"]})).notes

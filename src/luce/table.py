@@ -550,7 +550,25 @@ def _category(table: Table, series: pl.Series, levels: Levels, missing: int, not
     if different < levels.present.sum():
         merged = f"column {shown(series.name)}: levels that differ only in outer blanks or Unicode form"
         notes.append(f"{merged} are taken as one")
+    if twins := _differing_in_case(levels):
+        apart = (
+            f"column {shown(series.name)}: levels that differ only in case, such as {twins}, are levels of their own"
+        )
+        notes.append(f"{apart}; write them alike if they mean the same")
     return Column(series.name, "category")
+
+
+def _differing_in_case(levels: Levels) -> str:
+    """Two levels that differ only in case, for a note; "" if there are none."""
+    import polars as pl
+
+    names = levels.clean.drop_nulls().unique().sort().alias("name").to_frame()
+    names = names.with_columns(pl.col("name").str.to_lowercase().alias("small"))
+    several = names.filter(pl.col("small").is_duplicated())
+    if not len(several):
+        return ""
+    some = several.filter(pl.col("small") == several["small"][0])["name"]
+    return f"{shown(some[0])} and {shown(some[1])}"
 
 
 def _common_beginnings(levels: Levels) -> bool:
