@@ -214,15 +214,15 @@ _DAYS = (
     "%d/%m/%y", "%d %B %Y", "%d-%B-%Y", "%B %d, %Y", "%Y년 %m월 %d일",
 )  # fmt: skip
 _CLOCK = (" %H:%M", " %H:%M:%S%.f")
-_HALVES = (" %I:%M %p", " %I:%M:%S %p")
-_TIMES = tuple(time.strip() for time in (*_CLOCK, *_HALVES))
+_TWELVE_HOURS = (" %I:%M %p", " %I:%M:%S %p")
+_TIMES = tuple(time.strip() for time in (*_CLOCK, *_TWELVE_HOURS))
 _ISO_TIMES = tuple(time.replace(" ", mark) + zone for mark in (" ", "T") for time in _CLOCK for zone in ("", "%#z"))
 _PACKED = "%Y%m%d"
 DATE_FORMATS = (
     *_DAYS,
     *(_DAYS[0] + time for time in _ISO_TIMES),
     *(day + time for day in _DAYS[1:] for time in _CLOCK),
-    *(day + time for day in _DAYS for time in _HALVES),
+    *(day + time for day in _DAYS for time in _TWELVE_HOURS),
     *_TIMES,
     _PACKED,
 )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from luce.encoder import FEW_VALUES, Encoder, ValuesPlan
+from luce.encoder import Encoder, ValuesPlan
 from luce.errors import InputError
 from luce.features import Array, Features
 from luce.functional import sigmoid, softmax
@@ -68,7 +68,7 @@ class Tried:
 def in_words(encoder: Encoder) -> str:
     """What the columns may do, for a person."""
     parts = [f"{len(encoder.curves)} number{'s' * (len(encoder.curves) > 1)} may bend"] if encoder.curves else []
-    codes = sum(len(v.values) > FEW_VALUES for v in encoder.values)
+    codes = sum(v.is_code for v in encoder.values)
     if codes:
         parts.append(f"{codes} number{'s are codes' if codes > 1 else ' is a code'}, told value by value")
     if encoder.pairs:

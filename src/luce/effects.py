@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce.curves import LevelBasis, NumberBasis
-from luce.encoder import FEW_VALUES, TIMES
+from luce.encoder import TIMES
 from luce.features import Array, Features, dense_row
 from luce.fitted import Fitted
 from luce.heads import Linear
@@ -153,8 +153,8 @@ def _shape(fitted: Fitted, name: str, kind: str) -> dict[str, Any]:
         known = [False, True] if kind == "boolean" else [f"{value:g}" for value in x[:2]]
         levels = [*zip(known, y, strict=False)] + ([(None, y[2])] if missing else [])
         return {"levels": [{"level": level, "y": row.tolist(), "rows": None} for level, row in levels]}
-    codes = next((v.values for v in fitted.encoder.values if v.name == name), ())
-    if len(codes) > FEW_VALUES:
+    codes = next((v.values for v in fitted.encoder.values if v.name == name and v.is_code), ())
+    if codes:
         lines = zip(codes, added_by(fitted, name, {name: np.array(codes)}).tolist(), strict=True)
         return _strongest([{"level": f"{code:.15g}", "y": y, "rows": None} for code, y in lines])
     knots = np.array(basis.knots)  # few values are shown as they are: between them is what no row had

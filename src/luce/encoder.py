@@ -111,6 +111,11 @@ class ValuesPlan:
     name: str
     values: tuple[float, ...]
 
+    @property
+    def is_code(self) -> bool:
+        """Whether the values are codes, and not few numbers."""
+        return len(self.values) > FEW_VALUES
+
     @staticmethod
     def fit(name: str, x: NDArray[np.float64]) -> ValuesPlan | None:
         """None if the number has only two values (then its one column says all) or more than FEW_VALUES."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from luce.curves import NumberBasis
-from luce.encoder import FEW_VALUES, DatePlan
+from luce.encoder import DatePlan
 from luce.facts import missing_shares
 from luce.fitted import Fitted
 from luce.heads import Linear
@@ -73,7 +73,7 @@ def _column(fitted: Fitted, column: Column, missing: dict[str, float], known: bo
 def _value_shares(fitted: Fitted, name: str) -> dict[str, list[float]] | None:
     """Of a number of few values: these, and the share that each has of the cells that are there."""
     plan = next((v for v in fitted.encoder.values if v.name == name), None)
-    if plan is None or len(plan.values) > FEW_VALUES:
+    if plan is None or plan.is_code:
         return None
     columns = replace(fitted.encoder, texts=()).columns  # n-grams come last
     own = fitted.means[: len(columns)][np.array(columns) == name]
