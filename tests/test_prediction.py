@@ -28,6 +28,7 @@ from luce.errors import EngineError, FileError, InputError
 from luce.lock import alone
 from luce.prediction import MANIFEST, Counts, answers, predict_file, predict_files
 from luce.ray_engine import _below, _facts
+from luce.strangers import Strangers
 from luce.table import Table
 
 pytest_plugins = ["commands"]
@@ -133,14 +134,15 @@ def test_what_is_little_known_is_counted_over_all_parts(model, tmp_path, monkeyp
     frame[5, "grade"], frame[250, "grade"], frame[251, "grade"] = "다이아", "무쇠", "무쇠"
     frame.write_parquet(tmp_path / "t.parquet")
     monkeypatch.setattr(prediction, "ROWS", 40)
-    assert predict_file(load(model), tmp_path / "t.parquet", tmp_path / "a.csv").unseen == {"grade": (3, "다이아")}
+    met = predict_file(load(model), tmp_path / "t.parquet", tmp_path / "a.csv").strangers
+    assert met["grade"] == Strangers("grade", "category", 3, 300, "다이아")
     texts = reviews(200)
     reader = Classifier(kinds={"review": "text"}).fit(texts, "label")
     few = pl.DataFrame({"review": ["qqqq", "", "wonderful battery", None, "zzzz"] * 20, "stars": 3.0})
     counts = Counts()
     few.write_parquet(tmp_path / "r.parquet")
     list(answers(reader, str(tmp_path / "r.parquet"), counts=counts))
-    assert counts.unknown == {"review": (40, 60)}
+    assert counts.strangers["review"] == Strangers("review", "text", 40, 60)
 
 
 def test_cells_that_a_spreadsheet_would_run_are_counted_once(tmp_path):

@@ -27,14 +27,11 @@ from luce.terminal import (
     progress_bar,
     rows_bar,
     say,
-    say_nothing_known,
-    say_unknown_texts,
-    say_unseen,
+    say_strangers,
     show_explanation,
     show_model,
     show_schema,
     show_softmax,
-    unknown_among,
 )
 
 if TYPE_CHECKING:
@@ -421,7 +418,7 @@ def predict(
     _say_guarded(counts.guarded)
     if out is not None:
         say(f"saved {out}: {counts.rows:,} rows")
-    say_unseen(counts)
+    say_strangers(counts.strangers.values())
 
 
 def _is_table(fitted: Fitted, data: str, begun: bytes) -> bool:
@@ -471,7 +468,7 @@ def _predict_files(
     if before:
         say(f"{before:,} file(s) were done before")
     _say_guarded(counts.guarded)
-    say_unseen(counts)
+    say_strangers(counts.strangers.values())
 
 
 def _may_be_texts(data: str) -> bool:
@@ -506,6 +503,7 @@ def _answer(classifier: Classifier, plan: TextPlan, blocks: Iterator[list[str]],
     """Writes a line for each text, block by block, and last a note if there were texts without anything known."""
     from luce.decision import best_of
     from luce.functional import available_threads
+    from luce.strangers import Strangers, unknown_among
 
     fitted, threads = classifier.fitted, available_threads(classifier.threads)
     of_nothing = classifier.predict_proba([""])[0]
@@ -518,7 +516,7 @@ def _answer(classifier: Classifier, plan: TextPlan, blocks: Iterator[list[str]],
         written += sum(map(bool, map(str.strip, texts)))
         bare = [texts[k] for k in np.flatnonzero((p == of_nothing).all(axis=1)) if texts[k].strip()]
         unknown += unknown_among(plan, bare, threads)
-    say_nothing_known(unknown, written)
+    say_strangers([Strangers("", "text", unknown, written)])
 
 
 def _say_guarded(count: int) -> None:
@@ -565,7 +563,7 @@ def evaluate(
     classifier.threads = threads
     table = read_for(classifier.fitted, data, encoding, skip_bad=skip_bad, labels=labels)
     report = classifier.evaluate(table, label)
-    _say_unknown_texts(classifier, table.without(label or classifier.fitted.label))
+    _say_strangers(classifier, table.without(label or classifier.fitted.label))
     rows = table if label is None else table.without(label)
     found = _show(classifier, report, data, rows, page, lang) if as_json or page is not None else {}
     if as_json:
@@ -576,12 +574,12 @@ def evaluate(
             click.echo(BY_COSTS)
 
 
-def _say_unknown_texts(classifier: Classifier, table: Table) -> None:
+def _say_strangers(classifier: Classifier, table: Table) -> None:
     from luce.functional import available_threads
+    from luce.strangers import strangers_among
 
     fitted = classifier.fitted
-    if fitted.encoder.texts:
-        say_unknown_texts(fitted, fitted.parsed(table), available_threads(classifier.threads))
+    say_strangers(strangers_among(fitted.encoder, fitted.parsed(table), available_threads(classifier.threads)))
 
 
 @cli.command()
@@ -612,7 +610,7 @@ def explain(
     other = next((c for c in classifier.fitted.classes if str(c) == against), against)
     found = classifier.explain(table, row - 1, other)
     flip = classifier.counterfactual(table, row - 1, other, kept)
-    _say_unknown_texts(classifier, table.take(np.array([row - 1])))
+    _say_strangers(classifier, table.take(np.array([row - 1])))
     if as_json:
         click.echo(json_line(explanation_json(found, flip)))
         return

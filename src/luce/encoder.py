@@ -458,16 +458,6 @@ class Encoder:
             blocks += [(len(c.levels) + 2, [coded[c.name].to_numpy()]) for c in self.categories]
         return blocks
 
-    def unseen(self, parsed: Mapping[str, Any]) -> list[tuple[str, int, str]]:
-        """Categories with cells whose value was too rare in training, or not there: (column, cells, an example)."""
-        out = []
-        for plan in self.categories:
-            cells = parsed[plan.name].drop_nulls()
-            new = cells.filter(~cells.is_in(list(plan.levels)))
-            if len(new):
-                out.append((plan.name, len(new), str(new[0])))
-        return out
-
     def _assemble(
         self, rows: int, dense: NDArray[np.float32], blocks: list[tuple[int, list[NDArray[np.int32]]]]
     ) -> Features:

@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -29,6 +29,7 @@ from luce.errors import FileError, InputError, LuceError, ModelFileError, inert
 from luce.functional import available_threads, top_k
 from luce.lock import alone
 from luce.reader import cannot_read
+from luce.strangers import Strangers, strangers_among
 from luce.table import Table
 
 if TYPE_CHECKING:
@@ -59,34 +60,26 @@ def _untold(rows: int, share: float) -> None:
 
 @dataclass
 class Counts:
-    """Of the rows that were answered: how many; the cells of categories rare or unseen in training, and the first of
-    them, by column; texts of which the model knows nothing, of how many, by column; cells that were guarded."""
+    """Of the rows that were answered: how many; cells of which the model knows little, by column; cells that were
+    guarded."""
 
     rows: int = 0
-    unseen: dict[str, tuple[int, str]] = field(default_factory=dict)
-    unknown: dict[str, tuple[int, int]] = field(default_factory=dict)
+    strangers: dict[str, Strangers] = field(default_factory=dict)
     guarded: int = 0
 
     def add(self, other: Counts) -> None:
         """Counts what came after."""
         self.rows, self.guarded = self.rows + other.rows, self.guarded + other.guarded
-        for column, (count, example) in other.unseen.items():
-            before, first = self.unseen.get(column, (0, example))
-            self.unseen[column] = before + count, first
-        for column, (count, all_of) in other.unknown.items():
-            before, of = self.unknown.get(column, (0, 0))
-            self.unknown[column] = before + count, of + all_of
+        self._meet(other.strangers.values())
 
     def see(self, fitted: Fitted, parsed: Mapping[str, Any], threads: int) -> None:
         """Counts what is little known among parsed cells."""
-        for column, count, example in fitted.encoder.unseen(parsed):
-            before, first = self.unseen.get(column, (0, example))
-            self.unseen[column] = before + count, first
-        for plan in fitted.encoder.texts:
-            texts = [text for text in parsed[plan.name].to_list() if text and text.strip()]
-            nothing = int((np.diff(plan.rows(texts, threads).starts) == 0).sum()) if texts else 0
-            before, of = self.unknown.get(plan.name, (0, 0))
-            self.unknown[plan.name] = before + nothing, of + len(texts)
+        self._meet(strangers_among(fitted.encoder, parsed, threads))
+
+    def _meet(self, found: Iterable[Strangers]) -> None:
+        for each in found:
+            before = self.strangers.get(each.column)
+            self.strangers[each.column] = each if before is None else before + each
 
 
 def answer_columns(

@@ -7,7 +7,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -27,10 +27,9 @@ if TYPE_CHECKING:
     from luce.explain import Explanation
     from luce.fitted import Fitted
     from luce.marks import MarkedText
-    from luce.prediction import Counts
     from luce.solver import Progress
+    from luce.strangers import Strangers
     from luce.table import Schema
-    from luce.text import TextPlan
 
 BY_COSTS = "\nanswers are those of least expected cost, so accuracy may fall; probabilities are as without costs"
 SHOWN_COLUMNS = 12  # of each kind, on the terminal
@@ -156,31 +155,10 @@ def json_line(value: Any) -> str:
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
-def say_unseen(counts: Counts) -> None:
-    """Notes on cells that the model knows little of: categories rare or unseen, texts of which it knows nothing."""
-    for column, (count, example) in counts.unseen.items():
-        say(f"note: column {inert(column)}: {count:,} cell(s) rare or unseen in training, such as '{inert(example)}'")
-    for column, (unknown, texts) in counts.unknown.items():
-        say_nothing_known(unknown, texts, column)
-
-
-def say_unknown_texts(fitted: Fitted, parsed: Mapping[str, Any], threads: int) -> None:
-    """A note for each text column with texts of which the model knows nothing."""
-    for plan in fitted.encoder.texts:
-        texts = [text for text in parsed[plan.name].to_list() if text and text.strip()]
-        say_nothing_known(unknown_among(plan, texts, threads), len(texts), plan.name)
-
-
-def unknown_among(plan: TextPlan, texts: Sequence[str], threads: int) -> int:
-    """How many of the texts have no n-gram that counts."""
-    return int((np.diff(plan.rows(texts, threads).starts) == 0).sum()) if texts else 0
-
-
-def say_nothing_known(unknown: int, texts: int, column: str = "") -> None:
-    if unknown:
-        where = f"column {inert(column)}: " if column else ""
-        what = f"nothing in {unknown:,} of {texts:,} text(s) is known to the model"
-        say(f"note: {where}{what}: is it the language it was trained on?")
+def say_strangers(found: Iterable[Strangers]) -> None:
+    """Notes on cells that the model knows little of."""
+    for sentence in filter(None, (each.sentence for each in found)):
+        say(f"note: {sentence}")
 
 
 def answer_lines(

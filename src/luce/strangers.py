@@ -1,0 +1,74 @@
+"""Strangers: cells that a model is asked about and knows little of, as training had none like them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from luce.encoder import CategoryPlan, Encoder, NumberPlan
+from luce.errors import inert
+from luce.text import TextPlan
+
+FAR = 10.0  # standard deviations from the mean: of any numbers at most
+FEW = 1 / FAR**2  # of them lie so far (Chebyshev), so that no training table is told that it is strange
+
+
+@dataclass(frozen=True)
+class Strangers:
+    """Of one column: how many cells are little known, among how many that are not missing; of numbers also the mean
+    that training had. example: the first."""
+
+    column: str
+    kind: str  # category, number, text
+    count: int
+    among: int
+    example: str = ""
+    mean: float = 0.0
+
+    def __add__(self, later: Strangers) -> Strangers:
+        count, among = self.count + later.count, self.among + later.among
+        return replace(self, count=count, among=among, example=self.example or later.example)
+
+    @property
+    def sentence(self) -> str:
+        """For the user, one line; nothing where there is nothing to say."""
+        where = f"column {inert(self.column)}: " if self.column else ""
+        if self.count <= (FEW * self.among if self.kind == "number" else 0):
+            return ""
+        if self.kind == "category":
+            return f"{where}{self.count:,} cell(s) rare or unseen in training, such as '{inert(self.example)}'"
+        if self.kind == "number":
+            far = f"{where}{self.count:,} of {self.among:,} number(s) are far from those of training"
+            return f"{far} (such as {self.example}; mean there {self.mean:.4g}): are they in the same unit?"
+        what = f"nothing in {self.count:,} of {self.among:,} text(s) is known to the model"
+        return f"{where}{what}: is it the language it was trained on?"
+
+
+def strangers_among(encoder: Encoder, parsed: Mapping[str, Any], threads: int) -> list[Strangers]:
+    """Those of each category, number and text among parsed cells: levels rare or unseen in training, numbers more than
+    FAR standard deviations from the mean of training, texts without an n-gram that counts."""
+    found = [_levels(plan, parsed[plan.name]) for plan in encoder.categories]
+    found += [_numbers(plan, parsed[plan.name]) for plan in encoder.numbers]
+    texts = ((plan, [t for t in parsed[plan.name].to_list() if t and t.strip()]) for plan in encoder.texts)
+    return found + [Strangers(p.name, "text", unknown_among(p, known, threads), len(known)) for p, known in texts]
+
+
+def unknown_among(plan: TextPlan, texts: Sequence[str], threads: int) -> int:
+    """How many of the texts have no n-gram that counts."""
+    return int((np.diff(plan.rows(texts, threads).starts) == 0).sum()) if texts else 0
+
+
+def _levels(plan: CategoryPlan, cells: Any) -> Strangers:
+    known = cells.drop_nulls()
+    new = known.filter(~known.is_in(list(plan.levels)))
+    return Strangers(plan.name, "category", len(new), len(known), str(new[0]) if len(new) else "")
+
+
+def _numbers(plan: NumberPlan, x: Any) -> Strangers:
+    beyond = FAR * plan.scale
+    far = (x < plan.mean - beyond) | (x > plan.mean + beyond)
+    example = f"{x[far.argmax()]:.6g}" if far.any() else ""
+    return Strangers(plan.name, "number", int(far.sum()), int((x == x).sum()), example, plan.mean)

@@ -1,0 +1,63 @@
+"""Cells that a model knows little of are told, and no table is a stranger to itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from commands import Run, good
+
+from luce.classifier import Classifier
+from luce.prediction import Counts
+from luce.strangers import FAR, FEW, Strangers, strangers_among
+
+pytest_plugins = ["commands"]
+
+
+def rates(mark: str) -> str:
+    """40 rows of 0.1 % to 4 %, as shares or in hundredths."""
+    return "rate,y\n" + "".join(f"{(k + 1) / 10:.1f}{mark},{'yes' if k > 25 else 'no'}\n" for k in range(40))
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "explain"])
+def test_numbers_in_another_unit_are_told(luce: Run, write: Callable[..., Path], command: str) -> None:
+    good(luce("train", write(rates("%")), "--label", "y", "--out", "m.luce"))
+    assert "far from" not in good(luce(command, "m.luce", write(rates("%")))).err
+    told = good(luce(command, "m.luce", write(rates("")))).err
+    count, among = (1, 1) if command == "explain" else (40, 40)
+    assert f"note: column rate: {count} of {among} number(s) are far from those of training (such as 0.1; mean" in told
+    assert re.search(r"mean there 0\.0205\): are they in the same unit\?\n$", told)
+
+
+def test_no_numbers_are_far_from_themselves() -> None:
+    """The worst numbers for Chebyshev's bound: all equal but one in a hundred, as far off as can be."""
+    y = np.arange(1000) % 2
+    for far in (1.0, 1e6):
+        x = np.zeros(1000)
+        x[::100] = far
+        x[50::200] = -far
+        model = Classifier(effects="linear").fit(pl.DataFrame({"x": x, "y": y}), "y")
+        (found,) = strangers_among(model.fitted.encoder, {"x": x}, 1)
+        assert found.count <= FEW * found.among
+        assert found.sentence == ""
+
+
+def test_blocks_add_up_to_the_whole() -> None:
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame({"x": rng.standard_normal(60), "town": ["Bern", "Oslo"] * 30, "y": ["a", "b"] * 30})
+    fitted = Classifier(effects="linear").fit(frame, "y").fitted
+    x = np.array([0.0, np.nan, 3 * FAR, -3 * FAR, 0.5])
+    cells = {"x": x, "town": pl.Series(["Bern", None, "Paris", "Oslo", "Rome"])}
+    whole, parts, later = Counts(), Counts(), Counts()
+    whole.see(fitted, cells, 1)
+    parts.see(fitted, {name: column[:3] for name, column in cells.items()}, 1)
+    later.see(fitted, {name: column[3:] for name, column in cells.items()}, 1)
+    parts.add(later)
+    assert parts.strangers == whole.strangers
+    mean = float(frame["x"].mean())  # type: ignore[arg-type]
+    assert whole.strangers["x"] == Strangers("x", "number", 2, 4, "30", pytest.approx(mean))
+    assert whole.strangers["town"] == Strangers("town", "category", 2, 4, "Paris")
