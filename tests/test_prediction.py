@@ -135,7 +135,7 @@ def test_what_is_little_known_is_counted_over_all_parts(model, tmp_path, monkeyp
     frame.write_parquet(tmp_path / "t.parquet")
     monkeypatch.setattr(prediction, "ROWS", 40)
     met = predict_file(load(model), tmp_path / "t.parquet", tmp_path / "a.csv").strangers
-    assert met["grade"] == Strangers("grade", "category", 3, 300, "다이아")
+    assert met["grade"] == Strangers("grade", "category", 3, 300 - frame["grade"].null_count(), "다이아")
     texts = reviews(200)
     reader = Classifier(kinds={"review": "text"}).fit(texts, "label")
     few = pl.DataFrame({"review": ["qqqq", "", "wonderful battery", None, "zzzz"] * 20, "stars": 3.0})

@@ -19,8 +19,8 @@ pytest_plugins = ["commands"]
 
 
 def rates(mark: str) -> str:
-    """40 rows of 0.1 % to 4 %, as shares or in hundredths."""
-    return "rate,y\n" + "".join(f"{(k + 1) / 10:.1f}{mark},{'yes' if k > 25 else 'no'}\n" for k in range(40))
+    """40 rows from 1.1 to 5.0 %, with or without the sign."""
+    return "rate,y\n" + "".join(f"{(k + 11) / 10:.1f}{mark},{'yes' if k > 25 else 'no'}\n" for k in range(40))
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate", "explain"])
@@ -29,8 +29,8 @@ def test_numbers_in_another_unit_are_told(luce: Run, write: Callable[..., Path],
     assert "far from" not in good(luce(command, "m.luce", write(rates("%")))).err
     told = good(luce(command, "m.luce", write(rates("")))).err
     count, among = (1, 1) if command == "explain" else (40, 40)
-    assert f"note: column rate: {count} of {among} number(s) are far from those of training (such as 0.1; mean" in told
-    assert re.search(r"mean there 0\.0205\): are they in the same unit\?\n$", told)
+    assert f"note: column rate: {count} of {among} number(s) are far from those of training (such as 1.1; mean" in told
+    assert re.search(r"mean there 0\.0305\): are they in the same unit\?\n$", told)
 
 
 def test_no_numbers_are_far_from_themselves() -> None:
