@@ -89,7 +89,7 @@ luce::Images images_of(const In<std::uint8_t, 4>& a) {
 }
 
 void patch_features(const std::vector<In<std::uint8_t, 4>>& pixels, const std::vector<const Bank*>& held_banks,
-                    Index views, Out<float, 2> out, int threads) {
+                    Index views, Index tone_cells, float tone_scale, Out<float, 2> out, int threads) {
     std::vector<luce::Images> images;
     for (const auto& each : pixels) images.push_back(images_of(each));
     require(!images.empty(), "images, as they are and halved");
@@ -99,8 +99,10 @@ void patch_features(const std::vector<In<std::uint8_t, 4>>& pixels, const std::v
                 "the same images, halved more and more often");
         require(views < 8 || each.height == each.width, "lines and columns are exchanged in squares alone");
     }
+    const luce::Tones tones = {tone_cells, tone_scale};
+    require(tone_cells >= 0 && tone_cells <= std::min(images[0].height, images[0].width), "cells of a pixel or more");
     std::vector<luce::PatchBank> banks;
-    Index features = 0;
+    Index features = tones.features(images[0].channels);
     for (const Bank* bank : held_banks) {
         require(bank != nullptr, "a bank is None");
         banks.push_back(bank->of(images));
@@ -109,7 +111,7 @@ void patch_features(const std::vector<In<std::uint8_t, 4>>& pixels, const std::v
     require(size_of(out.shape(0)) == images[0].count && size_of(out.shape(1)) == features,
             "a row for each image, a column for each feature");
     nb::gil_scoped_release free;
-    luce::patch_features(images, banks, views, out.data(), threads);
+    luce::patch_features(images, banks, tones, views, out.data(), threads);
 }
 
 void halve(In<std::uint8_t, 4> pixels, Out<std::uint8_t, 4> out, int threads) {
@@ -163,7 +165,8 @@ void bind_patches(nb::module_& m) {
              "weights"_a.noconvert(), "offsets"_a.noconvert(), "threshold"_a, "noise"_a, "rows"_a.noconvert(),
              "columns"_a.noconvert(), "halved"_a = 0)
         .def_prop_ro("features", &Bank::features);
-    m.def("patch_features", &patch_features, "images"_a, "banks"_a, "views"_a, "out"_a.noconvert(), "threads"_a);
+    m.def("patch_features", &patch_features, "images"_a, "banks"_a, "views"_a, "tone_cells"_a, "tone_scale"_a,
+          "out"_a.noconvert(), "threads"_a);
     m.def("halve", &halve, "images"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
     m.def("take_patches", &take_patches, "images"_a.noconvert(), "side"_a, "noise"_a, "places"_a.noconvert(),
           "out"_a.noconvert(), "threads"_a);

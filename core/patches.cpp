@@ -119,10 +119,48 @@ void run_bank(const Ready& ready, const std::vector<float>& planes, Scratch& s, 
     }
 }
 
+// Sums of whole numbers are exact, so the order of pixels and views leaves the bits alone but for the last mean.
+void run_tones(const Images& images, Index image, const Tones& tones, Index views, float* out) {
+    const Index height = images.height, width = images.width, channels = images.channels, cells = tones.cells;
+    const std::uint8_t* pixels = images.pixels + image * height * width * channels;
+    std::vector<double> found;  // by cell, channel: the mean, the root of the variance
+    for (Index row = 0; row < cells; ++row)
+        for (Index column = 0; column < cells; ++column)
+            for (Index c = 0; c < channels; ++c) {
+                const Index top = row * height / cells, bottom = ((row + 1) * height + cells - 1) / cells;
+                const Index left = column * width / cells, right = ((column + 1) * width + cells - 1) / cells;
+                std::uint64_t sum = 0, squares = 0;  // count * squares stays below 2^64 for 2^24 pixels
+                for (Index y = top; y < bottom; ++y)
+                    for (Index x = left; x < right; ++x) {
+                        const std::uint64_t pixel = pixels[(y * width + x) * channels + c];
+                        sum += pixel;
+                        squares += pixel * pixel;
+                    }
+                const std::uint64_t count = static_cast<std::uint64_t>((bottom - top) * (right - left));
+                const double all = static_cast<double>(count);
+                found.push_back(static_cast<double>(sum) / all);
+                found.push_back(std::sqrt(static_cast<double>(count * squares - sum * sum)) / all);
+            }
+    const Index each = 2 * channels;
+    for (Index row = 0; row < cells; ++row)
+        for (Index column = 0; column < cells; ++column)
+            for (Index j = 0; j < each; ++j) {
+                double sum = 0;
+                for (Index view = 0; view < views; ++view) {
+                    Index y = row, x = column;
+                    if (view & 2) y = cells - 1 - y;
+                    if (view & 1) x = cells - 1 - x;
+                    if (view & 4) std::swap(y, x);
+                    sum += found[(y * cells + x) * each + j];
+                }
+                *out++ = static_cast<float>(sum / static_cast<double>(views)) * tones.scale;
+            }
+}
+
 }  // namespace
 
-void patch_features(const std::vector<Images>& images, const std::vector<PatchBank>& banks, Index views, float* out,
-                    int threads) {
+void patch_features(const std::vector<Images>& images, const std::vector<PatchBank>& banks, const Tones& tones,
+                    Index views, float* out, int threads) {
     std::vector<Ready> ready;
     std::vector<bool> seen(images.size());
     Index features = 0;
@@ -131,14 +169,14 @@ void patch_features(const std::vector<Images>& images, const std::vector<PatchBa
         seen[bank.halved] = true;
         features += bank.features();
     }
-    const Index count = images[0].count;
+    const Index count = images[0].count, width = features + tones.features(images[0].channels);
     const float share = 1.0f / static_cast<float>(views);
     parallel_for((count + IMAGES - 1) / IMAGES, threads, [&](Index block) {
         Scratch scratch;
         scratch.planes.resize(images.size());
         scratch.row.resize(views > 1 ? features : 0);
         for (Index i = block * IMAGES; i < std::min(count, (block + 1) * IMAGES); ++i) {
-            float* row = out + i * features;
+            float* row = out + i * width;
             for (Index view = 0; view < views; ++view) {
                 for (std::size_t h = 0; h < images.size(); ++h)
                     if (seen[h]) load_planes(images[h], i, view, scratch.planes[h]);
@@ -151,6 +189,7 @@ void patch_features(const std::vector<Images>& images, const std::vector<PatchBa
             }
             if (views > 1)
                 for (Index j = 0; j < features; ++j) row[j] *= share;
+            run_tones(images[0], i, tones, views, row + features);
         }
     });
 }

@@ -29,12 +29,21 @@ struct PatchBank {
     Index features() const { return row_cells * column_cells * 2 * filters; }
 };
 
+// What contrast-normalised patches cannot tell: of each of cells x cells parts of an image (of an odd side both parts
+// have the middle line) and each channel the mean of the pixels and the root of their variance, times scale.
+struct Tones {
+    Index cells = 0;
+    float scale = 0;
+    Index features(Index channels) const { return cells * cells * channels * 2; }
+};
+
 // out (count x width) gets a row an image: for each bank its cells line by line, for each cell the filters' positive
-// sides, then their negative ones; the mean over the first so many views of an image: as it is, left and right
-// exchanged, both of these with top and bottom exchanged, these four with lines and columns exchanged (1, 2, 4 or 8).
-// images[h]: halved h times. A row depends on its image alone.
-void patch_features(const std::vector<Images>& images, const std::vector<PatchBank>& banks, Index views, float* out,
-                    int threads);
+// sides, then their negative ones; then the tones, cells line by line, for each channel mean and root; the mean over
+// the first so many views of an image: as it is, left and right exchanged, both of these with top and bottom exchanged,
+// these four with lines and columns exchanged (1, 2, 4 or 8). images[h]: halved h times. A row depends on its image
+// alone.
+void patch_features(const std::vector<Images>& images, const std::vector<PatchBank>& banks, const Tones& tones,
+                    Index views, float* out, int threads);
 
 // out (count x height / 2 x width / 2 x channels): each pixel the mean of four, rounded; an odd last line is left out.
 void halve(const Images& images, std::uint8_t* out, int threads);

@@ -86,7 +86,23 @@ def one_view(sizes: list[Images], plan: PatchPlan) -> NDArray[np.float64]:
         down, across = cells_of(x.shape[1], bank.cells), cells_of(x.shape[2], bank.cells)
         pooled = np.einsum("ay,bx,nyxsk->nabsk", down, across, both)
         rows.append(plan.scale * np.sqrt(pooled).reshape(len(images), -1))
-    return np.concatenate(rows, axis=1)
+    return np.concatenate([*rows, *tones_of(sizes[0], plan)], axis=1)
+
+
+def tones_of(images: Images, plan: PatchPlan) -> list[NDArray[np.float64]]:
+    """Mean and deviation of each channel of each cell; of an odd side both halves have the middle line."""
+    parts = []
+    for row in range(plan.tone_cells):
+        for column in range(plan.tone_cells):
+            lines, across = (cell_of(images.shape[1], row, plan), cell_of(images.shape[2], column, plan))
+            cell = images[:, lines, across].astype(np.float64)
+            moments = np.stack([cell.mean(axis=(1, 2)), cell.std(axis=(1, 2))], axis=2)
+            parts.append(plan.tone_scale * moments.reshape(len(images), -1))
+    return parts
+
+
+def cell_of(side: int, at: int, plan: PatchPlan) -> slice:
+    return slice(int(np.floor(at * side / plan.tone_cells)), int(np.ceil((at + 1) * side / plan.tone_cells)))
 
 
 def close(got: NDArray[Any], wanted: NDArray[Any], scale: float = 1.0) -> bool:
@@ -116,6 +132,22 @@ def test_features_are_the_formula(shape: tuple[int, ...], views: int) -> None:
     got = plan.features(images, 2)
     assert got.dtype == np.float32 and got.shape == (5, plan.columns) == wanted.shape
     assert close(got, wanted, plan.scale) and wanted.std() > 0.01
+
+
+@pytest.mark.parametrize("views", [1, 2, 4, 8])
+@pytest.mark.parametrize("shape", [(12, 12, 1), (13, 13, 3), (9, 17, 3), (31, 10, 4)], ids=str)
+def test_brightness_and_contrast_stand_beside(shape: tuple[int, int, int], views: int) -> None:
+    if views == 8 and shape[0] != shape[1]:
+        pytest.skip("lines and columns of a square alone can be exchanged")
+    images = drawn(5, *shape)
+    bare = replace(plan_of(images, bank_of(3, 8, 3, shape[2])), views=views)
+    for cells in (1, 2, 3):
+        plan = replace(bare, tone_cells=cells, tone_scale=0.01)
+        got, wanted = plan.features(images, 2), oracle(images, plan)
+        assert got.shape == wanted.shape == (5, plan.columns) and plan.tone_columns == 2 * shape[2] * cells**2
+        assert np.array_equal(got[:, : bare.columns], bare.features(images, 2))
+        at = slice(bare.columns, None)
+        assert np.allclose(got[:, at], wanted[:, at], rtol=1e-6, atol=0)  # a float32 is within 6e-8 of its number
 
 
 def test_two_banks_stand_side_by_side() -> None:
@@ -190,7 +222,8 @@ def test_level_0_is_the_pixels() -> None:
 def test_features_are_scaled_ready_for_a_linear_model(level: int) -> None:
     images = drawn(60, 16, 16, 1)
     got = fit_patches(images, level, 0, 2).features(images, 2)
-    assert got.var(axis=0, dtype=np.float64).sum() == pytest.approx(patches.VARIANCE, rel=1e-3)
+    share = 1 + patches.TONE_SHARE if level else 1
+    assert got.var(axis=0, dtype=np.float64).sum() == pytest.approx(share * patches.VARIANCE, rel=1e-3)
 
 
 # --- the same bits -------------------------------------------------------------------------------------------------
@@ -365,24 +398,30 @@ def test_the_core_refuses_what_does_not_belong_together() -> None:
     whole, part = np.full((1, 6), 1 / 6, np.float32), np.full((1, 5), 0.2, np.float32)
     weights, offsets = np.zeros((9, 9), np.float32), np.zeros(9, np.float32)
     good = _core.PatchBank(3, weights, offsets, 0.5, 10.0, whole, whole)
-    _core.patch_features([images], [good], 1, out, 1)
+    _core.patch_features([images], [good], 1, 0, 1.0, out, 1)
     for rows, columns in ((part, whole), (whole, part)):
         with pytest.raises(ValueError, match="another size"):
-            _core.patch_features([images], [_core.PatchBank(3, weights, offsets, 0.5, 10.0, rows, columns)], 1, out, 1)
+            _core.patch_features(
+                [images], [_core.PatchBank(3, weights, offsets, 0.5, 10.0, rows, columns)], 1, 0, 1.0, out, 1
+            )
     with pytest.raises(ValueError, match="other channels"):
-        _core.patch_features([drawn(2, 8, 8, 2)], [good], 1, out, 1)
+        _core.patch_features([drawn(2, 8, 8, 2)], [good], 1, 0, 1.0, out, 1)
     with pytest.raises(ValueError, match="a row for each image"):
-        _core.patch_features([images], [good, good], 1, out, 1)
+        _core.patch_features([images], [good, good], 1, 0, 1.0, out, 1)
     with pytest.raises(ValueError, match="halved as often"):
-        _core.patch_features([images], [_core.PatchBank(3, weights, offsets, 0.5, 10.0, whole, whole, 1)], 1, out, 1)
+        _core.patch_features(
+            [images], [_core.PatchBank(3, weights, offsets, 0.5, 10.0, whole, whole, 1)], 1, 0, 1.0, out, 1
+        )
     with pytest.raises(ValueError, match="images, as they are"):
-        _core.patch_features([], [good], 1, out, 1)
+        _core.patch_features([], [good], 1, 0, 1.0, out, 1)
     with pytest.raises(ValueError, match="the same images"):
-        _core.patch_features([images, images[:1]], [good], 1, out, 1)
+        _core.patch_features([images, images[:1]], [good], 1, 0, 1.0, out, 1)
     with pytest.raises(ValueError, match="views"):
-        _core.patch_features([images], [good], 3, out, 1)
+        _core.patch_features([images], [good], 3, 0, 1.0, out, 1)
     with pytest.raises(ValueError, match="squares alone"):
-        _core.patch_features([images[:, :7].copy()], [good], 8, out, 1)
+        _core.patch_features([images[:, :7].copy()], [good], 8, 0, 1.0, out, 1)
+    with pytest.raises(ValueError, match="cells of a pixel"):
+        _core.patch_features([images], [good], 1, 9, 1.0, out, 1)
     with pytest.raises(ValueError, match="half the height"):
         _core.halve(images, np.empty((2, 4, 3, 1), dtype=np.uint8), 1)
     for broken in ((weights * np.nan, offsets, 10.0), (weights, offsets[:-1], 10.0), (weights, offsets, 0.0)):
@@ -428,6 +467,9 @@ def broken_facts(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "too large": facts | {"scale": 1e200},
         "three views": facts | {"views": 3},
         "sides exchanged that differ": facts | {"views": 8},
+        "half a cell of tones": facts | {"tones": [0.5, 1.0]},
+        "cells smaller than a pixel": facts | {"tones": [11, 1.0]},
+        "tones without a scale": facts | {"tones": [2, 0.0]},
     }
 
 
@@ -450,7 +492,7 @@ def test_broken_plans_are_refused() -> None:
         with pytest.raises(ModelFileError):
             PatchPlan.from_json(facts, wrong_arrays, "x")
     with pytest.raises(ModelFileError, match="too many features"):
-        PatchPlan.from_json(facts | {"size": [4000, 4000, 3], "banks": []}, {}, "x")
+        PatchPlan.from_json(facts | {"size": [4000, 4000, 3], "banks": [], "tones": [0, 1.0]}, {}, "x")
 
 
 # --- what it is for ------------------------------------------------------------------------------------------------
@@ -472,13 +514,28 @@ def test_patches_tell_shapes_that_pixels_do_not() -> None:
     assert right[0] < 0.8 and right[1] > 0.98
 
 
+def test_brightness_alone_tells_classes() -> None:
+    """Grey noise on three grounds, which contrast-normalised patches cannot tell apart."""
+    random = np.random.default_rng(0)
+    ground = random.integers(0, 3, 300)
+    images = (60 + 40 * ground[:, np.newaxis, np.newaxis] + random.normal(0, 10, (300, 16, 16))).astype(np.uint8)
+    plan = fit_patches(images[:200, :, :, np.newaxis], 1, 0, 2)
+    right = []
+    for known in (plan, replace(plan, tone_cells=0)):
+        x = known.features(images[..., np.newaxis], 2)
+        x -= x[:200].mean(axis=0)
+        right.append(luce.SoftmaxRegression(l2=1e-3).fit(x[:200], ground[:200]).score(x[200:], ground[200:]))
+    assert right[0] == 1.0 and right[1] < 0.6
+
+
+@pytest.mark.parametrize("tones", [0, 2])
 @pytest.mark.parametrize("views", [1, 2, 4, 8])
-def test_a_heat_map_lies_where_the_image_is_and_turns_with_it(views: int) -> None:
+def test_a_heat_map_lies_where_the_image_is_and_turns_with_it(views: int, tones: int) -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 3, (28, 28, 1), dtype=np.uint8)
     image[4:10, 18:24] = rng.integers(0, 255, (6, 6, 1))  # only here, at the upper right, is a patch of contrast
     banks = bank_of(5, 8, 6, 1), replace(bank_of(3, 4, 4, 1), halved=1)
-    plan = replace(plan_of(image[np.newaxis], *banks), views=views)
+    plan = replace(plan_of(image[np.newaxis], *banks), views=views, tone_cells=tones, tone_scale=0.01)
     found = plan.heat(image, rng.uniform(1, 2, plan.columns), np.zeros(plan.columns))
     line, column = np.unravel_index(found.argmax(), found.shape)
     assert found.shape == (14, 14) and 2 <= line <= 4 and 9 <= column <= 11

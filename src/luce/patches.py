@@ -2,8 +2,9 @@
 
 Each square patch is brought to mean 0 and contrast 1, whitened, and compared with filters that spherical k-means has
 found among such patches; what lies beyond a threshold, of either sign, is averaged over overlapping cells, and where it
-makes no difference to the labels, over the image and its mirror image. On such features the fit stays linear, convex
-and certified. (Coates, Ng and Lee, An analysis of single-layer networks, AISTATS
+makes no difference to the labels, over the image and its mirror image. How bright an image is and how strong its
+contrasts are, which such patches cannot tell, stands beside it. On such features the fit stays linear, convex and
+certified. (Coates, Ng and Lee, An analysis of single-layer networks, AISTATS
 2011; Coates and Ng, Learning feature representations with k-means, 2012; the soft threshold: Coates and Ng, ICML 2011.)
 """
 
@@ -32,6 +33,8 @@ FLATTEN = 0.1  # added to the variance of whitened directions, of which the larg
 NOISE = 10.0  # added to the variance of a patch, of pixels from 0 to 255
 SPREAD_IMAGES = 500  # that the features' scale is measured on:
 VARIANCE = 100.0  # of all features together, so that a penalty of 1/n is about right
+TONES = 2  # cells a side that brightness and contrast are taken of,
+TONE_SHARE = 0.1  # which vary so much of that beside the rest
 MOST_FEATURES = 1 << 17
 MOST_SIDE = 1 << 12  # of an image that a plan is for
 MOST_CELLS = 64  # on a side of the grid
@@ -88,8 +91,9 @@ class Bank:
 @dataclass(frozen=True)
 class PatchPlan:
     """What is made of images of height x width x channels: for each bank and cell the root of the mean response of each
-    filter's positive side, then of its negative side, times scale; the mean of that over so many views of an image.
-    Without banks it is the pixels, times scale."""
+    filter's positive side, then of its negative side, times scale; then for tone_cells x tone_cells parts of the image
+    and each channel the mean of the pixels and the root of their variance, times tone_scale; the mean of that over so
+    many views of an image. Without banks it is the pixels, times scale."""
 
     height: int
     width: int
@@ -97,6 +101,8 @@ class PatchPlan:
     scale: float
     banks: tuple[Bank, ...] = ()
     views: int = 1
+    tone_cells: int = 0
+    tone_scale: float = 1.0
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -106,7 +112,12 @@ class PatchPlan:
     def columns(self) -> int:
         if not self.banks:
             return self.height * self.width * self.channels
-        return sum(bank.features for bank in self._core_banks)
+        return sum(bank.features for bank in self._core_banks) + self.tone_columns
+
+    @property
+    def tone_columns(self) -> int:
+        """How many features, the last ones, are brightness and contrast."""
+        return self.tone_cells**2 * self.channels * 2
 
     @cached_property
     def _core_banks(self) -> list[_core.PatchBank]:
@@ -122,8 +133,11 @@ class PatchPlan:
             return images.reshape(len(images), -1) * np.float32(self.scale)
         out = np.empty((len(images), self.columns), dtype=np.float32)
         sizes = halved(images, max(bank.halved for bank in self.banks), threads)
-        _core.patch_features(sizes, self._core_banks, self.views, out, threads)
+        self._fill(sizes, self.views, out, threads)
         return out
+
+    def _fill(self, sizes: list[Images], views: int, out: Numbers, threads: int) -> None:
+        _core.patch_features(sizes, self._core_banks, views, self.tone_cells, self.tone_scale, out, threads)
 
     def heat(self, image: Images, weights: Array, means: Array) -> Array:
         """Where in an image (height, width, channels) its features x speak: sum_j weights_j (x_j - means_j) in parts,
@@ -140,27 +154,21 @@ class PatchPlan:
         sizes = halved(images, max(bank.halved for bank in self.banks), 1)
         found = np.empty((1, self.columns), dtype=np.float32)
         for view in range(self.views):
-            _core.patch_features([_turned(size, view) for size in sizes], self._core_banks, 1, found, 1)
-            parts = weights * (found[0] - means) / self.views
-            for bank, own in zip(self.banks, np.split(parts, self._ends), strict=True):
-                out += _binned(self._spread(bank, own, view), bank.halved, self.size, lines, columns)
+            self._fill([_turned(size, view) for size in sizes], 1, found, 1)
+            *parts, tones = np.split(weights * (found[0] - means) / self.views, self._ends)
+            for bank, own in zip(self.banks, parts, strict=True):
+                rows, across = (_pixels_of((side >> bank.halved) - bank.side + 1, bank) for side in self.size[:2])
+                out += _binned(_spread(own, rows, across, view), bank.halved, self.size, lines, columns)
+            if self.tone_cells:
+                rows, across = (_tone_pixels(side, self.tone_cells) for side in self.size[:2])
+                out += _binned(_spread(tones, rows, across, view), 0, self.size, lines, columns)
         return out
 
     @property
     def _ends(self) -> list[int]:
-        """Where the features of each bank but the last end."""
+        """Where the features of each bank end."""
         ends: list[int] = np.cumsum([bank.features for bank in self._core_banks]).tolist()
-        return ends[:-1]
-
-    def _spread(self, bank: Bank, parts: Array, view: int) -> Array:
-        """The sums of what the features of a bank add, on the pixels of the halved image."""
-        down, across = self.height >> bank.halved, self.width >> bank.halved
-        rows, columns = (_pixels_of(places - bank.side + 1, bank) for places in (down, across))
-        cells = parts.reshape(len(rows), len(columns), -1).sum(axis=2)
-        pixels = _product(_product(rows.T, cells), columns)
-        pixels = pixels[::-1] if view & 2 else pixels
-        pixels = pixels[:, ::-1] if view & 1 else pixels
-        return pixels.T if view & 4 else pixels
+        return ends
 
     def sentence(self) -> str:
         """What it looks at, for a person."""
@@ -176,7 +184,8 @@ class PatchPlan:
         """All but the arrays."""
         banks = [[bank.side, bank.cells, bank.threshold, bank.noise, bank.halved] for bank in self.banks]
         size = [self.height, self.width, self.channels]
-        return {"size": size, "scale": self.scale, "views": self.views, "banks": banks}
+        tones = [self.tone_cells, self.tone_scale]
+        return {"size": size, "scale": self.scale, "views": self.views, "banks": banks, "tones": tones}
 
     def arrays(self, name: str) -> dict[str, Numbers]:
         """The filters and offsets of each bank, by names that begin with `name`."""
@@ -194,7 +203,9 @@ class PatchPlan:
         views = _whole(facts["views"], VIEWS[-1])
         if views not in VIEWS or (views == 8 and height != width):
             raise ModelFileError("the views of an image are broken")
-        plan = PatchPlan(height, width, channels, _positive(facts["scale"]), banks, views)
+        cells, tone_scale = facts.get("tones", (0, 1.0))
+        cells = _whole(cells, min(height, width, MOST_CELLS) if banks else 0, 0)
+        plan = PatchPlan(height, width, channels, _positive(facts["scale"]), banks, views, cells, _positive(tone_scale))
         if plan.columns > MOST_FEATURES:
             raise ModelFileError("the filters of an image make too many features")
         return plan
@@ -227,7 +238,7 @@ def work_of(size: tuple[int, ...], level: int) -> tuple[int, int]:
         down, across = ((side >> recipe.halved) - recipe.side + 1 for side in size[:2])
         work += down * across * recipe.filters * size[2] * recipe.side**2
         features += 2 * recipe.filters * min(recipe.cells, down) * min(recipe.cells, across)
-    return work, features
+    return work, features + TONES**2 * size[2] * 2
 
 
 def fit_patches(images: Images, level: int, seed: int, threads: int, views: int = 1) -> PatchPlan:
@@ -245,17 +256,29 @@ def fit_patches(images: Images, level: int, seed: int, threads: int, views: int 
         raise InputError(f"views is {views!r}: give one of {', '.join(map(str, VIEWS))}, and 8 for squares alone")
     sizes = halved(images, max((recipe.halved for recipe in recipes), default=0), threads)
     banks = tuple(_fit_bank(sizes[recipe.halved], recipe, seed + i, threads) for i, recipe in enumerate(recipes))
-    return scaled(PatchPlan(height, width, channels, 1.0, banks, views if banks else 1), images, seed, threads)
+    plan = (
+        PatchPlan(height, width, channels, 1.0, banks, views, TONES)
+        if banks
+        else PatchPlan(height, width, channels, 1.0)
+    )
+    return scaled(plan, images, seed, threads)
 
 
 def scaled(plan: PatchPlan, images: Images, seed: int, threads: int) -> PatchPlan:
-    """The plan with the scale that some of the images ask for."""
-    plan, keys = replace(plan, scale=1.0), row_keys(len(images), seed)
+    """The plan with the scales that some of the images ask for."""
+    plan, keys = replace(plan, scale=1.0, tone_scale=1.0), row_keys(len(images), seed)
     some = np.sort(np.argsort(keys)[:SPREAD_IMAGES])
-    found = plan.features(images[some], threads)
-    spread = float(found.var(axis=0, dtype=np.float64).sum())
-    scale = (VARIANCE / spread) ** 0.5 if spread > 0 else 1.0  # of one image, or of images that are all the same
-    return replace(plan, scale=min(scale, MOST_SCALE))
+    spread = plan.features(images[some], threads).var(axis=0, dtype=np.float64)
+    tones = plan.columns - plan.tone_columns
+    return replace(
+        plan, scale=_scale(spread[:tones], VARIANCE), tone_scale=_scale(spread[tones:], TONE_SHARE * VARIANCE)
+    )
+
+
+def _scale(spread: Array, wanted: float) -> float:
+    """What gives features of such variances one of so much together; 1 if all are constant."""
+    found = float(spread.sum())
+    return min((wanted / found) ** 0.5, MOST_SCALE) if found > 0 else 1.0
 
 
 def halved(images: Images, times: int, threads: int) -> list[Images]:
@@ -372,6 +395,23 @@ def _pixels_of(places: int, bank: Bank) -> Array:
     for at in range(bank.side):
         out[:, at : at + places] += shares / bank.side
     return out
+
+
+def _tone_pixels(side: int, cells: int) -> Array:
+    """How much of each pixel along a side belongs to each cell of the tones, (cells, pixels)."""
+    at, cell = np.arange(side), np.arange(cells)[:, np.newaxis]
+    inside = (at >= cell * side // cells) & (at < -(-(cell + 1) * side // cells))
+    return np.asarray(inside / inside.sum(axis=1, keepdims=True))
+
+
+def _spread(parts: Array, rows: Array, across: Array, view: int) -> Array:
+    """The sums of what features of cells add, on the pixels of an image that a view shows; rows, across: how much of
+    each pixel along a side belongs to each cell."""
+    cells = parts.reshape(len(rows), len(across), -1).sum(axis=2)
+    pixels = _product(_product(rows.T, cells), across)
+    pixels = pixels[::-1] if view & 2 else pixels
+    pixels = pixels[:, ::-1] if view & 1 else pixels
+    return pixels.T if view & 4 else pixels
 
 
 def _binned(pixels: Array, halved: int, size: tuple[int, int, int], lines: int, columns: int) -> Array:
