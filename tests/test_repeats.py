@@ -13,6 +13,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 import luce
+import luce.calibration
 import luce.grouping
 import luce.network
 import luce.path
@@ -129,8 +130,7 @@ def test_rows_equal_by_nature_are_cases_of_their_own(case: Callable[[], None]) -
 def test_equal_rows_taken_for_copies_are_found_out(case: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """A network merges equal rows and keeps those of several classes together, so it is right either way."""
     for place in (luce.grouping, luce.path):
-        monkeypatch.setattr(place, "keys_of_copies", lambda codes, keys, different: keys)
-        monkeypatch.setattr(place, "strata_of_copies", lambda codes, keys: None, raising=False)
+        monkeypatch.setattr(place, "dealt_as_copies", lambda codes, keys, different: (None, keys))
     with pytest.raises((AssertionError, luce.InputError)):
         case()
 
@@ -168,7 +168,8 @@ def test_several_labels_of_one_text_stay_together() -> None:
 
 
 def test_several_labels_of_one_text_dealt_one_by_one_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(luce.grouping, "keys_of_copies", lambda codes, keys, different: row_keys(len(keys), 0))
+    one_by_one: Callable[..., Any] = lambda codes, keys, different: (None, row_keys(len(keys), 0))  # noqa: E731
+    monkeypatch.setattr(luce.grouping, "dealt_as_copies", one_by_one)
     with pytest.raises(AssertionError):
         several_labels_of_one_text_stay_together()
 
@@ -192,6 +193,17 @@ def test_a_network_that_deals_labels_one_by_one_is_found_out(monkeypatch: pytest
     monkeypatch.setattr(luce.network, "holdout_of_groups", lambda codes, keys, *more: holdout(codes, *more))
     with pytest.raises(AssertionError):
         a_network_keeps_several_labels_of_one_row_together()
+
+
+def test_calibration_keeps_several_labels_of_one_row_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, dealt = np.random.default_rng(0), luce.calibration.kfold_of_groups
+    logits, codes = np.repeat(generator.normal(size=(200, 3)), 3, axis=0), generator.integers(0, 3, 600)
+    folds: list[NDArray[np.int64]] = []
+    monkeypatch.setattr(luce.calibration, "kfold_of_groups", lambda *given: folds.append(dealt(*given)) or folds[-1])
+    luce.calibrate(logits, codes)
+    luce.calibration.choose(logits, codes.astype(np.int32), 3, None, luce.splits.row_keys(600, 0), 1)
+    together, apart = ((fold.reshape(200, 3) == fold[::3, np.newaxis]).all() for fold in folds)
+    assert together and not apart
 
 
 def test_copies_with_several_labels_have_the_commonest_for_their_stratum() -> None:

@@ -32,7 +32,7 @@ from luce.inputs import classes_of, codes_among, weights_of
 from luce.objective import Objective
 from luce.path import row_losses
 from luce.solver import minimise
-from luce.splits import keys_of_copies, kfold_of_groups
+from luce.splits import dealt_as_copies, kfold_of_groups
 
 FOLDS = 5
 CLEAR = 2.0  # standard errors of the difference by which a map must lower the log loss
@@ -140,8 +140,8 @@ def calibrate(
     weights = None if sample_weight is None else weights_of(sample_weight, len(z))
     cores = available_threads(threads)
     rows = Features(len(z), dense=z)
-    keys = keys_of_copies(codes, rows.hashes(seed, cores), rows.different())
-    return choose(z, codes, len(known), weights, keys, cores)
+    strata, keys = dealt_as_copies(codes, rows.hashes(seed, cores), rows.different())
+    return choose(z, codes, len(known), weights, keys, cores, strata=strata)
 
 
 def choose(
@@ -152,13 +152,15 @@ def choose(
     keys: NDArray[np.uint64],
     threads: int,
     kinds: Sequence[str] = KINDS,
+    strata: NDArray[np.integer] | None = None,
 ) -> Calibration:
-    """As `calibrate`, for logits (n, outputs), codes, and keys of the rows: rows of equal keys share a fold. kinds: the
-    first of KINDS, the only ones that are tried."""
+    """As `calibrate`, for logits (n, outputs), codes, and what rows are dealt to folds by: their keys and strata (by
+    default the codes), as `dealt_as_copies` gives them. kinds: the first of KINDS, the only ones that are tried."""
     whole = _Rows(_centred(logits), codes, classes, np.ones(len(codes)) if weights is None else weights, threads)
     outputs = len(whole.z)
     step = -(-len(codes) * outputs // ENOUGH)
-    rows, fold = (whole.every(step) if step > 1 else whole), kfold_of_groups(codes[::step], keys[::step], FOLDS)
+    rows = whole.every(step) if step > 1 else whole
+    fold = kfold_of_groups((codes if strata is None else strata)[::step], keys[::step], FOLDS)
     kept, losses = no_calibration(outputs), rows.losses(no_calibration(outputs))
     before, error = rows.mean(losses), 0.0
     all_present = len(np.unique(rows.codes[rows.weights > 0])) == classes  # nothing is known of the others' own numbers

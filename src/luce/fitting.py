@@ -396,10 +396,14 @@ def _on_held_out(
     if path is None:
         return no_calibration(problem.outputs), None
     assert problem.keys is not None
+    strata: NDArray[np.integer] = codes if problem.strata is None else problem.strata
     keys, scored = problem.keys, path.scored
     if path.rows is not None:
-        keys, codes = keys[path.rows], codes[path.rows]
-    calibration = choose(path.held_out[scored], codes[scored], problem.classes, None, keys[scored], problem.threads)
+        keys, codes, strata = keys[path.rows], codes[path.rows], strata[path.rows]
+    calibration = choose(
+        path.held_out[scored], codes[scored], problem.classes, None, keys[scored], problem.threads,
+        strata=strata[scored],
+    )  # fmt: skip
     return calibration, HeldOut(calibration.probabilities(path.held_out, problem.threads), codes, scored, path.rows)
 
 

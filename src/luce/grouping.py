@@ -12,11 +12,10 @@ from luce.errors import InputError
 from luce.features import Array
 from luce.splits import (
     Split,
+    dealt_as_copies,
     holdout,
     holdout_by_time,
     holdout_of_groups,
-    keys_of_copies,
-    strata_of_copies,
     strata_of_groups,
 )
 from luce.table import Parsed, Table, infer_schema, parse
@@ -70,8 +69,7 @@ def dealt_by(
     parsed: the columns that tell the rows apart, None where they are not at hand; texts: which of them are texts."""
     if groups is not None:
         return strata_of_groups(codes, groups, 0)
-    keys = keys_of_copies(codes, keys, None if parsed is None else _different(parsed, texts))
-    return strata_of_copies(codes, keys), keys
+    return dealt_as_copies(codes, keys, None if parsed is None else _different(parsed, texts))
 
 
 def _different(parsed: Mapping[str, Parsed], texts: Collection[str]) -> Iterator[int]:

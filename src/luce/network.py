@@ -26,7 +26,7 @@ from luce.functional import available_threads
 from luce.inputs import classes_of, features_of, names_of, row_weights
 from luce.run import Solve, now, solve
 from luce.solver import Progress
-from luce.splits import holdout, holdout_of_groups, keys_of_copies
+from luce.splits import dealt_as_copies, holdout, holdout_of_groups, keys_of_copies
 from luce.training import MOST_EPOCHS, RATE, TO_GO_ON, Ended, Epoch, Layer, Settings, Training, pixels
 
 HELD_OUT = 0.1  # of the rows, or
@@ -176,9 +176,10 @@ def fit_network(
             z = np.mean([member.logits for member in training.ended], axis=0)
             together = training.loss(z)
             rest = features.take(held)
-            keys = keys_of_copies(codes[held], rest.hashes(settings.seed, settings.threads), rest.different())
+            hashes = rest.hashes(settings.seed, settings.threads)
+            strata, keys = dealt_as_copies(codes[held], hashes, rest.different())
             kinds = KINDS[:2] if stopped == "interrupted" else KINDS  # someone waits
-            calibration = choose(z, codes[held], classes, weight[held], keys, settings.threads, kinds)
+            calibration = choose(z, codes[held], classes, weight[held], keys, settings.threads, kinds, strata)
     except KeyboardInterrupt:  # of a fit that is finished but for this
         if stopped:
             raise

@@ -22,7 +22,7 @@ from luce.metric import PARTS, Metric
 from luce.objective import MOST_LOGITS, Objective, logits_of_rows
 from luce.run import now, piece
 from luce.solver import Ended, Solution, approach, ended, minimise
-from luce.splits import keys_of_copies, kfold_of_groups, strata_of_copies
+from luce.splits import dealt_as_copies, kfold_of_groups
 from luce.steps import Method, RowPoint, Start
 
 FOLDS = 5
@@ -244,8 +244,8 @@ class Race:
         self.weights = np.ones(p.features.rows) if p.weights is None else p.weights
         keys = p.keys
         if keys is None:
-            keys = keys_of_copies(p.codes, p.features.hashes(seed, p.threads), p.features.different())
-            p = replace(p, strata=strata_of_copies(p.codes, keys))
+            labels, keys = dealt_as_copies(p.codes, p.features.hashes(seed, p.threads), p.features.different())
+            p = replace(p, strata=labels)
         if fold_of_row is None:
             fold_of_row = folds_of(p, keys)
         self.folds = []

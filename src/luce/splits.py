@@ -174,6 +174,15 @@ def strata_of_copies(codes: NDArray[np.integer], keys: NDArray[np.uint64]) -> ND
     return strata_of_groups(codes, keys, 0)[0]
 
 
+def dealt_as_copies(
+    codes: NDArray[np.integer], keys: NDArray[np.uint64], different: Iterable[int] | None
+) -> tuple[NDArray[np.int64] | None, NDArray[np.uint64]]:
+    """What `kfold_of_groups` is to deal rows by so that copies of one row stay together, whatever their labels: strata,
+    None where they are the codes, and keys."""
+    keys = keys_of_copies(codes, keys, different)
+    return strata_of_copies(codes, keys), keys
+
+
 def strata_of_groups(
     codes: NDArray[np.integer], groups: NDArray[Any], seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
