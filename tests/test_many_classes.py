@@ -8,8 +8,9 @@ import pytest
 
 import luce
 from luce import fitting, objective, path, strength, trial, wording
+from luce.features import Features
 from luce.path import Problem
-from luce.strength import of_some_classes, some_of_each
+from luce.strength import hold_some_out, of_some_classes, search_on_some, some_of_each, stretch_of
 
 CLASSES, EACH, MOST = 90, 14, 40_000
 
@@ -68,6 +69,43 @@ def test_few_classes_of_very_many_rows_are_fitted_likewise(few_logits: None, mon
     right = np.mean(model.predict(new.drop("job")) == new["job"].to_numpy())
     error = np.sqrt(0.25 / len(new) + 0.25 / trained.report.rows)
     assert abs(right - trained.report.accuracy) < 4 * error
+
+
+@pytest.mark.parametrize("off", [1 / 64, 1.0, 64.0])
+def test_the_strength_is_near_the_best_wherever_the_search_begins(off: float) -> None:
+    """By the losses of a grid of strengths, each fitted anew; the search may be twice too strong or too weak, and its
+    fits are loose."""
+    rng = np.random.default_rng(1)
+    codes = rng.integers(0, 12, 1200).astype(np.int32)
+    own = rng.normal(size=(12, 40))
+    x = (rng.normal(size=(1200, 40)) + 0.3 * own[codes]).astype(np.float32)
+    problem, rows = Problem(Features(1200, dense=x), codes, 12, None, threads=2), np.arange(0, 1200, 3)
+    grid = [(found[0].scores[0], l2) for l2 in 2.0 ** np.arange(-14, 4) if (found := hold_some_out(problem, l2, rows))]
+    least, best = min(grid)
+    found = search_on_some(problem, best * off, rows)
+    assert found is not None
+    path = found[0]
+    assert (np.diff(path.strengths) < 0).all() and path.scores[path.chosen] == path.scores.min()
+    assert path.scores[path.chosen] < least + 0.15 * path.errors[path.chosen]
+    single = hold_some_out(problem, path.l2, rows)
+    assert single is not None
+    off_by = np.abs(path.held_out - single[0].held_out).mean()  # the logits are those of the chosen strength
+    assert off_by < 0.15 and all(
+        off_by < 0.7 * np.abs(path.held_out - other[0].held_out).mean()
+        for l2 in path.strengths
+        if l2 != path.l2 and (other := hold_some_out(problem, l2, rows))
+    )
+
+
+def test_the_stretch_of_logits_is_what_they_lack() -> None:
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(20_000, 4))
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    codes = (p.cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1).astype(np.int32)
+    assert abs(stretch_of(z, codes) - 1.0) < 0.05  # four standard errors, by the curvature of 0.74 a row
+    assert stretch_of(0.8 * z, codes) > 1.1 and stretch_of(1.2 * z, codes) < 0.95
+    two = codes < 2
+    assert stretch_of(0.8 * (z[two, 1:2] - z[two, :1]), codes[two]) > 1.1
 
 
 def test_threads_change_no_byte(few_logits: None, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from luce import _core
-from luce.errors import InputError, ModelFileError
+from luce.errors import InputError, ModelFileError, warn
 from luce.features import Array, Features
 from luce.functional import available_threads, sigmoid, softmax
 from luce.inputs import classes_of, codes_among, weights_of
@@ -67,10 +67,14 @@ class Calibration:
         of another number of classes."""
         given = np.asarray(logits, dtype=np.float64)
         z = _columns(given)
+        if both := len(self.bias) == 1 and z.shape[1] == 2:
+            z = z[:, 1:] - z[:, :1]
         if z.shape[1] != len(self.bias):
             raise InputError(f"logits have {z.shape[1]} columns, but the calibration is for {len(self.bias)}")
         if self.kind != "none":
             z = np.ascontiguousarray(self.on(_centred(z), available_threads(threads) if threads is None else threads).T)
+        if both:
+            return np.concatenate([-0.5 * z, 0.5 * z], axis=1)
         return z[:, 0] if given.ndim == 1 else z
 
     def on(self, z: Array, threads: int) -> Array:
@@ -131,12 +135,14 @@ def calibrate(
     else:
         known = np.asarray(classes)
         codes = codes_among(y, known, len(z))
-    if (1 if len(known) == 2 else len(known)) != z.shape[1]:
-        if not (len(known) == 2 and z.shape[1] == 2):
-            raise InputError(f"logits have {z.shape[1]} columns for {len(known)} classes: give one for each class")
-        z = z[:, 1:] - z[:, :1]
-    elif z.shape[1] > 1 and _are_probabilities(z):
+    if z.shape[1] not in ((1, 2) if len(known) == 2 else (len(known),)):
+        raise InputError(f"logits have {z.shape[1]} columns for {len(known)} classes: give one for each class")
+    if z.shape[1] > 1 and _are_probabilities(z):
         raise InputError("these are probabilities, not logits: give their logarithms")
+    if z.shape[1] == 1 and len(z) > 1 and z.min() >= 0.0 and z.max() <= 1.0:
+        warn("all logits lie between 0 and 1: if they are probabilities of the second class, give log(p / (1 - p))")
+    if len(known) == 2 and z.shape[1] == 2:
+        z = z[:, 1:] - z[:, :1]
     weights = None if sample_weight is None else weights_of(sample_weight, len(z))
     cores = available_threads(threads)
     rows = Features(len(z), dense=z)

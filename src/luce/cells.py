@@ -488,8 +488,14 @@ def _from_mixed(name: str, values: list[Any], source: str) -> tuple[pl.Series, s
     if present == {"number"} and _holds_all(values):
         whole = all(value is None or isinstance(value, int) for value in values)
         return pl.Series(name, values, dtype=pl.Int64 if whole else pl.Float64), ""
-    text = [None if value is None else str(value) for value in values]
+    floats = iter(as_text(pl.Series([v for v in values if isinstance(v, float)], dtype=pl.Float64)).to_list())
+    text = [next(floats) if isinstance(value, float) else _written(value) for value in values]
     return pl.Series(name, text, dtype=pl.String), _mixture(values, families)
+
+
+def _written(value: Any) -> str | None:
+    """A cell that is no float as `as_text` writes it in a column of its own kind."""
+    return None if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _plain(value: Any) -> Any:

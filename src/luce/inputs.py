@@ -221,7 +221,7 @@ def _as_row(labels: NDArray[Any]) -> NDArray[Any]:
 
 def _of_one_kind(labels: NDArray[Any]) -> NDArray[Any]:
     """Python objects as an array of strings, ints, bools or floats; a mixture, or anything else, raises InputError."""
-    values = labels.tolist()
+    values = [v.item() if isinstance(v, np.generic) else v for v in labels.tolist()]
     kinds = {str: "text", bool: "bool", int: "number", float: "number"}
     first = kinds.get(type(values[0]))
     if first is None:

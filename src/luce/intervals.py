@@ -25,6 +25,7 @@ DRAWS = 2000  # of a bootstrap: the ends of a 95 % interval are then good to abo
 EXACT = "exact binomial (Clopper-Pearson)"
 NO_ROWS = "no rows: nothing is known"
 NORMAL = "normal, standard error of the mean"
+FORESEEN = "normal, standard error that the probabilities foresee"
 GROUPED = "normal, sums of rows that belong together"
 WORTH = f"{EXACT}, of as many rows as those that belong together are worth"
 ONE_ROW = "one row: nothing is known"
@@ -228,14 +229,17 @@ def design_effect(values: Floats, groups: NDArray[Any]) -> float:
 
 def mean_interval(
     values: Floats, level: float = 0.95, lowest: float = -math.inf, highest: float = math.inf,
-    groups: NDArray[Any] | None = None,
+    groups: NDArray[Any] | None = None, expected: Floats | None = None,
 ) -> Interval:  # fmt: skip
     """The normal interval of the mean of row values, cut where no mean can lie.
 
-    mean +- z s / sqrt(n), s^2 = sum_r (v_r - mean)^2 / (n - 1), times the `design_effect` of the groups, if any
+    mean +- z s / sqrt(n), s^2 = sum_r (v_r - mean)^2 / (n - 1), times the `design_effect` of the groups, if any; or
+    with s^2 = sum_r expected_r / n, where that is more
 
-    values: float64 (n,), n >= 1, in [lowest, highest]; correctly rounded sums. groups: as in `design_effect`. An
-    infinite value gives an infinite mean and ends (NaN within infinite ends where both signs occur); one row gives
+    values: float64 (n,), n >= 1, in [lowest, highest]; correctly rounded sums. groups: as in `design_effect`. expected:
+    (n,) the variance that each value has by the probabilities of its row: a loss that is large and rare may not have
+    been met yet, and then the rows alone say that there is none. (Spiegelhalter, Stat. Med. 5, 1986.)
+    An infinite value gives an infinite mean and ends (NaN within infinite ends where both signs occur); one row gives
     [lowest, highest]. Raises InputError for a level outside (0, 1).
     """
     z, rows = normal_quantile(level), len(values)
@@ -250,6 +254,8 @@ def mean_interval(
     if groups is not None:
         error *= math.sqrt(design_effect(values, groups))
     how = NORMAL if groups is None else GROUPED
+    if expected is not None and (foreseen := math.sqrt(math.fsum(expected.tolist())) / rows) > error:
+        error, how = foreseen, FORESEEN
     return Interval(mean, max(mean - z * error, lowest), min(mean + z * error, highest), how)
 
 

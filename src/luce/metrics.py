@@ -406,8 +406,9 @@ def measure(
     }
     draws = _scalars(*intervals.confusion_draws(counts, seed, effect=effect))
     out |= {name: intervals.percentile(float(values[name]), draws[name], level) for name in values}
-    out["log_loss"] = intervals.mean_interval(_log_losses(codes, rows), level, 0.0, math.inf, groups)
-    out["brier"] = intervals.mean_interval(_distances(codes, rows), level, 0.0, 2.0, groups)
+    of_losses, of_distances = _foreseen(rows)
+    out["log_loss"] = intervals.mean_interval(_log_losses(codes, rows), level, 0.0, math.inf, groups, of_losses)
+    out["brier"] = intervals.mean_interval(_distances(codes, rows), level, 0.0, 2.0, groups, of_distances)
     out["ece"] = _error_interval([_top_bins(codes, rows, _BINS)], level, effect)
     out["classwise_ece"] = _error_interval(_class_bins(codes, rows, _BINS), level, effect)
     return out
@@ -633,6 +634,15 @@ def _distances(codes: NDArray[np.int64], rows: NDArray[np.float64]) -> NDArray[n
     distance = rows.copy()
     distance[np.arange(len(codes)), codes] -= 1.0
     return np.asarray(np.square(distance).sum(axis=1))
+
+
+def _foreseen(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The variances of the log loss and of the squared distance of each row, if its classes have its probabilities."""
+    logs = np.log(np.where(rows > 0, rows, 1.0))
+    square = np.square(rows).sum(axis=1)
+    of_loss = (rows * np.square(logs)).sum(axis=1) - np.square((rows * logs).sum(axis=1))
+    of_distance = 4.0 * ((rows**3).sum(axis=1) - np.square(square))  # of |p|^2 - 2 p_y + 1
+    return np.maximum(of_loss, 0.0), np.maximum(of_distance, 0.0)
 
 
 # --- means and ratios ------------------------------------------------------------------

@@ -305,6 +305,10 @@ PHRASES: dict[str, tuple[str, str]] = {
         "exact binomial, for as many rows as those that belong together are worth",
         "정확한 이항 구간, 함께 속하는 행들이 실제로 가지는 값만큼의 행 수로",
     ),
+    "how.foreseen": (
+        "normal, from the errors that the probabilities foresee: the rows show less",
+        "정규 근사, 확률이 예고하는 오차에서(사례들이 보이는 것보다 큼)",
+    ),
     "how.normal": ("normal, from the standard error of the mean", "정규 근사, 평균의 표준오차"),
     "how.one_row": ("one row: nothing is known", "사례가 하나뿐이라 알 수 없음"),
     "how.infinite": (

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from luce.features import Array
+from luce.functional import softmax
 from luce.objective import MOST_LOGITS, logits_of_rows
 from luce.path import (
     ABSENT,
@@ -31,6 +33,12 @@ SAMPLE = 5_000  # rows, or SAMPLE_EACH for each class: on so many the strength i
 SAMPLE_EACH = 8  # would not be kept
 SOME_CLASSES = 100  # the classes that settle how very many are read
 VERY_MANY = 1 << 22
+SURELY = 16.0  # how much stronger than one thought near a search begins,
+SEARCH = 4.0  # the factors that it goes by: a strength twice too large or small loses little,
+MOST_TRIED = 8  # and how often at most
+LOOSE = (
+    2e-3  # how near its fits come, in place of FOLD_SHARE: what is left changes the losses by a tenth of their error
+)
 
 
 def choose_l2(
@@ -120,11 +128,88 @@ def hold_out(
     return piece("held out", scored, Path)
 
 
+def search_on_some(problem: Problem, near: float, rows: NDArray[np.int64]) -> tuple[Path, Start | None] | None:
+    """The strength of least loss on these rows, each tried by one fit to all others that begins where the one before
+    has ended, and where the last has. None if they hold no class that the others have.
+
+    From SURELY times one that is thought near by steps of SEARCH to weaker ones, which take more passes: as long as the
+    loss falls, and would fall if the logits were longer, as those of too strong a penalty are too short. If those of
+    the first are too long, to stronger ones.
+    """
+    tried: list[Attempt] = []
+    l2, factor, best = SURELY * near, 1.0, None
+    for _ in range(MOST_TRIED):
+        start = tried[-1].start if tried else None
+        found = piece("tried", partial(_attempt, problem, l2, rows, start), Attempt, Path, RowPoint, BlockPoint)
+        if found is None:
+            break
+        if isinstance(start, BlockPoint):
+            start.let_go()
+        tried.append(found)
+        worse = best is not None and found.loss >= best.loss
+        if not worse and best is not None:
+            best.path = None
+        best = best if worse else found
+        towards = 1 / SEARCH if found.stretch > 1.0 else SEARCH
+        if worse or factor not in (1.0, towards):
+            break
+        factor = towards
+        l2 *= factor
+    return None if best is None else (_path_of(tried, best), tried[-1].start)
+
+
+@dataclass(eq=False)
+class Attempt:
+    """A strength of a search: the losses of the rows held out, what would make their logits best (`stretch_of`), the
+    path of it alone as long as it is the best, and where its fit has ended as long as the next has not begun."""
+
+    l2: float
+    losses: Array
+    stretch: float
+    path: Path | None
+    start: Start | None
+
+    @property
+    def loss(self) -> float:
+        return float(self.losses.mean())
+
+
+def _attempt(problem: Problem, l2: float, rows: NDArray[np.int64], start: Start | None) -> Attempt | None:
+    found = hold_some_out(problem, l2, rows, start, LOOSE)
+    if found is None:
+        return None
+    path, ended = found
+    codes, z = problem.codes[rows][path.scored], path.held_out[path.scored]
+    return Attempt(l2, row_losses(z, codes), stretch_of(z, codes), path, ended)
+
+
+def _path_of(tried: list[Attempt], best: Attempt) -> Path:
+    tried = sorted(tried, key=lambda each: -each.l2)
+    losses = np.stack([each.losses for each in tried])
+    root = np.sqrt(losses.shape[1])
+    assert best.path is not None
+    return replace(
+        best.path, strengths=np.array([each.l2 for each in tried]), scores=losses.mean(axis=1),
+        errors=losses.std(axis=1) / root, difference_errors=(losses - best.losses).std(axis=1) / root,
+        folds=np.ones(len(tried), dtype=np.int64), chosen=tried.index(best),
+    )  # fmt: skip
+
+
+def stretch_of(logits: Array, codes: NDArray[np.int32]) -> float:
+    """The factor, by a step of Newton's from 1, that logits (n, outputs) times it lose least by."""
+    z = np.concatenate([np.zeros_like(logits), logits], axis=1) if logits.shape[1] == 1 else logits
+    p = softmax(z)
+    mean = np.einsum("ij,ij->i", p, z)
+    slope = float(np.mean(mean - z[np.arange(len(z)), codes]))
+    bend = float(np.mean(np.einsum("ij,ij->i", p, (z - mean[:, np.newaxis]) ** 2)))
+    return 1.0 - slope / bend if bend > 0 else 1.0
+
+
 def hold_some_out(
-    problem: Problem, l2: float, rows: NDArray[np.int64], start: Start | None = None
+    problem: Problem, l2: float, rows: NDArray[np.int64], start: Start | None = None, share: float = FOLD_SHARE
 ) -> tuple[Path, Start | None] | None:
     """A path of one strength and of these rows alone, by one fit to all others, and where that has ended. None if they
-    hold no class that the others have."""
+    hold no class that the others have. start, share: as `approach` has them."""
     weights = np.ones(problem.features.rows) if problem.weights is None else problem.weights.copy()
     weights[rows] = 0.0
     rest, left = replace(problem, weights=weights).present()
@@ -133,16 +218,16 @@ def hold_some_out(
         return None
     near = None if start is None or len(left) < problem.classes else Ended(start)
     return piece(
-        "held out", partial(_held_out, problem, rest, left, l2, rows, scored, near), Path, RowPoint, BlockPoint
+        "held out", partial(_held_out, problem, rest, left, l2, rows, scored, near, share), Path, RowPoint, BlockPoint
     )
 
 
 def _held_out(
     problem: Problem, rest: Problem, left: NDArray[np.int64], l2: float, rows: NDArray[np.int64],
-    scored: NDArray[np.bool_], near: Ended | None,
+    scored: NDArray[np.bool_], near: Ended | None, share: float,
 ) -> tuple[Path, Start | None] | None:  # fmt: skip
     """As `hold_some_out`, by a fit to the rest."""
-    method, stopped = approach(rest.objective(l2), FOLD_SHARE, near)
+    method, stopped = approach(rest.objective(l2), share, near)
     if stopped == "interrupted":
         raise KeyboardInterrupt
     if stopped:

@@ -30,7 +30,7 @@ from luce.path import (
 from luce.run import piece
 from luce.splits import holdout
 from luce.steps import BlockPoint, RowPoint, Start, of_columns
-from luce.strength import hold_out, hold_some_out, of_some_classes, some_of_each
+from luce.strength import hold_out, hold_some_out, of_some_classes, search_on_some, some_of_each
 from luce.text import MOST_GRAMS, MOST_WEIGHTS, Grams, Recipe, SparseRows, Texts, recipes_for
 
 RICHER = 0.01  # of the log loss: by less, more n-grams are not worth their time
@@ -150,8 +150,8 @@ def _of_many_classes(
     encoder: Encoder, parsed: Mapping[str, Any], names: Sequence[str], codes: NDArray[np.int32], classes: int, *,
     l2: float | str | None, size: float, threads: int, groups: NDArray[np.int64] | None,
 ) -> Choice:  # fmt: skip
-    """The recipe and the strength are those of all rows of some classes: what is known of a weight before any row is
-    seen hangs neither on the number of rows nor on that of the other classes. Some rows are held out, once."""
+    """The recipe is that of all rows of some classes; their strength is where the search for that of all begins, on
+    rows held out once."""
     rows = of_some_classes(codes, classes)
     present, known = np.unique(codes[rows], return_inverse=True)
     small = choose_texts(
@@ -175,14 +175,16 @@ def _of_many_classes(
     choice = Choice(wider, replace(problem, features=features), strength, None, None)
 
     def held_out() -> tuple[Path, Start | None] | None:
-        found = hold_some_out(replace(problem, features=worded.kept(0)[1]), strength, held)
+        rest = replace(problem, features=worded.kept(0)[1])
+        fixed = isinstance(l2, float | int)
+        found = hold_some_out(rest, strength, held) if fixed else search_on_some(rest, strength, held)
         return None if found is None else (found[0], of_columns(found[1], worded.places(0), features.columns))
 
     found = piece("texts held out", held_out, Path, RowPoint, BlockPoint)
     if found is None:
         return choice
     path, start = found
-    return beside_plain("texts", replace(choice, path=path, start=start), None)
+    return beside_plain("texts", replace(choice, l2=path.l2, path=path, start=start), None)
 
 
 def _what_it_costs(small: Choice, whole: Choice) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ HOWS = {
     intervals.EXACT: "how.exact",
     intervals.NO_ROWS: "how.no_rows",
     intervals.NORMAL: "how.normal",
+    intervals.FORESEEN: "how.foreseen",
     intervals.GROUPED: "how.grouped",
     intervals.WORTH: "how.worth",
     intervals.ONE_ROW: "how.one_row",
