@@ -313,3 +313,25 @@ def test_a_map_that_is_no_matrix_is_kept_as_its_diagonal_and_read_from_a_matrix_
         assert np.array_equal(read.matrix, maps.matrix) and np.array_equal(read.bias, maps.bias)
     with pytest.raises(ModelFileError):
         luce.calibration.from_json(facts | {"kind": "matrix"}, 3, arrays)
+
+
+def test_two_classes_may_have_a_logit_each() -> None:
+    rng = np.random.default_rng(0)
+    z = 2 * rng.normal(size=2000)
+    y = (rng.random(2000) < 1 / (1 + np.exp(-z))).astype(int)
+    pairs, alone = np.stack([np.ones(2000), 1 + 3 * z], axis=1), 3 * z
+    both, one = luce.calibrate(pairs, y), luce.calibrate(alone, y)
+    assert both.kind == one.kind == "temperature"
+    assert np.allclose(both.probabilities(pairs), one.probabilities(alone), rtol=0, atol=1e-9)  # 1 + 3 z is rounded
+    made = both.apply(pairs)
+    assert made.shape == (2000, 2) and np.allclose(made[:, 1] - made[:, 0], one.apply(alone), rtol=0, atol=1e-9)
+
+
+def test_probabilities_of_two_classes_are_refused_or_told() -> None:
+    rng = np.random.default_rng(0)
+    p = 1 / (1 + np.exp(-2 * rng.normal(size=500)))
+    y = (rng.random(500) < p).astype(int)
+    with pytest.raises(InputError, match="these are probabilities"):
+        luce.calibrate(np.stack([1 - p, p], axis=1), y)
+    with pytest.warns(luce.errors.LuceWarning, match=r"give log\(p / \(1 - p\)\)"):
+        luce.calibrate(p, y)

@@ -558,3 +558,27 @@ def test_strongest_of_two_classes_is_the_same_for_both() -> None:
     found = model.strongest()
     assert set(dict(found["a"])) == {"up", "side"}, "a column that was left out moves nothing"
     assert found["a"] == found["b"]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "cells"),
+    [
+        ({}, [10115.0, 20095.0, 0.25, 1e-7, "unknown"]),
+        ({}, [True, False, "unknown"]),
+        ({"x": "category"}, [10115.0, 20095.0, 1e15]),
+        ({"x": "category"}, [7, 8, 9]),
+    ],
+    ids=str,
+)
+def test_a_cell_means_the_same_whatever_stands_in_other_rows(kinds: dict[str, Any], cells: list[Any]) -> None:
+    """A column of numbers or truth values with a text among them is a category; one of its numbers alone, or beside
+    other texts, is the same level."""
+    column = cells * 12
+    labels = ["yes" if value == cells[0] else "no" for value in column]
+    model = luce.Classifier(kinds=kinds, effects="linear").fit({"x": column}, labels)
+    assert model.fitted.schema.columns[0].kind == "category"
+    whole = model.predict_proba({"x": column})
+    assert whole[0, 1] > whole[1, 1] + 0.3
+    for other in ([], ["new"], [3.5], [None], [True]):
+        for k, cell in enumerate(cells):
+            assert (model.predict_proba({"x": [cell, *other]})[0] == whole[k]).all()

@@ -471,3 +471,10 @@ def test_the_certificate_says_what_it_holds() -> None:
     assert certificate.sentence().startswith("proven to lie within ")
     assert f"{certificate.passes} passes" in certificate.sentence()
     assert certificate.seconds >= 0
+
+
+def test_labels_may_be_numpy_scalars_in_a_list() -> None:
+    x = np.arange(20.0)[:, np.newaxis]
+    for labels in (np.array([0, 1] * 10), np.array(["a", "b"] * 10), np.array([True, False] * 10)):
+        plain, listed = (luce.SoftmaxRegression(l2=0.1).fit(x, y) for y in (labels, list(labels)))
+        assert (plain.coef_ == listed.coef_).all() and (plain.classes_ == listed.classes_).all()

@@ -100,6 +100,21 @@ def test_columns_left_out_say_why(cells: list[Any], why: str) -> None:
     assert column(cells) == Column("x", "left out", why)
 
 
+def test_short_reviews_are_texts_beside_other_columns_and_names_of_persons_are_none() -> None:
+    starts, ends = (
+        ("정말", "너무", "아주", "전혀", "매우"),
+        ("재미있는 영화", "지루한 연기였다", "좋은 배우들", "나쁜 이야기 ㅠㅠ"),
+    )
+    reviews = [f"{a} {b}{mark}" for a in starts for b in ends for mark in ("", "!", " 10점")]
+    names = [f"{first} {last}" for first in ("Ann", "Bo", "Cy", "Di", "Ed") for last in ("Ray", "Lee", "Fox", "Orr")]
+    numbers = [f"12 {k} {k + 3}b" for k in range(40)]
+    kinds = [
+        next(c for c in infer_schema(Table.of({"x": cells, "age": [30, 41, 30, 52] * (len(cells) // 4)})).columns).kind
+        for cells in (reviews, names, numbers)
+    ]
+    assert kinds == ["text", "left out", "left out"]
+
+
 @pytest.mark.parametrize(
     ("cells", "kind"),
     [
@@ -490,9 +505,9 @@ def test_whole_number_names_become_text() -> None:
 
 
 def test_mixed_python_cells_are_read_as_text() -> None:
-    assert parsed([1, "a", True, 2.5, None]) == ["1", "a", "True", "2.5", None]
+    assert parsed([1, "a", True, 2.5, None]) == ["1", "a", "true", "2.5", None]
     assert parsed(["1", 2, None]) == [1.0, 2.0, None]
-    assert parsed([np.float32(1.5), np.int64(2), np.bool_(False), np.str_("a")]) == ["1.5", "2", "False", "a"]
+    assert parsed([np.float32(1.5), np.int64(2), np.bool_(False), np.str_("a")]) == ["1.5", "2", "false", "a"]
 
 
 def test_a_table_without_columns_but_the_label_is_refused() -> None:

@@ -200,7 +200,8 @@ class Classifier:
         """The most probable class of each row, (n,), or where mistakes have costs the one of least expected cost.
 
         abstain: a coverage, such as 0.95. Then rows that more than one class may fit (whose `predict_set` at this
-        coverage has several) have None instead, and the array is one of objects.
+        coverage has several) have None instead, and the array is one of objects. Costs may decide for a class that is
+        not the one of the set: it is then not thought likely, but worth acting on.
         """
         p = self.predict_proba(data)
         if abstain is None:

@@ -138,7 +138,7 @@ def repeated(row: SparseRows, rows: int) -> SparseRows:
 
 
 def _repeated(column: Any, rows: int) -> Any:
-    return np.repeat(column, rows) if isinstance(column, np.ndarray) else column.new_from_index(0, rows)
+    return np.repeat(column, rows, axis=0) if isinstance(column, np.ndarray) else column.new_from_index(0, rows)
 
 
 def _plain(cell: Any) -> Any:

@@ -269,8 +269,8 @@ def _equal(f: Findings) -> Section | None:
     copies = _counted(t.extra, "row repeats", "rows repeat")
     sentence = (
         f"{t.rows:,} rows ({percent(t.rows / f.rows)}) in {_counted(t.groups, 'group')} have an equal twin, by the "
-        f"columns that luce learns from; {copies} an earlier one. luce's cross-validation keeps them in one fold; a "
-        "split of rows, yours or that of --holdout, may put them on both sides and then looks too good: drop copies."
+        f"columns that luce learns from; {copies} an earlier one. luce's cross-validation and --holdout keep "
+        "copies on one side; a split of your own may put them on both and then looks too good: drop copies."
     )
     same = [group for group in t.listed if len(group.labels) == 1]  # the others are told of already
     return Section("duplicates", "Rows that occur more than once", sentence, "ask", found=_groups(same), table=True)
@@ -403,7 +403,7 @@ def _columns(f: Findings) -> Section | None:
         return None
     found = tuple(asdict(each) for each in f.columns)
     sentence = (
-        "Columns left out say nothing; to keep one all the same: --as 'COLUMN=category'."
+        "Columns left out say nothing; to keep one all the same: --as 'COLUMN=category', or =text for sentences."
         if said[0].startswith("left")
         else ""
     )

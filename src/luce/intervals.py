@@ -24,6 +24,7 @@ DRAWS = 2000  # of a bootstrap: the ends of a 95 % interval are then good to abo
 
 EXACT = "exact binomial (Clopper-Pearson)"
 NO_ROWS = "no rows: nothing is known"
+ONE_A_BIN = "no two rows have probabilities that are alike: nothing is known"
 NORMAL = "normal, standard error of the mean"
 FORESEEN = "normal, standard error that the probabilities foresee"
 GROUPED = "normal, sums of rows that belong together"

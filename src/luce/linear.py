@@ -19,7 +19,7 @@ from luce.features import Features
 from luce.functional import available_threads, sigmoid, softmax
 from luce.inference import Inference, infer
 from luce.inputs import LARGEST, classes_of, codes_among, features_of, names_of, row_weights
-from luce.path import ABSENT, RULES, Path, Problem, with_absent
+from luce.path import ABSENT, RULES, Path, Problem, steepness, with_absent
 from luce.solver import Certificate, Progress, minimise
 from luce.steps import Start
 from luce.strength import choose_l2
@@ -39,7 +39,8 @@ class SoftmaxRegression(Estimator):
     intercepts b are not penalised. scikit-learn's C is 1/(n l2).
 
     l2: strength of the penalty. "auto" chooses it by cross-validated log loss (`path_`), "one-standard-error" takes the
-    strongest within one standard error of that; None means 1/n, n the rows of weight above 0 (scikit-learn's C=1);
+    strongest within one standard error of that; None means 1/n, n the rows of weight above 0 (scikit-learn's C=1, if
+    the weights have the mean 1; else its C is 1 over l2 times their sum);
     0 a penalty too small to matter that still has an optimum (1e-9, with columns of a spread below 1/128 in units of
     their spread), or, with l1 above 0, none.
     l1: strength of the penalty that makes weights exactly 0.
@@ -301,7 +302,7 @@ def chosen_l2(
         found = choose_l2(problem, l2, seed, time_limit)
         if found is not None:
             return found[0].l2, *found
-    return _strength(None if isinstance(l2, str) else l2, counted, l1), None, None
+    return _strength(problem, None if isinstance(l2, str) else l2, counted), None, None
 
 
 @dataclass(frozen=True)
@@ -396,10 +397,15 @@ def warn_of(
         warn("the fit " + fit.certificate.sentence())
 
 
-def _strength(l2: float | None, rows: int, l1: float) -> float:
+def _strength(problem: Problem, l2: float | None, rows: int) -> float:
     if l2 is None:
         return 1.0 / rows
-    return max(_number("l2", l2, 0.0, more=", None for 1/n, or 'auto'"), 0.0 if l1 else SMALLEST_L2)
+    given = _number("l2", l2, 0.0, more=", None for 1/n, or 'auto'")
+    if problem.l1 or given >= SMALLEST_L2:
+        return given
+    if given == 0:
+        return SMALLEST_L2
+    return max(given, SMALLEST_L2 * min(1.0, steepness(problem)))  # of small numbers a small penalty is as strong
 
 
 def _number(name: str, value: Any, least: float, *, above: bool = False, more: str = "") -> float:

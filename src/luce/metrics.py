@@ -618,7 +618,7 @@ def _error_interval(parts: list[_Bins], level: float, effect: float = 1.0) -> In
     square, error = (_mean(np.array(column)) for column in zip(*(_squared_error(b, True) for b in parts), strict=True))
     width = intervals.normal_quantile(level) * error * math.sqrt(effect)
     if math.isnan(square):
-        return Interval(square, 0.0, 1.0, intervals.ONE_ROW)
+        return Interval(square, 0.0, 1.0, intervals.ONE_A_BIN)
     return Interval(_root(square), _root(square - width), min(_root(square + width), 1.0), _BINOMIAL)
 
 

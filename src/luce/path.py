@@ -239,7 +239,7 @@ class Race:
         first: float | None = None, fold_of_row: NDArray[np.int64] | None = None,
     ) -> None:  # fmt: skip
         self.problem = p = problem
-        self.first = _scale(problem) if first is None else first
+        self.first = steepness(problem) if first is None else first
         self.end = None if time_limit is None else time.monotonic() + time_limit
         self.weights = np.ones(p.features.rows) if p.weights is None else p.weights
         keys = p.keys
@@ -517,7 +517,7 @@ def row_losses(logits: Array, codes: NDArray[np.int32]) -> Array:
     return np.asarray(total - logits[np.arange(len(logits)), codes])
 
 
-def _scale(problem: Problem) -> float:
+def steepness(problem: Problem) -> float:
     """The curvature of the mean loss along its steepest direction at W = 0: a penalty as strong halves a weight."""
     objective = replace(problem, l1=0.0).objective(0.0)
     point = objective.start()

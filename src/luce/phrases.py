@@ -310,6 +310,10 @@ PHRASES: dict[str, tuple[str, str]] = {
         "정규 근사, 확률이 예고하는 오차에서(사례들이 보이는 것보다 큼)",
     ),
     "how.normal": ("normal, from the standard error of the mean", "정규 근사, 평균의 표준오차"),
+    "how.one_a_bin": (
+        "too few rows: no two have probabilities that are alike",
+        "사례가 너무 적음: 확률이 비슷한 사례가 둘도 없음",
+    ),
     "how.one_row": ("one row: nothing is known", "사례가 하나뿐이라 알 수 없음"),
     "how.infinite": (
         "a row has an infinite loss, so the mean is infinite",

@@ -531,7 +531,8 @@ def _category(table: Table, series: pl.Series, levels: Levels, missing: int, not
     different = levels.different
     if present >= FEW_ROWS and different > 0.3 * present:
         words = mean_words(levels.clean)
-        if words >= 8 or (words >= 4 and different > 0.9 * present):
+        enough = 2.5 if _mostly_letters(levels.clean) else 4  # names of persons have two
+        if words >= 8 or (words >= enough and different > 0.9 * present):
             return Column(series.name, "text")
         beginnings = _common_beginnings(levels)
         if beginnings:
@@ -616,8 +617,11 @@ def _are_names(table: Table, column: Column) -> bool:
 
 def _are_words(given: pl.Series) -> bool:
     """Whether every cell has a word, and more than half of the signs are letters."""
-    letters = (2 * given.str.count_matches(r"\p{L}")).sum() > given.str.count_matches(r"\S").sum()
-    return bool(letters and given.str.contains(r"\p{L}{2}").all())
+    return _mostly_letters(given) and bool(given.str.contains(r"\p{L}{2}").all())
+
+
+def _mostly_letters(given: pl.Series) -> bool:
+    return bool((2 * given.str.count_matches(r"\p{L}")).sum() > given.str.count_matches(r"\S").sum())
 
 
 def mean_words(levels: pl.Series) -> float:

@@ -141,7 +141,7 @@ def show_schema(schema: Schema, rows: int, data: str) -> None:
     if len(left) > SHOWN_COLUMNS:
         say(f"  left out: {len(left) - SHOWN_COLUMNS} more columns; luce inspect lists all")
     if any(column.why.startswith(("identifier", "free text")) for column in left):
-        say("  (to keep one all the same: --as 'COLUMN=category')")
+        say("  (to keep one all the same: --as 'COLUMN=category', or =text for sentences)")
 
 
 def _some(names: list[str]) -> str:

@@ -32,6 +32,8 @@ FALL = 0.3  # what the rate is multiplied with when a rate teaches no more
 LEAST_RATE = 0.02  # of the first that does not blow up
 MEAN = 0.9  # of the mean of the weights over the epochs stays with each
 PATIENCE = 5  # epochs without a better loss after which a rate teaches no more
+PATIENCE_AT_FIRST = 25  # as long as it has not lost less by
+LEARNT = 0.02  # than the shares of the classes do: what several columns tell together shows late
 BETTER = 1e-3  # of the loss: less is no better
 MOST_EPOCHS = 200
 BLOWN_UP = 2.0  # times what is lost when nothing is known: a fit that has gone wrong
@@ -289,7 +291,8 @@ class Training:
         found = self.loss(z)
         wrong = not np.isfinite(found) or found > max(BLOWN_UP * self.least, 2 * self.least_loss)
         self.stale = 0 if not wrong and found < self.least_loss * (1 - BETTER) else self.stale + 1
-        back = wrong or self.stale >= PATIENCE
+        begun = self.rate < self.settings.rate or self.least_loss < (1 - LEARNT) * self.least
+        back = wrong or self.stale >= (PATIENCE if begun else PATIENCE_AT_FIRST)
         self.history.append(Epoch(lost, found, self.rate, back, self.member))
         self.epochs += 1
         if not wrong and found < self.least_loss:

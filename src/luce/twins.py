@@ -166,7 +166,9 @@ def near_rows(columns: Mapping[str, Any], sums: Keys, target: Labels) -> NearTwi
         _collect(sums[first] - _mixed(each[first], j), first, target, name, has, found)
     fine = row_sums({name: _coarse(column)[first] for name, column in columns.items()})
     if pairs + whole <= math.log(EXPECTED):
-        _collect(fine, first, target, "", has, found)
+        listed, alike = {each.rows for each in found}, list[Group]()
+        _collect(fine, first, target, "", has, alike)
+        found += [each for each in alike if each.rows not in listed]
     found.sort(key=lambda each: (-len(each.labels), each.rows))
     return NearTwins(int(has.sum()), searched, tuple(skipped), len(skipped) == len(keys), tuple(found[:LISTED_GROUPS]))
 

@@ -20,6 +20,7 @@ HOWS = {
     intervals.GROUPED: "how.grouped",
     intervals.WORTH: "how.worth",
     intervals.ONE_ROW: "how.one_row",
+    intervals.ONE_A_BIN: "how.one_a_bin",
     intervals.INFINITE: "how.infinite",
     intervals.BOOTSTRAP: "how.bootstrap",
     intervals.DEGENERATE: "how.degenerate",
