@@ -343,3 +343,19 @@ def test_a_yes_or_no_is_told_as_it_was_given(words: tuple[Any, Any]) -> None:
     found = model.counterfactual({"member": [words[0]], "x": [0.0]})
     assert found is not None and found.moves[0].after in (words[1], True)
     assert "were 1" not in found.sentence()
+
+
+def test_other_columns_change_beside_an_image_or_an_embedding() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 80)
+    photo = np.clip(rng.normal(100, 10, (80, 12, 12)), 0, 255).astype(np.uint8)
+    for column, kind, cells in (("photo", "image", photo), ("town", "category", np.array(["Bern", "Oslo"])[y])):
+        data = {"photo": photo, column: cells, "x": rng.normal(size=80) + 2 * y}
+        model = Classifier(kinds={"photo": "image", column: kind}, effects="linear").fit(data, y)
+        found = [model.counterfactual(data, row) for row in range(6)]
+        assert any(found)
+        for row, flip in enumerate(found):
+            if flip is not None:
+                moved = {name: np.array(cells[row : row + 1]) for name, cells in data.items()}
+                moved |= {move.column: np.array([move.after]) for move in flip.moves}
+                assert model.predict(moved)[0] == flip.answer != model.predict(data)[row]

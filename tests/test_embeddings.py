@@ -427,3 +427,13 @@ def test_what_does_not_go_together(luce: Run, files: Path) -> None:
         assert (ran.code, said in ran.err) == (code, True), ran
     np.save(files / "wide.npy", np.zeros((3, 31), np.float16))
     assert "has 31 numbers a row, but the model was fitted on 30" in luce("predict", "p.luce", "wide.npy").err
+
+
+@pytest.mark.parametrize("power", [-40, -20, 0, 20])
+def test_the_unit_of_embeddings_means_nothing(power: int) -> None:
+    """By a power of 2, which rounds nothing: the penalty that is chosen goes with its square, however small that is."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 300)
+    x = (rng.normal(size=(300, 260)) + np.eye(3, 260)[y] * 8).astype(np.float32)
+    plain, scaled = (api.Classifier().fit(part, y).predict_proba(part) for part in (x, np.ldexp(x, power)))
+    assert np.abs(plain - scaled).max() < 0.01  # two searches for a strength, each to a share of the loss

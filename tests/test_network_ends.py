@@ -6,12 +6,15 @@ import pickle
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import scipy.sparse
 from claims import same_bits
 from networks import Array, rings
 
+import luce
 import luce.network
+import luce.training
 from luce.errors import InputError, NotFittedError
 from luce.network import NetworkClassifier
 
@@ -204,3 +207,35 @@ def test_settings_that_mean_nothing_are_refused(setting: str, value: Any, says: 
     x, y = rings(50)
     with pytest.raises(InputError, match=f"{setting} is .*{says}"):
         NetworkClassifier(**{setting: value}).fit(x, y)
+
+
+def late(rows: int, seed: int) -> pl.DataFrame:
+    """Whether the letters of two columns are an odd number of steps apart tells the class, beside a number, in a table
+    with a date and a gappy number that tell nothing."""
+    rng = np.random.default_rng(seed)
+    c, d, x = rng.integers(0, 6, rows), rng.integers(0, 4, rows), rng.normal(size=rows)
+    z = np.where((c + d) % 2 == 0, 1, -1) * (1 + x) + rng.normal(0, 0.3, rows)
+    y = rng.random(rows) < 1 / (1 + np.exp(-2 * z))
+    return pl.DataFrame(
+        {"c": np.array(list("abcdef"))[c], "d": np.array(list("wxyz"))[d], "x": x,
+         "when": np.datetime64("2023-01-01") + rng.integers(0, 500, rows),
+         "gappy": [None if v < 0.3 else v for v in rng.random(rows)], "y": np.where(y, "p", "n")}
+    )  # fmt: skip
+
+
+def what_shows_late_is_learnt() -> None:
+    new = late(3000, 1)
+    for seed in (101, 143):
+        model = luce.Classifier(model="network").fit(late(1200, seed), "y")
+        right = np.mean(model.predict(new.drop("y")) == new["y"].to_numpy())
+        assert right > 0.7  # the most that can be is 0.77, and 0.5 says nothing
+
+
+def test_what_shows_late_is_learnt() -> None:
+    what_shows_late_is_learnt()
+
+
+def test_a_network_that_is_given_up_early_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(luce.training, "PATIENCE_AT_FIRST", luce.training.PATIENCE)
+    with pytest.raises(AssertionError):
+        what_shows_late_is_learnt()

@@ -223,3 +223,14 @@ def test_near_rows_of_equal_rows_are_told_once(monkeypatch: pytest.MonkeyPatch) 
     limited = twins.near_rows(parsed, twins.row_sums(parsed), target)
     assert limited.searched == 100
     assert limited.rows == 0  # the rows that come again lie behind the limit
+
+
+def test_each_pair_of_near_rows_is_listed_once() -> None:
+    rng = np.random.default_rng(0)
+    columns = {name: rng.normal(size=60).round(6).tolist() for name in "abcd"}
+    for name, cells in columns.items():
+        cells += [cells[k] + 1e-5 * (name == "a") for k in range(0, 60, 6)]
+    parsed, target = read(columns | {"y": ["u", "v"] * 35})
+    found = twins.near_rows(parsed, twins.row_sums(parsed), target)
+    rows = [group.rows for group in found.listed]
+    assert found.rows == 20 and len(rows) == len(set(rows)) == 10

@@ -524,7 +524,7 @@ def _joined(parts: Sequence[Any]) -> Any:
 def answer(hosted: Hosted, asked: Asked, p: NDArray[np.float64]) -> bytes:
     """The body of an answer in JSON, or CSV as `luce predict` writes it."""
     if not np.isfinite(p).all():
-        raise RefusedError(422, "the model gives no finite probability for a row: its numbers are too large")
+        raise RefusedError(500, "the model gives no finite probability for a row")
     if asked.as_csv:
         return _csv(hosted, asked, p)
     told = Answer(hosted.name, list(hosted.classes), hosted.answers(p), p.tolist())
