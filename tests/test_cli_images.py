@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import Run
+from commands import Run, refused
 from test_pictures import drawn, in_folders
 
 from luce import load
@@ -38,6 +38,7 @@ def test_a_folder_is_trained_on_and_predicted(luce: Run, tmp_path: Path) -> None
     assert np.mean([line.split(",")[1] for line in lines[1:]] == truth) > 0.8
     one = luce("predict", str(tmp_path / "m.luce"), str(loose / "03.png"))
     assert one.out.splitlines()[1] == lines[4]
+    refused(luce("predict", str(tmp_path / "m.luce"), str(loose / "*.png")), "*.png", "give the folder")
     done = luce("evaluate", str(tmp_path / "m.luce"), str(folder))
     assert done.code == 0
     assert "accuracy" in done.out

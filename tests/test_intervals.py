@@ -318,3 +318,9 @@ def test_the_variance_of_the_squared_distance_is_foreseen() -> None:
     mean = (p * distance).sum(axis=1)
     assert np.allclose(metrics._foreseen(p)[1], (p * distance**2).sum(axis=1) - mean**2, atol=1e-12)
     assert metrics._foreseen(np.array([[1.0, 0.0]])) == ([0.0], [0.0])
+
+
+def test_draws_that_differ_by_their_rounding_are_alike() -> None:
+    rounded = np.array([1.0, 1.0 - 2.0**-53, 1.0])
+    assert intervals.percentile(1.0, rounded).how == intervals.DEGENERATE
+    assert intervals.percentile(1.0, np.array([1.0, 0.99])).how == intervals.BOOTSTRAP

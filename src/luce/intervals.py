@@ -32,6 +32,7 @@ WORTH = f"{EXACT}, of as many rows as those that belong together are worth"
 ONE_ROW = "one row: nothing is known"
 INFINITE = "a row has an infinite loss, so the mean is infinite"
 BOOTSTRAP = f"bootstrap of the confusion matrix, {DRAWS:,} draws"
+ROUNDED = 1e-12  # by which draws that are alike may differ
 DEGENERATE = f"{BOOTSTRAP}, all alike: too narrow, see the exact intervals of precision and recall"
 DELONG = "DeLong's standard error, logit"
 PAIRS = "exact binomial of disjoint pairs of rows"
@@ -381,7 +382,8 @@ def percentile(value: float, draws: Floats, level: float = 0.95) -> Interval:
     if math.isnan(value) or not len(known):
         return Interval(value, math.nan, math.nan, NO_ROWS)
     low, high = np.quantile(known, [tail, 1.0 - tail]).tolist()
-    return Interval(value, min(low, value), max(high, value), BOOTSTRAP if known.min() < known.max() else DEGENERATE)
+    how = BOOTSTRAP if known.max() - known.min() > ROUNDED else DEGENERATE
+    return Interval(value, min(low, value), max(high, value), how)
 
 
 def _sums(drawn: Counts, group: Counts, size: int) -> Counts:

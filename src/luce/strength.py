@@ -36,9 +36,7 @@ VERY_MANY = 1 << 22
 SURELY = 16.0  # how much stronger than one thought near a search begins,
 SEARCH = 4.0  # the factors that it goes by: a strength twice too large or small loses little,
 MOST_TRIED = 8  # and how often at most
-LOOSE = (
-    2e-3  # how near its fits come, in place of FOLD_SHARE: what is left changes the losses by a tenth of their error
-)
+LOOSE = 2e-3  # how near its fits come, in place of FOLD_SHARE: the losses change by a tenth of their errors
 
 
 def choose_l2(
