@@ -137,6 +137,7 @@ import resource, numpy as np, luce
 z = np.zeros((60_000, 64))  # across the rows the core keeps the exponentials of a block: 60,000 x 64 numbers
 out, small = np.empty_like(z), np.array([0.25, 1.23, -0.8])
 expected = luce.softmax(small)
+luce.softmax(z, axis=0, out=out)  # which imports what it needs
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 failed = 0
 for room in range(0, 400_000_000, 20_000_000):

@@ -563,7 +563,6 @@ def evaluate(
     classifier.threads = threads
     table = read_for(classifier.fitted, data, encoding, skip_bad=skip_bad, labels=labels)
     report = classifier.evaluate(table, label)
-    _say_strangers(classifier, table.without(label or classifier.fitted.label))
     rows = table if label is None else table.without(label)
     found = _show(classifier, report, data, rows, page, lang) if as_json or page is not None else {}
     if as_json:
@@ -572,6 +571,7 @@ def evaluate(
         render(report, new_console(), rows="evaluated")
         if classifier.fitted.costs is not None:
             click.echo(BY_COSTS)
+    _say_strangers(classifier, table.without(label or classifier.fitted.label))
 
 
 def _say_strangers(classifier: Classifier, table: Table) -> None:
