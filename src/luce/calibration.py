@@ -63,8 +63,8 @@ class Calibration:
     rows: int
 
     def apply(self, logits: ArrayLike, threads: int | None = None) -> Array:
-        """Calibrated logits, (n, outputs) like the logits given, or (n,) for two classes. Raises InputError for shapes
-        of another number of classes."""
+        """Calibrated logits in the shape of those given: (n, K), or for two classes (n,), (n, 1) or (n, 2). Raises
+        InputError for shapes of another number of classes."""
         given = np.asarray(logits, dtype=np.float64)
         z = _columns(given)
         if both := len(self.bias) == 1 and z.shape[1] == 2:
