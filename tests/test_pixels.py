@@ -67,7 +67,7 @@ def test_a_transparent_colour_of_a_palette_is_white(index):
     wanted[np.equal(CODES, index)] = 255
     read = read_images(palette(index))
     assert (read.pixels[0] == wanted).all()
-    assert "1 transparent in parts, laid over white" in read.notes
+    assert "1 transparent in parts, laid over white (over black where all that is drawn is white)" in read.notes
 
 
 def test_alpha_lies_over_white():
@@ -88,6 +88,16 @@ def test_alpha_that_hides_nothing_changes_nothing():
 def test_hidden_colours_do_not_bleed_into_what_is_scaled():
     hidden = np.zeros((64, 64, 4), np.uint8)  # black, and wholly transparent
     assert (pixels_of(encoded(hidden), size=(16, 16)) == 255).all()
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_white_drawings_on_nothing_are_seen(mode):
+    alpha = np.zeros((8, 8), np.uint8)
+    alpha[2:6, 3:5] = 200
+    white = np.full((8, 8, len(mode) - 1), 255, np.uint8)
+    read = read_images(encoded(Image.fromarray(np.dstack([white, alpha]), mode)))
+    assert (read.pixels[0].max(axis=2) == alpha).all()
+    assert any("over black" in note for note in read.notes)
 
 
 def test_cmyk_is_red_green_and_blue():

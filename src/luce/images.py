@@ -83,8 +83,9 @@ def read_images(
     labels: one for each image, or an IDX file of them; they replace what the source says.
     skip_bad: leave out images that cannot be read, counted in the notes, where one would else raise.
     base: the folder that relative paths in a list are seen from. threads: none changes a bit of the result.
-    EXIF orientation is followed, transparency laid over white, 16 and 32 bits scaled from the range of the image to 8,
-    and of several frames or pages the first taken. Colour profiles are not applied.
+    EXIF orientation is followed, transparency laid over white (over black where all that is drawn is white), 16 and 32
+    bits scaled from the range of the image to 8, and of several frames or pages the first taken. Colour profiles are
+    not applied.
 
     Raises InputError (one line: which image, what is wrong, what to do) and its child LimitError. Image files need
     Pillow: pip install 'luce[images]'.
@@ -476,7 +477,7 @@ def _notes(seen: Sequence[Seen], pixels: Pixels) -> Iterator[str]:
 _MET = {
     "turned": "turned upright, as EXIF says",
     "frames": "with several frames or pages, of which the first is read",
-    "transparent": "transparent in parts, laid over white",
+    "transparent": "transparent in parts, laid over white (over black where all that is drawn is white)",
     "deep": "of 16 or 32 bits, each scaled from its own range to 8",
 }
 

@@ -24,6 +24,7 @@ MAX_PIXELS = 100_000_000
 MAX_FILE_BYTES = 64 << 20
 # Images from here on are decoded one at a time, so that threads do not multiply their memory.
 LARGE = 16_000_000
+PALE = 240  # of a luma of 255: white ground hides a drawing that has nothing darker
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # no others are tried: fewer doors for hostile files
 
@@ -283,13 +284,14 @@ def _plain(image: Image) -> tuple[Image, bool]:
     if _is_deep(image.mode):
         return pillow().fromarray(_by_range(np.asarray(image))), False
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        return _over_white(image)
+        return _over_ground(image)
     if image.mode in ("L", "RGB"):
         return image, False
     return image.convert("L" if image.mode == "1" else "RGB"), False
 
 
-def _over_white(image: Image) -> tuple[Image, bool]:
+def _over_ground(image: Image) -> tuple[Image, bool]:
+    """Over white, or over black what is too pale to be seen on white."""
     clear = image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
     alpha = clear.getchannel("A")
     flat = clear.convert(clear.mode.removesuffix("A"))
@@ -297,6 +299,9 @@ def _over_white(image: Image) -> tuple[Image, bool]:
         return flat, False
     ground = pillow().new(flat.mode, flat.size, "white")
     ground.paste(flat, mask=alpha)
+    if alpha.getextrema()[1] and ground.convert("L").getextrema()[0] >= PALE:
+        ground.paste("black", (0, 0, *ground.size))
+        ground.paste(flat, mask=alpha)
     return ground, True
 
 
