@@ -21,7 +21,7 @@ LINE = [
     "calibration", "conformal", "decision", "inference", "estimator", "linear", "training", "network", "audit",
     "text_source", "delimited", "json_lines", "labelled_lines", "columnar", "reader", "blocks", "text_lines", "idx",
     "pixels", "image_files", "images", "embeddings", "cells", "table", "gather", "labels", "grouping", "curves",
-    "text", "patches", "encoder", "strangers", "vast", "interactions", "choice", "heads", "fitted", "check", "compact",
+    "text", "patches", "encoder", "vast", "interactions", "choice", "heads", "fitted", "strangers", "check", "compact",
     "wording", "pictures", "probe", "hidden", "effects", "marks", "explain", "counterfactual", "model_file", "report",
     "fitting", "classifier", "trial", "suspects", "alone", "twins", "hints", "findings", "doctor", "gallery",
     "facts", "markup", "phrases", "words", "svg", "sections", "portrait", "thumbnails", "page", "plain",

@@ -22,7 +22,7 @@ from luce.container import read_container, write_container
 from luce.errors import InputError, ModelFileError
 from luce.labels import labels_of
 from luce.strangers import strangers_among
-from luce.table import Table, parse
+from luce.table import Table
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -301,7 +301,7 @@ def use(path: Path) -> None:
     np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=0, atol=1e-12)  # the promise for float64 rows
     model.evaluate(data, [label.item() for label in model.classes_[np.arange(60) % len(model.classes_)]])
     repr(model)
-    strangers_among(model.fitted.encoder, parse(Table.of(data), model.fitted.schema), 1)
+    strangers_among(model.fitted, model.fitted.parsed(Table.of(data)), 1)
     for arguments in (["inspect", str(path)], ["inspect", str(path), "--json"]):
         ran = CliRunner().invoke(cli, arguments, standalone_mode=False)
         if ran.exception is not None:

@@ -135,14 +135,14 @@ def test_what_is_little_known_is_counted_over_all_parts(model, tmp_path, monkeyp
     frame.write_parquet(tmp_path / "t.parquet")
     monkeypatch.setattr(prediction, "ROWS", 40)
     met = predict_file(load(model), tmp_path / "t.parquet", tmp_path / "a.csv").strangers
-    assert met["grade"] == Strangers("grade", "category", 3, 300 - frame["grade"].null_count(), "다이아")
+    assert met["grade", "category"] == Strangers("grade", "category", 3, 300 - frame["grade"].null_count(), "다이아")
     texts = reviews(200)
     reader = Classifier(kinds={"review": "text"}).fit(texts, "label")
     few = pl.DataFrame({"review": ["qqqq", "", "wonderful battery", None, "zzzz"] * 20, "stars": 3.0})
     counts = Counts()
     few.write_parquet(tmp_path / "r.parquet")
     list(answers(reader, str(tmp_path / "r.parquet"), counts=counts))
-    assert counts.strangers["review"] == Strangers("review", "text", 40, 60)
+    assert counts.strangers["review", "text"] == Strangers("review", "text", 40, 60)
 
 
 def test_cells_that_a_spreadsheet_would_run_are_counted_once(tmp_path):

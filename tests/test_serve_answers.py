@@ -196,6 +196,9 @@ def test_explanations_are_those_of_explain(served: Served, offline: dict[str, lu
             assert each["flip"]["sentence"] == change.sentence() and each["flip"]["answer"] == change.answer
     last = min(set(model.classes_.tolist()) - {found[0]["answer"], found[0]["other"]})
     assert served.predict("orders", ROWS[:1], explain=True, against=last).json["explanations"][0]["other"] == last
+    assert found[0]["notes"] == []
+    strange = served.predict("orders", [ROWS[0] | {"count": 10**9}], explain=True).json["explanations"][0]["notes"]
+    assert len(strange) == 1 and "1 of 1 number(s) are far from those of training (such as 1e+09" in strange[0]
     assert served.predict("orders", ROWS[:1], explain=True, against="nobody").json["error"]["where"] == "against"
     texts = served.predict("reviews", [{"review": "the screen is great, 최고"}], explain=True).json["explanations"][0][
         "texts"

@@ -14,6 +14,7 @@ from commands import Run, good
 from luce.classifier import Classifier
 from luce.prediction import Counts
 from luce.strangers import FAR, FEW, Strangers, strangers_among
+from luce.table import Table
 
 pytest_plugins = ["commands"]
 
@@ -41,9 +42,23 @@ def test_no_numbers_are_far_from_themselves() -> None:
         x[::100] = far
         x[50::200] = -far
         model = Classifier(effects="linear").fit(pl.DataFrame({"x": x, "y": y}), "y")
-        (found,) = strangers_among(model.fitted.encoder, {"x": x}, 1)
+        found = strangers_among(model.fitted, {"x": x}, 1)[0]
         assert found.count <= FEW * found.among
         assert found.sentence == ""
+
+
+def test_d16_levels_unseen_and_gaps_are_told() -> None:
+    frame = pl.DataFrame({"town": ["Oslo", "Bern"] * 20, "x": np.sin(np.arange(40)), "y": ["a", "b"] * 20})
+    rows = {"town": ["Bern", "Graz", None, "Wien"], "x": [0.5, None, 0.25, None]}
+    fitted = Classifier(effects="linear").fit(frame, "y").fitted
+    assert [each.sentence for each in strangers_among(fitted, fitted.parsed(Table.of(rows)), 1)] == [
+        "column town: 2 cell(s) rare or unseen in training, such as 'Graz'",
+        "",
+        "column town: 1 of 4 cell(s) are missing, and none was in training",
+        "column x: 2 of 4 cell(s) are missing, and none was in training",
+    ]
+    again = Classifier(effects="linear").fit(pl.concat([frame, pl.DataFrame({**rows, "y": ["a"] * 4})]), "y").fitted
+    assert not [each for each in strangers_among(again, again.parsed(Table.of(rows)), 1) if each.kind == "gap"]
 
 
 def test_blocks_add_up_to_the_whole() -> None:
@@ -59,5 +74,5 @@ def test_blocks_add_up_to_the_whole() -> None:
     parts.add(later)
     assert parts.strangers == whole.strangers
     mean = float(frame["x"].mean())  # type: ignore[arg-type]
-    assert whole.strangers["x"] == Strangers("x", "number", 2, 4, "30", pytest.approx(mean))
-    assert whole.strangers["town"] == Strangers("town", "category", 2, 4, "Paris")
+    assert whole.strangers["x", "number"] == Strangers("x", "number", 2, 4, "30", pytest.approx(mean))
+    assert whole.strangers["town", "category"] == Strangers("town", "category", 2, 4, "Paris")

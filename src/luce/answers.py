@@ -24,7 +24,6 @@ from luce.cells import EXACT, image_series, nfc, shown
 from luce.check import UNREAD
 from luce.errors import LuceError, inert
 from luce.explain import Explanation
-from luce.facts import missing_shares
 from luce.hosting import SOURCE, Hosted
 from luce.images import read_images
 from luce.json_lines import distinct_keys, refuse_constant
@@ -142,7 +141,8 @@ class Change(msgspec.Struct):
 
 
 class Reasons(msgspec.Struct):
-    """Why answer and not other: difference of their logits = base + the sum of all contributions."""
+    """Why answer and not other: difference of their logits = base + the sum of all contributions; notes tell of cells
+    that training had none like."""
 
     answer: str | int | bool
     other: str | int | bool
@@ -152,6 +152,7 @@ class Reasons(msgspec.Struct):
     contributions: list[Part]
     texts: list[Marked]
     images: list[Heat]
+    notes: list[str]
     flip: Change | UnsetType | None = UNSET
 
 
@@ -193,18 +194,13 @@ class Reader:
         self.columns = [c for c in fitted.schema.columns if c.name not in unread]
         self.names = [c.name for c in self.columns]
         self.others = unread | ({fitted.label} - {""})
-        shares = missing_shares(fitted)
-        known = bool(fitted.means.any())
-        may_miss = {name for name, share in shares.items() if share > 0 or not known}
-        may_miss |= {d.name for d in fitted.encoder.dates if d.year.missing}
-        self.may_miss = may_miss | {c.name for c in self.columns if c.kind == "text"}
         self._cells = [attrgetter(f"f{i}") for i in range(len(self.columns))]
         self._number = [(c.name, cell) for c, cell in zip(self.columns, self._cells, strict=True) if c.kind == "number"]
         fields = [f"f{i}" for i, c in enumerate(self.columns) if c.kind == "number"]
         self._number_cells = attrgetter(*fields[:1], *fields) if fields else None  # two or more: it gives a tuple
-        self._strict = [i for i, (name, _) in enumerate(self._number) if name not in self.may_miss]
+        self._strict = [i for i, (name, _) in enumerate(self._number) if name in fitted.never_missing]
         self._plain = self._decoder()
-        columns = [(c.name, c.kind, c.name in self.may_miss) for c in self.columns]
+        columns = [(c.name, c.kind, c.name not in fitted.never_missing) for c in self.columns]
         self._columns = None if self._plain is None else hosted.plain.json_columns(columns)
 
     def _decoder(self) -> msgspec.json.Decoder[Any] | None:
@@ -311,7 +307,7 @@ class Reader:
 
     def check_missing(self, cells: Mapping[str, Any]) -> None:
         for name, own in cells.items():
-            if name not in self.may_miss and isinstance(own, list) and None in own:
+            if name in self.hosted.fitted.never_missing and isinstance(own, list) and None in own:
                 raise _missing(name, own.index(None))
 
 
@@ -594,7 +590,7 @@ def explanation(found: Explanation) -> Reasons:
         found.answer, found.other, found.probabilities, found.difference, found.base,
         [Part(c.column, _plain(c.value), c.amount) for c in found.contributions],
         [Marked(t.column, [Piece(p.before + p.text, p.strength) for p in t.shown()]) for t in texts],
-        [Heat(image.column, [list(line) for line in image.cells]) for image in found.images],
+        [Heat(image.column, [list(line) for line in image.cells]) for image in found.images], list(found.notes),
     )  # fmt: skip
 
 

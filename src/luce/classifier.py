@@ -222,12 +222,14 @@ class Classifier:
         date, and of a missing cell are summed under their column. Raises InputError for a row that is not there.
         """
         fitted, one = self.fitted, self._row_of(data, row)
-        p = self.predict_proba(one)
+        parsed = fitted.parsed(one)
+        features = fitted.encoder.transform(parsed)
+        p = self._probabilities(features)
         answer = fitted.classes.index(self.decide(p).tolist()[0])
         if against is not None and against not in fitted.classes:
             raise InputError(f"{against!r} is no class; there are {', '.join(map(repr, fitted.classes[:5]))}")
         other = None if against is None else fitted.classes.index(against)
-        return explain(fitted, one, fitted.features(one), p, answer, other)
+        return explain(fitted, one, parsed, features, p, answer, other)
 
     def counterfactual(
         self, data: object, row: int = 0, to: Label | None = None, keep: Sequence[str] = ()

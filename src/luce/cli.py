@@ -556,7 +556,9 @@ def evaluate(
     Example: luce evaluate patients.luce next-year.csv --report next-year.html
     """
     import luce
+    from luce.functional import available_threads
     from luce.report import render
+    from luce.strangers import strangers_among
 
     _check_page(page, model, data)
     classifier = luce.load(model)
@@ -571,15 +573,9 @@ def evaluate(
         render(report, new_console(), rows="evaluated")
         if classifier.fitted.costs is not None:
             click.echo(BY_COSTS)
-    _say_strangers(classifier, table.without(label or classifier.fitted.label))
-
-
-def _say_strangers(classifier: Classifier, table: Table) -> None:
-    from luce.functional import available_threads
-    from luce.strangers import strangers_among
-
     fitted = classifier.fitted
-    say_strangers(strangers_among(fitted.encoder, fitted.parsed(table), available_threads(classifier.threads)))
+    parsed = fitted.parsed(table.without(label or fitted.label))
+    say_strangers(strangers_among(fitted, parsed, available_threads(threads)))
 
 
 @cli.command()
@@ -610,7 +606,8 @@ def explain(
     other = next((c for c in classifier.fitted.classes if str(c) == against), against)
     found = classifier.explain(table, row - 1, other)
     flip = classifier.counterfactual(table, row - 1, other, kept)
-    _say_strangers(classifier, table.take(np.array([row - 1])))
+    for note in found.notes:
+        say(f"note: {note}")
     if as_json:
         click.echo(json_line(explanation_json(found, flip)))
         return

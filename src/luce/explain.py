@@ -13,6 +13,7 @@ from luce.errors import InputError
 from luce.features import Array, Features, dense_row
 from luce.fitted import Fitted, Label
 from luce.marks import MarkedText, marks
+from luce.strangers import strangers_among
 from luce.table import Table
 
 
@@ -40,7 +41,7 @@ class Explanation:
     difference = logit of answer - logit of other, after calibration, = base + the sum of all contributions, exact but
     for rounding. base: the difference for an average training row; contributions: by column, the largest first.
     probabilities: (answer's, other's). texts: those of text columns that are features, with what each word adds.
-    images: of each image column, what each part of the image adds.
+    images: of each image column, what each part of the image adds. notes: cells that training had none like.
     """
 
     answer: Label
@@ -51,6 +52,7 @@ class Explanation:
     contributions: tuple[Contribution, ...]
     texts: tuple[MarkedText, ...] = ()
     images: tuple[HeatMap, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def sentence(self, count: int = 3) -> str:
         """The strongest reasons in words."""
@@ -70,10 +72,16 @@ class Explanation:
 
 
 def explain(
-    fitted: Fitted, table: Table, features: Features, probabilities: Array, answer: int, other: int | None
+    fitted: Fitted,
+    table: Table,
+    parsed: Mapping[str, Any],
+    features: Features,
+    probabilities: Array,
+    answer: int,
+    other: int | None,
 ) -> Explanation:
-    """For a table of one row, its features, its probabilities (1, K), and the places of the answer and of the class
-    that it is set against: by default the most probable of the others."""
+    """For a table of one row, its parsed cells, its features, its probabilities (1, K), and the places of the answer
+    and of the class that it is set against: by default the most probable of the others."""
     p = probabilities[0]
     if other is None:
         other = int(np.argsort(-np.where(np.arange(len(p)) == answer, -1.0, p), kind="stable")[0])
@@ -96,27 +104,26 @@ def explain(
     cells |= {TIMES.join(pair): TIMES.join(_told(cells[name]) for name in pair) for pair in fitted.encoder.pairs}
     found = [Contribution(column, cells.get(column), amount) for column, amount in amounts.items()]
     found.sort(key=lambda c: -abs(c.amount))
+    notes = filter(None, (each.sentence for each in strangers_among(fitted, parsed, 1)))
     return Explanation(
         fitted.classes[answer], fitted.classes[other], (float(p[answer]), float(p[other])),
-        base + float(np.sum(parts)), base, tuple(found), *_inside(fitted, table, weights),
+        base + float(np.sum(parts)), base, tuple(found), _marked(fitted.encoder, parsed, weights),
+        _mapped(fitted, parsed, weights), tuple(notes),
     )  # fmt: skip
 
 
-def _inside(fitted: Fitted, table: Table, weights: Array) -> tuple[tuple[MarkedText, ...], tuple[HeatMap, ...]]:
-    """What each word of the texts of a row adds, and each part of its images, of all features with these weights."""
-    encoder = fitted.encoder
-    if not encoder.texts and not encoder.images:
-        return (), ()
-    parsed = fitted.parsed(table)
-    maps = []
+def _mapped(fitted: Fitted, parsed: Mapping[str, Any], weights: Array) -> tuple[HeatMap, ...]:
+    """What each part of the images of a row adds, of all features with these weights."""
+    encoder, maps = fitted.encoder, []
     for image in encoder.images:
         own = encoder.owner == encoder.sources.index(image.name)
         heat = image.plan.heat(parsed[image.name][0], weights[own], image.means + fitted.means[own])
         maps.append(HeatMap(image.name, tuple(map(tuple, heat.tolist()))))
-    return _marked(encoder, parsed, weights), tuple(maps)
+    return tuple(maps)
 
 
 def _marked(encoder: Encoder, parsed: Mapping[str, Any], weights: Array) -> tuple[MarkedText, ...]:
+    """What each word of the texts of a row adds."""
     out = []
     for plan in encoder.texts:
         if not len(plan.buckets):

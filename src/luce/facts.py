@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -261,7 +261,7 @@ def _conformal(fitted: Fitted) -> dict[str, Any] | None:
 
 
 def _schema(fitted: Fitted) -> dict[str, Any]:
-    shares = missing_shares(fitted)
+    shares = fitted.missing_shares
     rows = int(fitted.facts["rows"])
     columns = []
     for column in fitted.schema.columns:
@@ -274,14 +274,6 @@ def _schema(fitted: Fitted) -> dict[str, Any]:
         columns.append({"name": column.name, "kind": column.kind, "why": column.why, **gone})
     kinds = [c["kind"] for c in columns]
     return {"columns": columns, "used": len(kinds) - kinds.count("left out"), "left_out": kinds.count("left out")}
-
-
-def missing_shares(fitted: Fitted) -> dict[str, float]:
-    """The share of training rows whose cell was missing, by column: the means of the features that say so."""
-    encoder = fitted.encoder
-    tables = replace(encoder, texts=())
-    pairs = zip(tables.columns, tables.names, fitted.means.tolist(), strict=False)  # n-grams come last
-    return {column: mean for column, name, mean in pairs if name == f"{column} is missing"}
 
 
 def _training(fitted: Fitted) -> dict[str, Any]:
@@ -426,8 +418,9 @@ def _in_turn(rows: NDArray[np.int64], answers: NDArray[np.int64], sure: Floats) 
 
 def _text_example(fitted: Fitted, table: Table, row: int, p: Floats, answer: int, true: int) -> dict[str, Any]:
     one = table.take(np.array([row]))
+    parsed = fitted.parsed(one)
     other = None if answer == true else true
-    found = explain(fitted, one, fitted.features(one), p[np.newaxis], answer, other)
+    found = explain(fitted, one, parsed, fitted.encoder.transform(parsed), p[np.newaxis], answer, other)
     shown = {"row": row + 1, "answer": found.answer, "other": found.other, "right": answer == true}
     return shown | {"probability": found.probabilities[0], "texts": _shown_texts(found)}
 

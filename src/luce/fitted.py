@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -88,6 +88,23 @@ class Fitted:
     def image_sizes(self) -> dict[str, tuple[int, int, int]]:
         """(height, width, channels) of the images of each column."""
         return {image.name: image.plan.size for image in self.encoder.images}
+
+    @cached_property
+    def missing_shares(self) -> dict[str, float]:
+        """The share of training rows whose cell was missing, by column: the means of the features that say so."""
+        tables = replace(self.encoder, texts=())
+        pairs = zip(tables.columns, tables.names, self.means.tolist(), strict=False)  # n-grams come last
+        return {column: mean for column, name, mean in pairs if name == f"{column} is missing"}
+
+    @cached_property
+    def never_missing(self) -> frozenset[str]:
+        """The columns whose cells were all there in training; a text may always be missing."""
+        shares = self.missing_shares
+        known = bool(self.means.any())  # files of an older luce hold none
+        may_miss = {name for name, share in shares.items() if share > 0 or not known}
+        may_miss |= {date.name for date in self.encoder.dates if date.year.missing}
+        read = {column.name for column in self.schema.columns if column.kind not in ("text", "left out")}
+        return frozenset(read - may_miss)
 
     @property
     def embedding_alone(self) -> str | None:

@@ -10,7 +10,6 @@ import numpy as np
 
 from luce.curves import NumberBasis
 from luce.encoder import DatePlan
-from luce.facts import missing_shares
 from luce.fitted import Fitted
 from luce.heads import Linear
 from luce.hosting import Hosted
@@ -24,7 +23,7 @@ def describe(hosted: Hosted) -> dict[str, Any]:
     """The description of a model, as plain values."""
     fitted = hosted.fitted
     held = fitted.facts.get("held_out")
-    missing = missing_shares(fitted)
+    missing = fitted.missing_shares
     known = bool(fitted.means.any())
     return {
         "name": hosted.name,

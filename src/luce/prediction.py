@@ -64,7 +64,7 @@ class Counts:
     guarded."""
 
     rows: int = 0
-    strangers: dict[str, Strangers] = field(default_factory=dict)
+    strangers: dict[tuple[str, str], Strangers] = field(default_factory=dict)
     guarded: int = 0
 
     def add(self, other: Counts) -> None:
@@ -74,12 +74,13 @@ class Counts:
 
     def see(self, fitted: Fitted, parsed: Mapping[str, Any], threads: int) -> None:
         """Counts what is little known among parsed cells."""
-        self._meet(strangers_among(fitted.encoder, parsed, threads))
+        self._meet(strangers_among(fitted, parsed, threads))
 
     def _meet(self, found: Iterable[Strangers]) -> None:
         for each in found:
-            before = self.strangers.get(each.column)
-            self.strangers[each.column] = each if before is None else before + each
+            at = each.column, each.kind
+            before = self.strangers.get(at)
+            self.strangers[at] = each if before is None else before + each
 
 
 def answer_columns(

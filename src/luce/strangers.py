@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from luce.encoder import CategoryPlan, Encoder, NumberPlan
+from luce.encoder import CategoryPlan, NumberPlan
 from luce.errors import inert
+from luce.fitted import Fitted
 from luce.text import TextPlan
 
 FAR = 10.0  # standard deviations from the mean: of any numbers at most
@@ -18,11 +19,11 @@ FEW = 1 / FAR**2  # of them lie so far (Chebyshev), so that no training table is
 
 @dataclass(frozen=True)
 class Strangers:
-    """Of one column: how many cells are little known, among how many that are not missing; of numbers also the mean
-    that training had. example: the first."""
+    """Of one column: how many cells are little known, among how many that are not missing (gaps: among all); of numbers
+    also the mean that training had. example: the first."""
 
     column: str
-    kind: str  # category, number, text
+    kind: str  # category, number, text, gap
     count: int
     among: int
     example: str = ""
@@ -43,15 +44,21 @@ class Strangers:
         if self.kind == "number":
             far = f"{where}{self.count:,} of {self.among:,} number(s) are far from those of training"
             return f"{far} (such as {self.example}; mean there {self.mean:.4g}): are they in the same unit?"
+        if self.kind == "gap":
+            return f"{where}{self.count:,} of {self.among:,} cell(s) are missing, and none was in training"
         what = f"nothing in {self.count:,} of {self.among:,} text(s) is known to the model"
         return f"{where}{what}: is it the language it was trained on?"
 
 
-def strangers_among(encoder: Encoder, parsed: Mapping[str, Any], threads: int) -> list[Strangers]:
+def strangers_among(fitted: Fitted, parsed: Mapping[str, Any], threads: int) -> list[Strangers]:
     """Those of each category, number and text among parsed cells: levels rare or unseen in training, numbers more than
-    FAR standard deviations from the mean of training, texts without an n-gram that counts."""
+    FAR standard deviations from the mean of training, cells missing where training had all of them, texts without an
+    n-gram that counts."""
+    encoder, whole = fitted.encoder, fitted.never_missing
     found = [_levels(plan, parsed[plan.name]) for plan in encoder.categories]
     found += [_numbers(plan, parsed[plan.name]) for plan in encoder.numbers]
+    names = [p.name for p in encoder.categories] + [p.name for p in encoder.numbers]
+    found += [_gaps(name, parsed[name]) for name in names if name in whole]
     texts = ((plan, [t for t in parsed[plan.name].to_list() if t and t.strip()]) for plan in encoder.texts)
     return found + [Strangers(p.name, "text", unknown_among(p, known, threads), len(known)) for p, known in texts]
 
@@ -65,6 +72,11 @@ def _levels(plan: CategoryPlan, cells: Any) -> Strangers:
     known = cells.drop_nulls()
     new = known.filter(~known.is_in(list(plan.levels)))
     return Strangers(plan.name, "category", len(new), len(known), str(new[0]) if len(new) else "")
+
+
+def _gaps(name: str, cells: Any) -> Strangers:
+    gone = np.isnan(cells).sum() if isinstance(cells, np.ndarray) else cells.null_count()
+    return Strangers(name, "gap", int(gone), len(cells))
 
 
 def _numbers(plan: NumberPlan, x: Any) -> Strangers:

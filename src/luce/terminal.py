@@ -184,6 +184,8 @@ def explanation_json(found: Explanation, flip: Counterfactual | None) -> dict[st
         moves = [{"column": m.column, "before": m.before, "after": m.after} for m in flip.moves]
         change = {"answer": flip.answer, "moves": moves, "probabilities": list(flip.probabilities)}
     facts |= {"contributions": parts, "change": change}
+    if found.notes:
+        facts["notes"] = list(found.notes)
     if found.texts:
         facts["texts"] = [asdict(text) for text in found.texts]
     if found.images:

@@ -133,6 +133,7 @@ function reasons(model, found, row, against) {
     many ? contributions(found) : null,
     ...found.texts.filter((text) => text.pieces.length).map((text) => marked(text, found, many)),
     ...found.images.map((image) => mapped(image, found, columnOf(model, image), row[image.column], many)),
+    ...found.notes.map((note) => el("p", { class: "note" }, name(note, 400))),
     costs(model, found),
     flip(model, found),
   ].filter(Boolean);
