@@ -270,7 +270,7 @@ def test_s09_no_probability_that_is_none_is_answered(models: dict[str, Path]) ->
     for bad in (np.nan, np.inf):
         with pytest.raises(RefusedError) as error:
             answer(one, Asked(1), np.array([[0.5, bad, 0.5]]))
-        assert error.value.status == 500
+        assert error.value.status == 422
 
 
 def test_s18_a_spreadsheet_runs_nothing(tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ FEW = X[:2].tolist()
         ([[None, *FEW[0][1:]]], "rows[0].embedding", "a list of 300 numbers"),
         ([[True, *FEW[0][1:]]], "rows[0].embedding", "a list of 300 numbers"),
         ([[10**350, *FEW[0][1:]]], "rows[0].embedding", "not finite"),
+        ([[1e308, *FEW[0][1:]]], "rows[0].embedding", "beyond"),
         ([[[1.0], *FEW[0][1:]]], "rows[0].embedding", "a list of 300 numbers"),
         ([FEW[0]] * 51, "rows", "more than 50"),
     ],
@@ -121,6 +122,7 @@ def test_s10_cells_that_are_no_embedding_are_named(served: Served, cells: Any, w
         ({"data": [[None] * WIDTH] * 2}, "no missing cells"),
         ({"data": [[1e30] * WIDTH] * 2, "datatype": "FP16"}, "not finite"),
         ({"data": [[10**350] * WIDTH] * 2}, "not finite"),
+        ({"data": [[1e308] * WIDTH] * 2, "datatype": "FP64"}, "beyond"),
         ({"name": "other"}, "no column"),
     ],
 )

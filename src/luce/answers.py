@@ -26,6 +26,7 @@ from luce.errors import LuceError, inert
 from luce.explain import Explanation
 from luce.hosting import SOURCE, Hosted
 from luce.images import read_images
+from luce.inputs import LARGEST, first_beyond
 from luce.json_lines import distinct_keys, refuse_constant
 from luce.reader import read_csv
 from luce.table import Table
@@ -407,8 +408,8 @@ def finite(values: Sequence[Any], where: str, dtype: str = "<f8") -> NDArray[Any
             found = np.array(values, dtype=np.float64).astype(dtype)
     except OverflowError:  # a whole number beyond float64
         found = np.array([np.inf])
-    if not np.isfinite(found).all():
-        what = "an embedding holds a number that is not finite, or that its type does not hold"
+    if first_beyond(found[np.newaxis]) is not None:
+        what = f"an embedding holds a number that is not finite, beyond {LARGEST:g}, or that its type does not hold"
         raise RefusedError(422, what, where)
     return found
 
@@ -520,7 +521,7 @@ def _joined(parts: Sequence[Any]) -> Any:
 def answer(hosted: Hosted, asked: Asked, p: NDArray[np.float64]) -> bytes:
     """The body of an answer in JSON, or CSV as `luce predict` writes it."""
     if not np.isfinite(p).all():
-        raise RefusedError(500, "the model gives no finite probability for a row")
+        raise RefusedError(422, "the model gives no finite probability for a row")
     if asked.as_csv:
         return _csv(hosted, asked, p)
     told = Answer(hosted.name, list(hosted.classes), hosted.answers(p), p.tolist())

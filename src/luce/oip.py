@@ -150,7 +150,7 @@ class Inference:
     def write(self, asked: Asked, p: NDArray[np.float64]) -> bytes:
         assert self.request is not None
         if not np.isfinite(p).all():
-            raise RefusedError(500, "the model gives no finite probability for a row")
+            raise RefusedError(422, "the model gives no finite probability for a row")
         rows, classes = p.shape
         every = {
             "answer": lambda: Output("answer", [rows], "BYTES", [str(a) for a in self.hosted.answers(p)]),
