@@ -69,6 +69,11 @@ class Worded:
             parts.append(SparseRows(found.starts, among[found.indices], found.values, len(plan.buckets)))
         return replace(self.encoder, texts=tuple(texts)), beside(self.plain, parts)
 
+    @property
+    def columns(self) -> int:
+        """Of the features by all rows."""
+        return self.plain.columns + sum(int((s[-1] > 0).sum()) for s in self.scales)
+
     def places(self, place: int) -> NDArray[np.int64]:
         """Where the columns of `kept(place)` are among those of `kept()`; -1 for those that are not."""
         plain = self.plain.columns
@@ -171,16 +176,16 @@ def _of_many_classes(
     grams = tuple(Grams.of(name, column, recipe, threads, CANDIDATES * most) for name, column in texts.items())
     scales = tuple(g.scales(codes, classes, part, most, threads, np.inf) for g in grams)
     worded = Worded(encoder, problem.features, grams, scales, part.astype(np.int64), threads)
-    wider, features = worded.kept()
-    choice = Choice(wider, replace(problem, features=features), strength, None, None)
 
     def held_out() -> tuple[Path, Start | None] | None:
         rest = replace(problem, features=worded.kept(0)[1])
         fixed = isinstance(l2, float | int)
         found = hold_some_out(rest, strength, held) if fixed else search_on_some(rest, strength, held)
-        return None if found is None else (found[0], of_columns(found[1], worded.places(0), features.columns))
+        return None if found is None else (found[0], of_columns(found[1], worded.places(0), worded.columns))
 
     found = piece("texts held out", held_out, Path, RowPoint, BlockPoint)
+    wider, features = worded.kept()  # after the fits to some of the rows, each of which has features of its own
+    choice = Choice(wider, replace(problem, features=features), strength, None, None)
     if found is None:
         return choice
     path, start = found
