@@ -14,7 +14,7 @@ import luce.path
 from luce.errors import InputError
 from luce.features import Features
 from luce.linear import SoftmaxRegression
-from luce.path import FOLDS, Path, Problem, Race
+from luce.path import FOLDS, Path, Problem, Race, choose_by_race
 from luce.splits import kfold_of_groups
 
 Array = np.ndarray
@@ -144,6 +144,27 @@ def test_strengths_go_from_strong_to_weak_by_a_factor_and_the_least_score_is_cho
     assert path.chosen == np.argmin(path.scores)
     assert model.l2_ == path.l2 == path.strengths[path.chosen]
     assert path.difference_errors[path.chosen] == 0.0
+
+
+@pytest.mark.parametrize("rows", [25, 60, 4000])
+def test_where_the_scale_is_known_few_rows_are_believed_less(rows: int) -> None:
+    """log10 of the penalty on the sum of losses is normal, 0.25 and 0.85, and every row counts for half."""
+    moved = False
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(rows, 4))
+        y = (x[:, 0] + rng.normal(size=rows) > 0).astype(np.int32)
+        problem = Problem(Features(rows, dense=x), y, 2, None)
+        found = choose_by_race(replace(problem, known_scale=True), "auto", 0, None)
+        blind = choose_by_race(problem, "auto", 0, None)
+        assert found is not None and blind is not None
+        path = found[0]
+        off = (np.log10(rows * path.strengths) - 0.25) / 0.85
+        whole = path.folds == FOLDS  # others are clearly worse
+        assert path.chosen == np.flatnonzero(whole)[np.argmin((path.scores + off**2 / rows)[whole])]
+        assert blind[0].chosen == np.argmin(blind[0].scores)
+        moved |= bool(abs(np.log10(path.l2 / blind[0].l2)) > 0.2)
+    assert moved
 
 
 @pytest.mark.parametrize("signal", [0.3, 1.0, 5.0])

@@ -46,7 +46,7 @@ MOST_RESIDUALS = 400_000  # that are looked at for pairs: rows x classes
 MOST_FEATURES = 2_500  # of a model with more effects
 MOST_NUMBERS = 5e7  # of the features with pairs, which are kept for each fold
 MOST_WORK = 3e8  # multiplications in a pass over all rows: a model of more is not tried
-MANY_ROWS = 2_000  # with more, SOME_FOLDS are enough to settle it
+MANY_ROWS = 2_000  # with more, SOME_FOLDS are enough to settle it, and the strength of texts
 SOME_FOLDS = 2
 CLEAR = 0.5  # standard errors by which more effects must lower the log loss
 FEW_READ = 5_000  # rows: on so many it is settled how texts and images are read, if there are half as many again
@@ -125,7 +125,7 @@ def choose_effects(
         raise InputError(f"effects is {effects!r}: give one of auto, {', '.join(EFFECTS)}")
     features = encoder.transform(parsed, threads)
     strata, keys = dealt_by(codes, groups, features.hashes(0, threads), parsed)
-    problem = Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
+    problem = Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata, known_scale=True)
     if l2 is None:
         l2 = 1.0 / len(codes)
     rows = np.arange(len(codes)) if len(codes) <= SAMPLE else holdout(codes, SAMPLE / len(codes), 0)[1]

@@ -8,6 +8,7 @@ given twice.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -38,6 +39,10 @@ CLEAR = 3.0  # standard errors of a difference that is no chance
 LITTLE = 1e-3  # of the loss, or of 0.05 nats: less does not count, nor does a quarter of the loss's standard error
 WEAKER = 3e-3  # of the loss that a weaker penalty must save where it takes longer to fit
 NO_LOSS = 1e-3  # nats: below it there is nothing left to find
+# What is believed of the penalty on the sum of losses, where columns are of a known scale, before any row is held out:
+# log10 of it is normal. Its middle is that of weights which are normal with a deviation of 3/4, and of rows held out in
+# turn each counts for half, as two that are alike by chance tell one another. (Measured: docs/solver.md.)
+BELIEVED, WIDTH, COUNTS_FOR = 0.25, 0.85, 0.5
 T = TypeVar("T")
 FeaturesOf: TypeAlias = Callable[[NDArray[np.int64]], Features]
 RULES = ("auto", "one-standard-error")
@@ -62,10 +67,11 @@ class Path(HeldOutLogits):
     strengths: l2 from strong to weak; scores: mean log loss of the held-out rows, in nats; errors: standard error of
     each score; difference_errors: that of its difference from the best, row by row; folds: how many of the folds were
     scored: fewer where those made clear that it is not the best, and then the score is that of the best plus the
-    difference on the rows of these folds; chosen: the index of the strength taken: the best score, or by the
-    one-standard-error rule the strongest penalty whose score exceeds the best by at most one standard error of the
-    difference. held_out: at the chosen strength; left_out: how many with weight were not scored, as their class had
-    none outside their fold. Standard errors count equal rows as one.
+    difference on the rows of these folds; chosen: the index of the strength taken: the best score, together with what
+    is believed beforehand where columns are of a known scale, or by the one-standard-error rule the strongest penalty
+    whose score exceeds the best by at most one standard error of the difference. held_out: at the chosen strength;
+    left_out: how many with weight were not scored, as their class had none outside their fold. Standard errors count
+    equal rows as one.
     """
 
     strengths: Array
@@ -86,7 +92,8 @@ class Problem:
     """What is fitted, but for the strengths: features, class codes, number of classes, weights of mean 1, settings.
 
     keys: (rows,) rows of one class and one key share a fold; None: hashes of the rows' numbers. strata: (rows,) what
-    counts as the class there, where rows of several classes belong together.
+    counts as the class there, where rows of several classes belong together. known_scale: whether columns are such
+    that weights near 1 are to be expected, as an encoder makes them.
     """
 
     features: Features
@@ -98,6 +105,7 @@ class Problem:
     threads: int = 1
     keys: NDArray[np.uint64] | None = None
     strata: NDArray[np.int64] | None = None
+    known_scale: bool = False
 
     @property
     def outputs(self) -> int:
@@ -451,12 +459,21 @@ class Race:
         done = self.done.get(place, 0)
         return done > 0 and (done == self.limit or self.difference(place).clear)
 
+    def unlikely(self, place: int) -> float:
+        """How much speaks against a strength before any row is held out, in nats a row."""
+        p = self.problem
+        if not p.known_scale:
+            return 0.0
+        off = (math.log10(self.strength(place) * self.weights.sum()) - BELIEVED) / WIDTH
+        return off**2 / (2 * COUNTS_FOR * (1 + int(self.group.max())))
+
     def difference(self, place: int) -> Difference:
-        """From the best so far, on the folds that both have been scored on."""
+        """From the best so far, on the folds that both have been scored on, with what speaks against both."""
         losses, beyond = self.losses[place], self.losses[place] - self.losses[self.best]
         noise = 0.25 * self.error(losses) * (self.done[place] / self.limit) ** 0.5  # with all folds scored
         little = max(noise, LITTLE * max(self.mean(losses), 0.05))
-        return Difference(self.mean(beyond), self.error(beyond), little)
+        worse = self.mean(beyond) + self.unlikely(place) - self.unlikely(self.best)
+        return Difference(worse, self.error(beyond), little)
 
     def nothing_left(self) -> bool:
         """Whether the best loses so little that weaker penalties are not tried: n different rows say nothing of a loss
@@ -683,13 +700,13 @@ def path_of(search: Race, chosen: int) -> Path:
     """What has been tried so far."""
     places = sorted(search.losses)
     losses = [search.losses[place] for place in places]
-    found = [search.difference(place) for place in places]
+    beyond = [row - search.losses[search.best] for row in losses]
     best = search.mean(search.losses[search.best])
     return Path(
         strengths=np.array([search.strength(place) for place in places]),
-        scores=np.array([best + difference.worse for difference in found]),
+        scores=np.array([best + search.mean(row) for row in beyond]),
         errors=np.array([search.error(row) for row in losses]),
-        difference_errors=np.array([difference.error for difference in found]),
+        difference_errors=np.array([search.error(row) for row in beyond]),
         folds=np.array([search.done[place] for place in places]),
         chosen=places.index(chosen),
         held_out=search.logits[chosen],

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from luce import _core
 from luce.cells import shown
-from luce.choice import FEW_READ, MANY_READ, SOME_FOLDS, Choice, beside_plain, sample_of
+from luce.choice import FEW_READ, MANY_READ, MANY_ROWS, SOME_FOLDS, Choice, beside_plain, sample_of
 from luce.compact import DEFAULT, room_for, room_of_many
 from luce.encoder import MOST_BESIDE, Encoder, beside
 from luce.errors import InputError
@@ -148,7 +148,7 @@ def _without_texts(
     """The problem of the other columns, whose keys know the texts."""
     features = encoder.transform(parsed, threads, [])
     strata, keys = dealt_by(codes, groups, keys_of(features, texts, threads), parsed, texts)
-    return Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata)
+    return Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata, known_scale=True)
 
 
 def _of_many_classes(
@@ -248,9 +248,10 @@ def _tried(
 
     def scored() -> tuple[Path, Start | None] | None:
         nonlocal race
-        race = race_side_by_side(whole, near, SOME_FOLDS, fold, worded.without)
+        race = race_side_by_side(whole, near, some, fold, worded.without)
         return None if race is None else (path_of(race, race.best), race.start())
 
+    some = FOLDS if len(problem.codes) <= MANY_ROWS else SOME_FOLDS
     few = len(problem.codes) <= MANY_READ  # whose race may be finished later
     found = scored() if few else piece("texts", scored, Path, RowPoint)
     if found is None:
