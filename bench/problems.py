@@ -204,7 +204,8 @@ def _encoded(name: str) -> Problem:
     import luce
     from luce.encoder import Encoder
     from luce.labels import labels
-    from luce.table import Table, infer_schema, parse
+    from luce.schema import infer_schema, parse
+    from luce.table import Table
 
     table = Table.of(luce.read_file(DATA / "tables" / f"{name}.parquet"))
     target = labels(table, _label(name))

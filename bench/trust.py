@@ -45,8 +45,9 @@ from luce.encoder import Encoder
 from luce.labels import labels
 from luce.linear import fit_linear
 from luce.metrics import classwise_ece, difference
+from luce.schema import infer_schema, parse
 from luce.splits import holdout
-from luce.table import Table, infer_schema, parse
+from luce.table import Table
 
 COVERAGES = (0.9, 0.95)
 METHODS = ("lac", "aps")

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from luce.errors import InputError
-from luce.table import Column, Table, infer_schema, parse
+from luce.schema import Column, infer_schema, parse
+from luce.table import Table
 
 
 def column(cells: list[Any], name: str = "x", **kinds: str) -> Column:

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from luce import alone
 from luce.alone import FOLDS, Leak, Separation, coded, intervals_of
 from luce.labels import Labels, labels
+from luce.schema import infer_schema, parse
 from luce.splits import row_keys
-from luce.table import Table, infer_schema, parse
+from luce.table import Table
 
 N = 600
 

@@ -15,7 +15,8 @@ from parsing import check_one_line, column, numbers_as_text, parsed
 
 from luce.cells import DATE_FORMATS, MISSING
 from luce.errors import InputError
-from luce.table import Column, Schema, Table, infer_schema, parse
+from luce.schema import Column, Schema, infer_schema, parse
+from luce.table import Table
 
 # --- the documented rules, cell by cell ------------------------------------------------------------------------------
 

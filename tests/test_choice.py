@@ -19,7 +19,8 @@ from luce.encoder import Encoder
 from luce.errors import InputError
 from luce.features import Features
 from luce.path import FOLDS, LITTLE, folds_of
-from luce.table import Table, infer_schema, parse
+from luce.schema import infer_schema, parse
+from luce.table import Table
 
 Array = np.ndarray
 

@@ -19,8 +19,9 @@ from luce.classifier import Classifier
 from luce.errors import InputError, NotFittedError
 from luce.features import dense_row
 from luce.grouping import split_of
+from luce.schema import infer_schema
 from luce.splits import holdout
-from luce.table import Table, infer_schema
+from luce.table import Table
 
 SUM = 1e-12  # the promise for rows of float64 probabilities
 

@@ -201,7 +201,7 @@ def test_some_rows_of_a_table_copy_nothing() -> None:
     x, y = rows_of(50, 300, 2)
     table = Table.of(Embeddings.of(x, labels=NAMES[y]))
     assert table.names == ("embedding", "label")
-    from luce.table import infer_schema, parse
+    from luce.schema import infer_schema, parse
 
     bare = table.without("label")
     schema = infer_schema(bare)

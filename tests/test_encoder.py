@@ -32,7 +32,8 @@ from luce.encoder import (
 )
 from luce.errors import ModelFileError
 from luce.features import Features
-from luce.table import Column, Schema, Table, infer_schema, parse
+from luce.schema import Column, Schema, infer_schema, parse
+from luce.table import Table
 
 NAN = np.nan
 FLOAT32 = 2.0**-23

@@ -10,7 +10,8 @@ import pytest
 from luce import hints
 from luce.hints import hints_of, words_of
 from luce.labels import labels
-from luce.table import Table, infer_schema, parse
+from luce.schema import infer_schema, parse
+from luce.table import Table
 
 ROWS = 400
 RNG = np.random.default_rng(0)

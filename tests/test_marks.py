@@ -22,7 +22,8 @@ from luce.explain import Explanation
 from luce.facts import facts, text_examples
 from luce.marks import LONG, MOST_WORDS, Mark, MarkedText, marks, pieces, strength
 from luce.page import page
-from luce.table import Table, infer_schema
+from luce.schema import infer_schema
+from luce.table import Table
 from luce.text import RECIPES, Grams, Recipe, TextPlan
 from luce.trial import copies
 

@@ -15,7 +15,8 @@ from luce.errors import InputError, ModelFileError
 from luce.images import read_images
 from luce.path import FOLDS
 from luce.pictures import seconds_of
-from luce.table import Table, infer_schema, parse
+from luce.schema import infer_schema, parse
+from luce.table import Table
 
 Image = pytest.importorskip("PIL.Image")
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from luce import twins
 from luce.labels import Labels, labels
-from luce.table import Table, infer_schema, parse
+from luce.schema import infer_schema, parse
+from luce.table import Table
 
 CELLS: dict[str, list[Any]] = {
     "number": [0.0, -0.0, 1.5, None, float("nan"), 1e300],

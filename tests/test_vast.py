@@ -18,8 +18,9 @@ from long_table import MIB, peaks, write
 from luce import Classifier, gather, probe, processes, store, vast
 from luce import train as train_on
 from luce.errors import FileError, InputError
+from luce.schema import infer_schema
 from luce.store import Store, StoredFrame
-from luce.table import Table, infer_schema
+from luce.table import Table
 
 __all__ = ["luce"]
 

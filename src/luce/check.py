@@ -16,7 +16,7 @@ from luce.errors import ModelFileError
 from luce.fitted import Check, Fitted
 from luce.functional import show_config
 from luce.heads import Linear
-from luce.table import Column, Schema
+from luce.schema import Column, Schema
 
 ROWS = 6  # low, middle, high, missing where it can be, between, and beyond all that was seen
 CLOSE, CLOSE_NETWORK = 1e-6, 1e-4  # of probabilities on another processor; a network calculates in float32

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from luce.network import NetworkClassifier
     from luce.prediction import Counts
     from luce.report import Report
-    from luce.table import Schema, Table
+    from luce.schema import Schema
+    from luce.table import Table
     from luce.text import TextPlan
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -714,7 +715,8 @@ def audit(
     Example: luce audit weights.npz patients-numbers.csv --label diagnosis --C 1
     """
     import luce
-    from luce.table import Column, Schema, Table, parse
+    from luce.schema import Column, Schema, parse
+    from luce.table import Table
 
     given = _weights(weights)
     table = Table.of(read_table(data, encoding))

@@ -21,10 +21,11 @@ from luce.grouping import groups_of, times_of
 from luce.hints import hints_of
 from luce.intervals import shares
 from luce.labels import Labels, labels, labels_of
+from luce.schema import Schema, parse
 from luce.solver import Progress
 from luce.splits import Split, holdout, holdout_by_time, holdout_of_groups
 from luce.suspects import Ranking, Wrong, rank, wrong
-from luce.table import Schema, Table, parse
+from luce.table import Table
 from luce.twins import equal_rows, near_rows, row_sums
 
 __all__ = ["Findings", "examine", "examine_fitted", "render", "to_json"]

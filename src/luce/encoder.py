@@ -27,7 +27,7 @@ from luce.curves import FUNCTIONS, IN_A_PAIR, Basis, LevelBasis, NumberBasis, co
 from luce.errors import ModelFileError
 from luce.features import Array, Features
 from luce.patches import PatchPlan
-from luce.table import Schema
+from luce.schema import Schema
 from luce.text import RECIPES, SparseRows, TextPlan
 
 if TYPE_CHECKING:

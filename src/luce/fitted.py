@@ -18,7 +18,8 @@ from luce.encoder import Encoder
 from luce.errors import InputError
 from luce.features import Features
 from luce.heads import Head, Linear
-from luce.table import Schema, Table, parse
+from luce.schema import Schema, parse
+from luce.table import Table
 from luce.text import TextPlan
 
 Label = str | int | bool

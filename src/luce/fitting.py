@@ -39,9 +39,10 @@ from luce.path import HeldOutLogits, Problem
 from luce.pictures import choose_images, ink_of, seconds_of, with_pixels
 from luce.probe import choose_embeddings, choose_straight
 from luce.run import keeping, now, piece
+from luce.schema import Schema, infer_schema, parse
 from luce.solver import Certificate, Progress
 from luce.store import StoredFrame
-from luce.table import EMBEDDING, Schema, Table, infer_schema, parse
+from luce.table import EMBEDDING, Table
 from luce.training import Settings
 from luce.vast import ParsedLater, encoder_of, features_for, is_vast
 from luce.wording import choose_texts, keys_of

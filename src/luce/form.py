@@ -13,7 +13,7 @@ from luce.encoder import DatePlan
 from luce.fitted import Fitted
 from luce.heads import Linear
 from luce.hosting import Hosted
-from luce.table import Column
+from luce.schema import Column
 
 BARS = 20  # of a histogram at most
 MOST_LEVELS = 200

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from luce import cells
 from luce.errors import InputError
 from luce.features import Array
+from luce.schema import Parsed, infer_schema, parse
 from luce.splits import (
     Split,
     dealt_as_copies,
@@ -18,7 +19,7 @@ from luce.splits import (
     holdout_of_groups,
     strata_of_groups,
 )
-from luce.table import Parsed, Table, infer_schema, parse
+from luce.table import Table
 
 
 def groups_of(table: Table, name: str) -> NDArray[np.int64]:

@@ -12,7 +12,8 @@ import numpy as np
 from luce import cells
 from luce.grouping import as_numbers
 from luce.labels import Labels
-from luce.table import Schema, Table
+from luce.schema import Schema
+from luce.table import Table
 
 GROUP_WORDS = frozenset(
     (

@@ -12,7 +12,8 @@ import numpy as np
 from luce import cells
 from luce.cells import nfc, shown
 from luce.errors import InputError
-from luce.table import FEW_ROWS, Table, mean_words
+from luce.schema import FEW_ROWS, mean_words
+from luce.table import Table
 
 if TYPE_CHECKING:
     import polars as pl

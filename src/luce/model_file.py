@@ -17,7 +17,7 @@ from luce.encoder import Encoder
 from luce.errors import ModelFileError, inert
 from luce.fitted import Check, Fitted, Label, Measured
 from luce.heads import Head, Linear, Network
-from luce.table import Schema
+from luce.schema import Schema
 
 KINDS = {Linear: "linear classifier", Network: "network classifier"}
 MIDDLE = 128  # the byte of a weight of 0

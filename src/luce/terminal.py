@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from luce.explain import Explanation
     from luce.fitted import Fitted
     from luce.marks import MarkedText
+    from luce.schema import Schema
     from luce.solver import Progress
     from luce.strangers import Strangers
-    from luce.table import Schema
 
 BY_COSTS = "\nanswers are those of least expected cost, so accuracy may fall; probabilities are as without costs"
 SHOWN_COLUMNS = 12  # of each kind, on the terminal

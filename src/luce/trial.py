@@ -21,9 +21,10 @@ from luce.hidden import settled
 from luce.objective import MOST_LOGITS
 from luce.pictures import seconds_of
 from luce.report import Report
+from luce.schema import Schema, parse
 from luce.solver import Progress
 from luce.splits import Split
-from luce.table import Schema, Table, parse
+from luce.table import Table
 from luce.vast import is_vast, trimmed
 
 

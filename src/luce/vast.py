@@ -15,9 +15,10 @@ from luce.distributed import parted
 from luce.encoder import Encoder
 from luce.engine import Engine
 from luce.features import Features, joined
+from luce.schema import Parsed, Schema, parse
 from luce.splits import row_keys
 from luce.store import Store, StoredFrame
-from luce.table import Parsed, Schema, Table, parse
+from luce.table import Table
 
 if TYPE_CHECKING:
     import polars as pl

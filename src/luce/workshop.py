@@ -21,7 +21,8 @@ from luce.hosting import NAME, Models
 from luce.images import read_images
 from luce.journal import Journal
 from luce.reader import read_csv
-from luce.table import LABEL, Schema, Table
+from luce.schema import Schema
+from luce.table import LABEL, Table
 from luce.trial import train
 
 KINDS = ("text/csv", "application/zip")
