@@ -15,18 +15,18 @@ import luce
 
 # From the foundations to the door; `_core` is the compiled extension, `__init__` what `import luce` says.
 LINE = [
-    "_core", "errors", "png", "atomic_file", "store", "lock", "container", "checkpoint", "run", "arrays",
-    "functional", "features", "splits", "intervals", "scored", "metrics", "objective", "metric", "steps",
-    "row_steps", "block_steps", "solver", "path", "strength", "shard", "engine", "ray_engine", "distributed", "inputs",
-    "calibration", "conformal", "decision", "inference", "estimator", "linear", "training", "network", "audit",
-    "text_source", "delimited", "json_lines", "labelled_lines", "columnar", "reader", "blocks", "text_lines", "idx",
-    "pixels", "image_files", "images", "embeddings", "cells", "table", "schema", "gather", "labels", "grouping",
-    "curves", "text", "patches", "encoder", "vast", "interactions", "choice", "heads", "fitted", "strangers", "check", "compact",
-    "wording", "pictures", "probe", "hidden", "effects", "marks", "explain", "counterfactual", "model_file", "report",
-    "fitting", "classifier", "trial", "suspects", "alone", "twins", "hints", "findings", "doctor", "gallery",
-    "facts", "markup", "phrases", "words", "svg", "sections", "portrait", "thumbnails", "page", "plain",
-    "prediction", "hosting", "form", "journal", "answers", "oip", "openapi", "batching", "guard", "door", "workshop",
-    "server", "__init__", "terminal", "sources", "cli", "__main__",
+    "_core", "errors", "png", "atomic_file", "store", "lock", "container", "checkpoint", "run", "arrays", "functional",
+    "features", "splits", "intervals", "scored", "metrics", "objective", "metric", "steps", "row_steps", "block_steps",
+    "solver", "path", "strength", "shard", "engine", "ray_engine", "distributed", "inputs", "calibration", "conformal",
+    "decision", "inference", "estimator", "linear", "training", "network", "audit", "text_source", "delimited",
+    "json_lines", "labelled_lines", "columnar", "reader", "blocks", "text_lines", "idx", "pixels", "image_files",
+    "images", "embeddings", "cells", "table", "schema", "gather", "labels", "grouping", "curves", "text", "patches",
+    "encoder", "vast", "interactions", "choice", "heads", "fitted", "strangers", "check", "compact", "wording",
+    "pictures", "probe", "hidden", "effects", "marks", "explain", "counterfactual", "model_file", "report", "fitting",
+    "classifier", "trial", "suspects", "alone", "twins", "hints", "findings", "doctor", "gallery", "facts", "markup",
+    "phrases", "words", "svg", "sections", "portrait", "thumbnails", "page", "plain", "prediction", "hosting", "form",
+    "journal", "answers", "oip", "openapi", "batching", "guard", "door", "workshop", "server", "__init__", "terminal",
+    "sources", "cli", "__main__",
 ]  # fmt: skip
 
 # Installed for files, frames, the terminal and the tests; a plain `import luce` must not wait for any of them.
