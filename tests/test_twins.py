@@ -3,7 +3,6 @@ chance makes them they are not looked for."""
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable
 from itertools import combinations
@@ -135,18 +134,17 @@ def test_lost_is_what_the_best_answers_still_get_wrong() -> None:
 
 
 def plain_near(columns: dict[str, list[Any]]) -> set[int]:
-    """The rows that another, unequal row differs from in one column only, or in numbers of one step; pair by pair."""
+    """The rows that another, unequal row differs from in one column only, or in numbers by a step; pair by pair."""
     names = [name for name in columns if name != "y"]
     step = {name: 1e-3 * float(np.std(columns[name])) for name in names if isinstance(columns[name][0], float)}
     near = set()
     for a, b in combinations(range(len(columns["y"])), 2):
         differs = [name for name in names if columns[name][a] != columns[name][b]]
 
-        def same_step(name: str, a: int = a, b: int = b) -> bool:
-            x, y = (math.floor(columns[name][row] / step[name] + 0.5) for row in (a, b))
-            return x == y
+        def is_near(name: str, a: int = a, b: int = b) -> bool:
+            return abs(columns[name][a] - columns[name][b]) <= step[name]
 
-        if len(differs) == 1 or (differs and all(name in step and same_step(name) for name in differs)):
+        if len(differs) == 1 or (differs and all(name in step and is_near(name) for name in differs)):
             near |= {a, b}
     return near
 
@@ -160,7 +158,7 @@ def planted(seed: int = 0) -> dict[str, list[Any]]:
     level[150:] = level[:30]
     x[150:160, 2] += 1.0
     level[160:170] = np.where(level[160:170] == "red", "blue", "red")
-    x[170:180] += 1e-9
+    x[170:180] += 0.8e-3 * rng.uniform(-1, 1, (10, 5)) * x.std(axis=0)
     columns: dict[str, list[Any]] = {f"x{j}": x[:, j].tolist() for j in range(5)}
     return columns | {"level": level.tolist(), "y": np.array(["u", "v"])[np.arange(180) % 2].tolist()}
 
@@ -193,7 +191,11 @@ NEAR_FAULTS: dict[str, tuple[str, Callable[..., Any]]] = {
             None if differs == "level" else TRUE_COLLECT(keys, first, target, differs, *rest)
         ),
     ),
-    "numbers are never coarse": ("_coarse", lambda column: column),
+    "numbers are near only if equal": ("FINE", 1e-15),
+    "steps are of one grid": (
+        "_near",
+        lambda rest, steps, first: twins.row_sums({name: np.floor(x[first]) for name, x in steps.items()}),
+    ),
     "every column is a surprise to itself": ("_match", lambda keys: 0.0),
 }
 

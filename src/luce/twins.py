@@ -23,7 +23,7 @@ Keys = NDArray[np.uint64]
 LISTED_GROUPS = 1_000  # the largest
 LISTED_ROWS = 20  # of each group
 MOST_CELLS = 50_000_000  # in which near twins are looked for
-FINE = 1e-3  # standard deviations: numbers in one step of this size count as nearly equal
+FINE = 1e-3  # standard deviations: numbers no further apart count as nearly equal
 EXPECTED = 0.01  # pairs that chance may bring about: with more, near twins mean nothing
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -149,7 +149,7 @@ def near_rows(columns: Mapping[str, Any], sums: Keys, target: Labels) -> NearTwi
 
     Each column in turn is taken off the hashes, and equal ones are found by sorting: columns * n ln n steps. A column
     is skipped if rows that agree in all others are no surprise: if independent columns with the same values would bring
-    about more than 0.01 such pairs. Of equal rows the first is compared.
+    about more than 0.01 such pairs. So are numbers that differ a little. Of equal rows the first is compared.
     """
     searched = min(len(sums), max(1, MOST_CELLS // max(len(columns), 1)))
     first = np.sort(np.unique(sums[:searched], return_index=True)[1])
@@ -164,10 +164,12 @@ def near_rows(columns: Mapping[str, Any], sums: Keys, target: Labels) -> NearTwi
             skipped.append(name)
             continue
         _collect(sums[first] - _mixed(each[first], j), first, target, name, has, found)
-    fine = row_sums({name: _coarse(column)[first] for name, column in columns.items()})
-    if pairs + whole <= math.log(EXPECTED):
+    steps = {name: x for name, column in columns.items() if (x := _in_steps(column[:searched])) is not None}
+    chances |= {name: _match(_bits(np.floor(x / 2))) for name, x in steps.items()}  # of a step either way
+    if pairs + sum(chances.values()) <= math.log(EXPECTED):
+        rest = row_sums({name: column[:searched] for name, column in columns.items() if name not in steps})
         listed, alike = {each.rows for each in found}, list[Group]()
-        _collect(fine, first, target, "", has, alike)
+        _collect(_near(np.broadcast_to(rest, searched), steps, first), first, target, "", has, alike)
         found += [each for each in alike if each.rows not in listed]
     found.sort(key=lambda each: (-len(each.labels), each.rows))
     return NearTwins(int(has.sum()), searched, tuple(skipped), len(skipped) == len(keys), tuple(found[:LISTED_GROUPS]))
@@ -193,10 +195,41 @@ def _match(keys: Keys) -> float:
     return math.log(float(np.square(counts).sum()) / float(counts.sum()) ** 2)
 
 
-def _coarse(column: NDArray[np.float64] | pl.Series) -> Any:
-    """A number in steps of a thousandth of its standard deviation; other columns as they are."""
+def _in_steps(column: NDArray[np.float64] | pl.Series) -> NDArray[np.float64] | None:
+    """Numbers in steps of FINE; None for a column that is none, or of one value."""
     if not isinstance(column, np.ndarray):
-        return column
+        return None
     with np.errstate(over="ignore", invalid="ignore"):
         step = FINE * float(np.nanstd(column)) if np.isfinite(column).any() else 0.0
-        return np.floor(column / step + 0.5) if step > 0 and math.isfinite(step) else column
+        return column / step if step > 0 and math.isfinite(step) else None
+
+
+def _near(rest: Keys, steps: Mapping[str, NDArray[np.float64]], first: NDArray[np.int64]) -> Keys:
+    """A key for each of the rows `first`, equal for those that have the same rest and numbers within a step, or are
+    joined by others: each is compared with those behind it in the order of one column, as long as these are near."""
+    x = np.stack([column[first] for column in steps.values()], axis=1) if steps else np.zeros((len(first), 1))
+    gone = np.isnan(x)
+    x[gone] = 0.0
+    rest = rest[first] + np.asarray(row_sums({str(j): gone[:, j].astype(np.float64) for j in range(x.shape[1])}))
+    telling = int(np.argmax([len(np.unique(np.floor(column))) for column in x.T]))
+    order = np.lexsort((x[:, telling], rest))
+    x, rest = np.ascontiguousarray(x[order]), rest[order]
+    own = np.arange(len(order))
+    at, left = own, MOST_CELLS // x.shape[1]
+    pairs: list[NDArray[np.int64]] = []
+    for ahead in range(1, len(order)):
+        at = at[at + ahead < len(order)]
+        at = at[(rest[at + ahead] == rest[at]) & (x[at + ahead, telling] - x[at, telling] <= 1.0)]
+        left -= len(at)
+        if not len(at) or left < 0:
+            break
+        close = at[(np.abs(x[at + ahead] - x[at]) <= 1.0).all(axis=1)]
+        pairs.append(np.stack([close, close + ahead]))
+    low, high = np.concatenate(pairs, axis=1) if pairs else np.empty((2, 0), dtype=np.int64)
+    while (own[low] != own[high]).any():  # the least place of all that are joined
+        least = np.minimum(own[low], own[high])
+        np.minimum.at(own, low, least)
+        np.minimum.at(own, high, least)
+    out = np.empty(len(order), dtype=np.uint64)
+    out[order] = own
+    return out
