@@ -148,7 +148,8 @@ def test_strengths_go_from_strong_to_weak_by_a_factor_and_the_least_score_is_cho
 
 @pytest.mark.parametrize("rows", [25, 60, 4000])
 def test_where_the_scale_is_known_few_rows_are_believed_less(rows: int) -> None:
-    """log10 of the penalty on the sum of losses is normal, 0.25 and 0.85, and every row counts for half."""
+    """log10 of the penalty on the sum of losses has Student's t of 5 degrees of freedom, with middle 0.25 and scale
+    0.85, and every row counts for half."""
     moved = False
     for seed in range(6):
         rng = np.random.default_rng(seed)
@@ -161,7 +162,7 @@ def test_where_the_scale_is_known_few_rows_are_believed_less(rows: int) -> None:
         path = found[0]
         off = (np.log10(rows * path.strengths) - 0.25) / 0.85
         whole = path.folds == FOLDS  # others are clearly worse
-        assert path.chosen == np.flatnonzero(whole)[np.argmin((path.scores + off**2 / rows)[whole])]
+        assert path.chosen == np.flatnonzero(whole)[np.argmin((path.scores + 6 * np.log(1 + off**2 / 5) / rows)[whole])]
         assert blind[0].chosen == np.argmin(blind[0].scores)
         moved |= bool(abs(np.log10(path.l2 / blind[0].l2)) > 0.2)
     assert moved

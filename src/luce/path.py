@@ -40,9 +40,9 @@ LITTLE = 1e-3  # of the loss, or of 0.05 nats: less does not count, nor does a q
 WEAKER = 3e-3  # of the loss that a weaker penalty must save where it takes longer to fit
 NO_LOSS = 1e-3  # nats: below it there is nothing left to find
 # What is believed of the penalty on the sum of losses, where columns are of a known scale, before any row is held out:
-# log10 of it is normal. Its middle is that of weights which are normal with a deviation of 3/4, and of rows held out in
-# turn each counts for half, as two that are alike by chance tell one another. (Measured: docs/solver.md.)
-BELIEVED, WIDTH, COUNTS_FOR = 0.25, 0.85, 0.5
+# log10 of it has Student's t. Its middle is that of weights which are normal with a deviation of 3/4, and of rows held
+# out in turn each counts for half, as two that are alike by chance tell one another. (Measured: docs/solver.md.)
+BELIEVED, WIDTH, FREEDOM, COUNTS_FOR = 0.25, 0.85, 5, 0.5
 T = TypeVar("T")
 FeaturesOf: TypeAlias = Callable[[NDArray[np.int64]], Features]
 RULES = ("auto", "one-standard-error")
@@ -465,7 +465,8 @@ class Race:
         if not p.known_scale:
             return 0.0
         off = (math.log10(self.strength(place) * self.weights.sum()) - BELIEVED) / WIDTH
-        return off**2 / (2 * COUNTS_FOR * (1 + int(self.group.max())))
+        against = 0.5 * (FREEDOM + 1) * math.log1p(off**2 / FREEDOM)
+        return against / (COUNTS_FOR * (1 + int(self.group.max())))
 
     def difference(self, place: int) -> Difference:
         """From the best so far, on the folds that both have been scored on, with what speaks against both."""
