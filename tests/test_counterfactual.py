@@ -95,12 +95,25 @@ def none_is_nearer(
     model: Classifier, data: pl.DataFrame, row: int, found: Counterfactual | None, to: Any = None,
     keep: Collection[str] = (),
 ) -> None:  # fmt: skip
-    """Of all changes of one column; and two columns change only where none of one does it."""
+    """Of all changes of one column, nor a smaller change of the same number; and two columns change only where none of
+    one does it."""
     own = model.predict(data[row])[0]
     far = [d for d, _, answer in singles(model, data, row, keep) if (answer == to if to is not None else answer != own)]
     if far:
         assert found is not None and len(found.moves) == 1
-        assert found.distance == pytest.approx(min(far), abs=1e-12)  # differences of numbers up to 1
+        assert found.distance <= min(far) + 1e-12  # differences of numbers up to 1
+        move = found.moves[0]
+        if isinstance(move.after, (int, float)) and not isinstance(move.after, bool):
+            basis = next(basis for basis in model.fitted.encoder.bases if basis.name == move.column)
+            ends = basis.places_of(np.array([move.before, move.after], dtype=np.float64))
+            assert found.distance == pytest.approx(abs(ends[1] - ends[0]), abs=1e-12)
+            valued = {plan.name for plan in model.fitted.encoder.values}
+            way = move.after - move.before
+            less = move.after - np.sign(way) if isinstance(move.after, int) else move.before + 0.98 * way
+            low, high = basis.at(np.array([0.01, 0.99]))
+            if less != move.before and low <= less <= high and move.column not in valued:
+                there = model.predict(changed(data, row, [replace(move, after=less)]))[0]
+                assert there == own if to is None else there != to
     else:
         assert found is None or len(found.moves) == 2
 

@@ -17,6 +17,8 @@ from luce.text import SparseRows
 STEPS = 40  # values of a number that are tried, from its 1st to its 99th part of a hundred
 FEW_STEPS = 12  # where two columns change
 PROMISING = 8  # columns of which all pairs are tried
+CLOSER = 3  # times that the way to the nearest of them is cut into as many parts
+ROUND = 0.01  # of a change: to so much the new number is rounded
 LEVEL_STEP = 0.5  # how far it is from one level of a category to another; a number goes from 0 to 1
 
 
@@ -61,6 +63,7 @@ class _Candidates:
 
 
 Answer = Callable[[Mapping[str, Any]], tuple[NDArray[np.int64], Array]]
+Flip = tuple[float, dict[str, Any], int, Array]  # distance, new cells, code and probabilities of the answer
 
 
 def counterfactual(
@@ -83,8 +86,15 @@ def counterfactual(
         few = [every[i].few() for i in order.tolist()]
         groups = [(few[i], few[j]) for i in range(len(few)) for j in range(i)]
         found = [best for group in groups if (best := _best(parsed, group, answer, own, to)[0]) is not None]
+        found = sorted(found, key=lambda best: best[0])[:1]
     if not found:
         return None
+    valued = {plan.name for plan in encoder.values}  # numbers of few values, between which are none
+    numbers = (b for b in encoder.bases if isinstance(b, NumberBasis) and len(b.knots) > 2)
+    between = {b.name: b for b in numbers if b.name not in valued}
+    for i, best in enumerate(found):
+        for name in [name for name in best[1] if name in between]:
+            found[i] = best = _closer(between[name], parsed, best, answer, own, to)
     distance, moved, code, p = min(found, key=lambda best: best[0])
     moves = tuple(Move(name, given.get(name), bool(cell) if name in booleans else cell) for name, cell in moved.items())
     return Counterfactual(moves, classes[code], tuple(p.tolist()), distance)
@@ -113,7 +123,7 @@ def _candidates(basis: NumberBasis | LevelBasis, cells: Any) -> _Candidates | No
 
 def _best(
     parsed: Mapping[str, Any], group: tuple[_Candidates, ...], answer: Answer, own: int, to: int | None
-) -> tuple[tuple[float, dict[str, Any], int, Array] | None, float]:
+) -> tuple[Flip | None, float]:
     """The nearest of all combinations that changes the answer; and how probable the other classes get at most."""
     sizes = [len(c.distances) for c in group]
     places = np.stack([grid.ravel() for grid in np.meshgrid(*map(np.arange, sizes), indexing="ij")])
@@ -129,6 +139,54 @@ def _best(
     i = int(np.argmin(np.where(wanted, distances, np.inf)))
     moved = {c.column: c.cells[int(place[i])] for c, place in zip(group, places, strict=True)}
     return (float(distances[i]), {name: _plain(cell) for name, cell in moved.items()}, int(codes[i]), p[i]), nearest
+
+
+def _closer(
+    basis: NumberBasis, parsed: Mapping[str, Any], best: Flip, answer: Answer, own: int, to: int | None
+) -> Flip:
+    """The same with the number of one column as near to the row's own as does it, in few digits."""
+    name, (distance, moved, code, p) = basis.name, best
+    given, whole = float(parsed[name][0]), all(knot.is_integer() for knot in basis.knots)
+    low, high = basis.at(np.array([0.01, 0.99]))
+    start, end = float(np.clip(given, low, high)), float(moved[name])
+
+    def first(values: Array) -> int | None:
+        """The first that does it; its answer is kept."""
+        nonlocal code, p
+        cells = {column: _repeated(cell, len(values)) for column, cell in parsed.items()}
+        cells |= {other: _all_of(parsed[other], cell, len(values)) for other, cell in moved.items()}
+        codes, shares = answer(cells | {name: values})
+        wanted = codes != own if to is None else codes == to
+        if not wanted.any():
+            return None
+        i = int(np.argmax(wanted))
+        code, p = int(codes[i]), shares[i]
+        return i
+
+    for _ in range(CLOSER):
+        values = np.linspace(start, end, STEPS + 1)
+        values = np.rint(values) if whole else values
+        values = values[np.append(True, np.diff(values) != 0) & (values != given)]
+        i = first(values)
+        if i is None:
+            return best
+        start, end = float(values[max(i - 1, 0)]), float(values[i])
+    if not whole:
+        step = 10.0 ** np.floor(np.log10(ROUND * abs(end - given)))
+        rounded = float(f"{(np.ceil if end > given else np.floor)(end / step) * step:.12g}")
+        nearer = abs(rounded - given) <= abs(float(moved[name]) - given)
+        if nearer and first(np.array([rounded])) is not None:
+            end = rounded
+    own_place, before, after = basis.places_of(np.array([given, float(moved[name]), end])).tolist()
+    distance += abs(after - own_place) - abs(before - own_place)
+    return distance, moved | {name: _plain(end)}, code, p
+
+
+def _all_of(like: Any, cell: Any, rows: int) -> Any:
+    """A new cell so many times, as `parse` gives a column."""
+    import polars as pl
+
+    return np.full(rows, cell, dtype=np.float64) if isinstance(like, np.ndarray) else pl.Series([cell] * rows)
 
 
 def repeated(row: SparseRows, rows: int) -> SparseRows:

@@ -84,7 +84,8 @@ def infer_schema(table: Table, kinds: Mapping[str, str] | None = None) -> Schema
     """
     if not table.names:
         raise InputError(f"{table.source} has no columns besides the label")
-    asked = _asked(table, kinds or {})
+    said = {name: kind for name, kind in table.kinds.items() if name in table.names}
+    asked = _asked(table, {**said, **(kinds or {})})
     found: dict[str, Column] = {}
     texts: list[pl.Series] = []
     for series in table.frame.get_columns():

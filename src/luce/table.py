@@ -15,6 +15,7 @@ from luce.cells import nfc, shown
 from luce.embeddings import Embeddings
 from luce.errors import InputError
 from luce.images import Images
+from luce.labelled_lines import TEXT
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,7 +37,8 @@ class Table:
     `mixed` says, for a column of Python cells of several types, where the types first differ. `files`: the name of each
     row's image, where it is a file. `vectors`: the arrays of columns of embeddings, which lie beside the frame: their
     cells are numbers of rows, so that some rows of a table copy none of them. `levels` remembers what was read of the
-    text columns, so that it is read once. `first`: how many rows of the source come before these.
+    text columns, so that it is read once. `first`: how many rows of the source come before these. `kinds`: what the
+    form of the source says that columns are, as fastText's lines do.
     """
 
     frame: pl.DataFrame
@@ -47,6 +49,7 @@ class Table:
     vectors: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
     levels: dict[str, cells.Cleaned] = field(default_factory=dict, repr=False)
     first: int = 0
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -73,7 +76,8 @@ class Table:
             return _of_embeddings(data, source)
         inner = getattr(data, "frame", None)
         if isinstance(inner, pl.DataFrame):
-            return _table(inner, getattr(data, "source", source), tuple(getattr(data, "notes", ())))
+            table = _table(inner, getattr(data, "source", source), tuple(getattr(data, "notes", ())))
+            return table if getattr(data, "label", None) is None else replace(table, kinds={TEXT: "text"})
         if isinstance(data, pl.LazyFrame):
             data = data.collect()
         if isinstance(data, pl.DataFrame):
@@ -95,7 +99,7 @@ class Table:
 
     def take(self, rows: NDArray[np.int64]) -> Table:
         """Some rows, in the order given."""
-        return Table(self.frame[rows], self.source, self.notes, self.mixed, vectors=self.vectors)
+        return replace(self, frame=self.frame[rows], files=(), levels={}, first=0)
 
 
 def _of_images(images: Images, source: str) -> Table:

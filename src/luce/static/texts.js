@@ -113,6 +113,7 @@ export const TEXTS = {
   "try.lead.number": ["Change the number: the answer follows.", "숫자를 바꾸면 답이 바로 따라옵니다."],
   "try.lead.boolean": ["Choose: the answer follows.", "고르면 답이 바로 따라옵니다."],
   "try.lead.category": ["Choose: the answer follows.", "고르면 답이 바로 따라옵니다."],
+  "try.lead.embedding": ["Give the numbers: the answer follows.", "숫자들을 넣으면 답이 바로 따라옵니다."],
   "try.lead.date": ["Choose a date: the answer follows.", "날짜를 고르면 답이 바로 따라옵니다."],
   "try.form": ["The row to predict", "예측할 사례"],
   "try.typical": ["Typical row again", "전형적인 값으로 되돌리기"],
