@@ -615,7 +615,7 @@ def explain(
     show_explanation(found)
     if all(column.kind in ("text", "image", "embedding", "left out") for column in classifier.fitted.schema.columns):
         return  # there is nothing that could be changed
-    change = inert(flip.sentence()) if flip is not None else "no change of one or two columns flips the answer"
+    change = inert(flip.sentence(), 1000) if flip is not None else "no change of one or two columns flips the answer"
     click.echo(f"\nnearest change: {change}")
 
 

@@ -255,7 +255,8 @@ def _plain_types(where: str, frame: pl.DataFrame) -> pl.DataFrame:
             casts[name] = pl.String
         else:
             fix = "give each of its values a column" if dtype.is_nested() else "write it as numbers, text or dates"
-            raise InputError(f'{where}: column "{inert(name)}" is of the type {inert(str(dtype))}; {fix}')
+            what = f'column "{inert(name)}" is of the type {inert(str(dtype))}'
+            raise InputError(f"{where}: {what}; {fix}, or leave the column out of the file")
     return frame.with_columns(frame[name].cast(dtype) for name, dtype in casts.items())
 
 

@@ -374,16 +374,17 @@ def confusion_draws(
 def percentile(value: float, draws: Floats, level: float = 0.95) -> Interval:
     """The percentile interval of bootstrap draws, widened to hold the value; draws that are NaN are left out.
 
-    Draws all alike (a model without a mistake) give a width of 0, and `how` says so. Raises InputError for a level
-    outside (0, 1). Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3.
+    Draws that are nearly all alike (of a model without a mistake) give a width of 0, and `how` says so. Raises
+    InputError for a level outside (0, 1). Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+    section 13.3.
     """
     tail = (1.0 - checked_level(level)) / 2.0
     known = draws[~np.isnan(draws)]
     if math.isnan(value) or not len(known):
         return Interval(value, math.nan, math.nan, NO_ROWS)
     low, high = np.quantile(known, [tail, 1.0 - tail]).tolist()
-    how = BOOTSTRAP if known.max() - known.min() > ROUNDED else DEGENERATE
-    return Interval(value, min(low, value), max(high, value), how)
+    low, high = min(low, value), max(high, value)
+    return Interval(value, low, high, BOOTSTRAP) if high - low > ROUNDED else Interval(value, value, value, DEGENERATE)
 
 
 def _sums(drawn: Counts, group: Counts, size: int) -> Counts:

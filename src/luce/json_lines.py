@@ -139,7 +139,9 @@ def _json_row(where: str, line: str, decoder: json.JSONDecoder) -> dict[str, Any
     for key, value in row.items():
         if isinstance(value, (dict, list)):
             what = "an object" if isinstance(value, dict) else "a list"
-            raise InputError(f'{where}: column "{inert(key)}" holds {what}; give each of its values a column')
+            raise InputError(
+                f'{where}: column "{inert(key)}" holds {what}; give each of its values a column, or leave it out'
+            )
     return row
 
 

@@ -198,7 +198,9 @@ def show_explanation(found: Explanation) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    p, q = (f"{100 * share:.1f} %" for share in found.probabilities)
+    from luce.report import percent
+
+    p, q = map(percent, found.probabilities)
     console = new_console()
     answer, other = inert(str(found.answer)), inert(str(found.other))
     console.print(Text.assemble((answer, "bold green"), f" ({p}) and not ", (other, "bold"), f" ({q}):\n"))
@@ -206,7 +208,7 @@ def show_explanation(found: Explanation) -> None:
     for title in ("column", "value"):
         table.add_column(title)
     table.add_column("adds", justify="right")
-    table.add_column(Text(f"{'for ' + other[:8]:>12}│for {answer[:8]}"))
+    table.add_column(f"{'against it':>12}│for it{'':6}", no_wrap=True, min_width=25)
     largest = max([abs(c.amount) for c in found.contributions] + [abs(found.base), 1e-300])
     rows = [(inert(c.column), _cell(c.value), c.amount) for c in found.contributions[:SHOWN_COLUMNS]]
     rest = found.contributions[SHOWN_COLUMNS:]
@@ -242,7 +244,8 @@ def _words(marked: MarkedText, plain: bool) -> Text:
 
 
 def _cell(value: Any) -> str:
-    return "missing" if value is None or value == "" else inert(str(value))[:24]
+    text = "missing" if value is None or value == "" else inert(str(value))
+    return text if len(text) <= 32 else text[:31] + "…"
 
 
 def show_model(model: str, fitted: Fitted, strongest: dict[Any, list[tuple[str, float]]]) -> None:

@@ -186,7 +186,7 @@ function date(column, cell, changed) {
   input.value = cell ?? "";
   const span =
     column.low && column.high
-      ? el("p", { class: "quiet outside" }, t("dates.seen", { low: column.low, high: column.high }))
+      ? el("p", { class: "quiet outside" }, t("dates.seen", { low: column.low.slice(0, 4), high: column.high.slice(0, 4) }))
       : null;
   const node = el("div", {}, el("div", { class: "figure-line" }, input, missing?.box), span);
   return { node, id: own, cell: () => (missing?.checked ? null : input.value || undefined) };

@@ -93,7 +93,7 @@ export const TEXTS = {
   "answer": ["Answer", "답"],
   "slider.of": ["{name}, slider", "{name} 슬라이더"],
   "outside": ["Outside the range of training, {low} to {high}.", "학습 범위({low}–{high})를 벗어났습니다."],
-  "dates.seen": ["Seen in training: {low} to {high}", "학습에서 본 날짜: {low}–{high}"],
+  "dates.seen": ["Years of training, about: {low} to {high}", "학습 자료의 연도(대략): {low}–{high}"],
   "field.empty": ["Give a value.", "값을 입력하십시오."],
   "draw.board": ["Drawing board", "그림판"],
   "draw.how": ["Draw here with mouse, pen or finger.", "마우스나 펜, 손가락으로 그리십시오."],
