@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import polars as pl
@@ -32,6 +33,21 @@ def test_numbers_in_another_unit_are_told(luce: Run, write: Callable[..., Path],
     count, among = (1, 1) if command == "explain" else (40, 40)
     assert f"note: column rate: {count} of {among} number(s) are far from those of training (such as 1.1; mean" in told
     assert re.search(r"mean there 0\.0305\): are they in the same unit\?\n$", told)
+
+
+def test_numbers_of_a_smaller_unit_are_told() -> None:
+    """Ages in tens of years are never ten deviations off, but all below the least of training."""
+    rng = np.random.default_rng(0)
+    age = rng.integers(18, 80, 200)
+    frame = pl.DataFrame({"age": age, "y": np.where(age + rng.normal(0, 9, 200) > 50, "a", "b")})
+    fitted = Classifier(effects="linear").fit(frame, "y").fitted
+    told = lambda x: [s for each in strangers_among(fitted, {"age": x}, 1) if (s := each.sentence)]  # noqa: E731
+    assert told(age / 10) == [
+        "column age: 200 of 200 number(s) lie outside those of training (18 to 79): are they in the same unit?"
+    ]
+    assert told(age[:5] / 10) == told(age.astype(float)) == []
+    fresh = rng.integers(12, 86, 200).astype(float)  # a tenth of a wider range lie outside
+    assert told(fresh) == []
 
 
 def test_no_numbers_are_far_from_themselves() -> None:
@@ -74,5 +90,5 @@ def test_blocks_add_up_to_the_whole() -> None:
     parts.add(later)
     assert parts.strangers == whole.strangers
     mean = float(frame["x"].mean())  # type: ignore[arg-type]
-    assert whole.strangers["x", "number"] == Strangers("x", "number", 2, 4, "30", pytest.approx(mean))
+    assert whole.strangers["x", "number"] == Strangers("x", "number", 2, 4, "30", pytest.approx(mean), ANY, 2)
     assert whole.strangers["town", "category"] == Strangers("town", "category", 2, 4, "Paris")
