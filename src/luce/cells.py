@@ -475,6 +475,8 @@ def _from_mixed(name: str, values: list[Any], source: str) -> tuple[pl.Series, s
     present = set(families) - {""}
     if present == {"date"}:
         return pl.Series(name, [_naive(value) for value in values], dtype=pl.Datetime("us")), ""
+    if all(value is None or isinstance(value, bytes) for value in values) and present:
+        return pl.Series(name, values, dtype=pl.Binary), ""  # encoded images, where it is said that they are
     odd = {"other", "date"} & present
     if odd:
         row = next(row for row, kind in enumerate(families) if kind in odd)

@@ -268,7 +268,12 @@ class Classifier:
         """Rows as the model reads them: paths of images, seen from the working folder, become pixels."""
         if isinstance(data, Images):
             data = replace(data, labels=None)
-        table, sizes = table_of(data, self.fitted.embedding_alone is not None), self.fitted.image_sizes
+        sizes = self.fitted.image_sizes
+        if isinstance(data, np.ndarray) and data.ndim == 2 and sizes and len(self.fitted.encoder.sources) == 1:
+            raise InputError(
+                f"an array {data.shape} is one image alone: give a stack (1, height, width), as image[None]"
+            )
+        table = table_of(data, self.fitted.embedding_alone is not None)
         return with_pixels(table, [name for name in sizes if name in table.names], ".", sizes)
 
     def _row_of(self, data: object, row: int) -> Table:

@@ -307,7 +307,8 @@ def with_pixels(
     table: Table, names: Iterable[str], base: str, sizes: Mapping[str, tuple[int, int, int]] | None = None,
     skip_bad: bool = False,
 ) -> Table:  # fmt: skip
-    """The table with columns of paths (seen from the folder `base`) or of encoded images as pixels of one size.
+    """The table with columns of paths (seen from the folder `base`), of encoded images or of pixels as pixels of one
+    size.
 
     sizes: (height, width, channels) that a model knows them in; None: chosen from the images. skip_bad: rows whose
     image cannot be read are left out, which a note tells; else InputError names the first.
@@ -317,11 +318,13 @@ def with_pixels(
     for name in names:
         series = table.column(name)
         known = None if sizes is None else sizes[name]
-        if family(series.dtype) == "image":
+        pixels = family(series.dtype) == "image"
+        if pixels and known in (None, getattr(series.dtype, "shape", None)):
             continue
         try:
             size, channels = (None, None) if known is None else (known[:2], known[2])
-            found = read_images(series.to_list(), size=size, channels=channels, skip_bad=skip_bad, base=base)
+            cells = series.to_numpy() if pixels else series.to_list()
+            found = read_images(cells, size=size, channels=channels, skip_bad=skip_bad, base=base)
         except InputError as error:
             raise type(error)(f"{table.source}, column {shown(name)}: {error}") from None
         frame = table.frame[found.rows] if len(found.rows) < table.rows else table.frame
