@@ -339,7 +339,7 @@ def read_lines(hosted: Hosted, body: bytes, limits: Limits) -> Asked:
     plan = hosted.fitted.text_alone
     if plan is None:
         raise RefusedError(415, "text/plain is for models that read one text column and nothing else")
-    texts = [text for block in blocks(Source(SOURCE, io.BytesIO(body)), "utf-8") for text in block]
+    texts = [text for block in blocks(Source(SOURCE, io.BytesIO(body))) for text in block]
     check_rows(len(texts), limits)
     return Asked(len(texts), {plan.name: texts})
 

@@ -185,6 +185,8 @@ def choose(
         if rows.mean(gain) <= CLEAR * noise:
             continue
         fit = _FITS[kind](whole)
+        if kind == "vector" and np.diagonal(fit.matrix).max() <= 0:
+            continue  # few rows may say by chance that a class is the likelier, the smaller its logit
         if rows.mean(gain) - rows.one_more_wrong(fit, kept) > CLEAR * noise:
             kept, losses, error = fit, held_out, noise
     return Calibration(kept.kind, kept.matrix, kept.bias, before, rows.mean(losses), error, len(codes))

@@ -146,7 +146,7 @@ class Reading:
 def _number_pattern(group: str, point: str) -> str:
     grouped = rf"[1-9][0-9]{{0,2}}(?:{group}[0-9]{{3}})+"
     body = rf"(?:(?:{grouped}|[0-9]+)(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?"
-    return rf"^(?:[+-]?{body}(?: ?%)?|(?:[+-]?[$€£₩¥%] ?|[$€£₩¥%] ?[+-]){body})$"
+    return rf"^(?:[+-]?{body}(?: ?[%$€£₩¥원])?|(?:[+-]?[$€£₩¥%] ?|[$€£₩¥%] ?[+-]){body})$"
 
 
 _POINT = _number_pattern(",", r"\.")
@@ -157,8 +157,9 @@ _NAME = "^[+-]?(?:0[0-9]+|[0-9]{16,})$"  # a leading zero, or so long that float
 def numbers(cells: pl.Series, decimal_comma: bool = False) -> Reading:
     """Read clean, widthless cells as numbers.
 
-    A cell is sign, currency sign, digits (grouped in threes or not), decimal point, exponent, per cent; what float64
-    cannot hold (1e400), inf, 0x10 and 1_000 are not numbers. Integers with a leading zero or above 2^53 are names.
+    A cell is sign, currency sign (before or behind), digits (grouped in threes or not), decimal point, exponent, per
+    cent; what float64 cannot hold (1e400), inf, 0x10 and 1_000 are not numbers. Integers with a leading zero or above
+    2^53 are names.
     """
     import polars as pl
 
@@ -166,7 +167,7 @@ def numbers(cells: pl.Series, decimal_comma: bool = False) -> Reading:
     cell, digits = pl.col("cell"), pl.col("digits")
     fitting = pl.when(cell.str.contains(_COMMA if decimal_comma else _POINT)).then(cell)
     frame = cells.to_frame("cell").select(fitting)
-    plain = cell.str.replace_all(f"[$€£₩¥% {group}]", "").str.replace(point, ".", literal=True)
+    plain = cell.str.replace_all(f"[$€£₩¥원% {group}]", "").str.replace(point, ".", literal=True)
     frame = frame.select(digits=plain, share=cell.str.contains("%", literal=True))
     number = digits.cast(pl.Float64, strict=False)
     value = pl.when(number.is_finite()).then(pl.when("share").then(number / 100).otherwise(number))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 import numpy as np
+from click.core import ParameterSource
 
 from luce.errors import InputError, LuceError, inert
 from luce.sources import gathered, images_for, read_for, read_labelled, read_table
@@ -236,10 +238,30 @@ def _show(
 
     source = "standard input" if data == "-" else data
     found, pixels = shown(classifier, report, rows, findings=findings, source=source)
+    found["measured"]["command"] = _command_line()
     if path is not None:
         save(path, page(found, language(lang), pixels))
         say(f"saved {path}: open it in a browser")
     return found
+
+
+def _command_line() -> str:
+    """The command that is running, but for what changes no number."""
+    context = click.get_current_context()
+    words = ["luce", str(context.info_name)]
+    for parameter in context.command.params:
+        value, opts = context.params[str(parameter.name)], parameter.opts
+        given = context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+        if not given or parameter.name in ("out", "page", "lang", "as_json", "threads", "checkpoint"):
+            continue
+        if isinstance(parameter, click.Argument):
+            words.append(str(value))
+        elif parameter.is_flag:  # type: ignore[attr-defined]
+            words.append(opts[-1])
+        else:
+            for each in value if parameter.multiple else [value]:
+                words += [opts[-1], str(each)]
+    return shlex.join(words)
 
 
 def _check_share(holdout: float) -> None:

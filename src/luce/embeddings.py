@@ -103,6 +103,8 @@ def _load(name: str) -> NDArray[Any]:
     where = inert(name, 4096)
     try:
         return np.load(name, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        raise InputError(f"{where}: there is no such file") from None
     except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError) as error:
         said = inert(" ".join(str(error).split()), 200)
         if "Python objects" in said or "pickle" in said.lower():

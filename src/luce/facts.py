@@ -214,12 +214,12 @@ def _measured(fitted: Fitted, report: Report | None, source: str) -> dict[str, A
     """Where the scored rows come from: held out of the training rows, or given."""
     held = fitted.facts.get("held_out")
     if report is None:
-        return {"on": "nothing", "source": source, "held_out": held}
+        return {"on": "nothing", "source": source, "command": "", "held_out": held}
     loss = report.log_loss if math.isfinite(report.log_loss) else None
     same = held is not None and (held["rows"], held["accuracy"], held["log_loss"]) == (
         report.rows, report.accuracy, loss,
     )  # fmt: skip
-    return {"on": "held out" if same else "rows given", "source": source, "held_out": held}
+    return {"on": "held out" if same else "rows given", "source": source, "command": "", "held_out": held}
 
 
 # --- what the model is -------------------------------------------------------

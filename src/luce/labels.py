@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -175,6 +176,13 @@ def _text_labels(text: pl.Series, place: str, table: Table | None) -> Labels:
     notes = []
     if len(names) < len(raw):
         notes.append(f"{place}: labels that differ only in outer blanks or Unicode form are taken as one class")
+    alike = next(
+        (name for before, name in pairwise(sorted(names, key=str.lower)) if before.lower() == name.lower()), ""
+    )
+    if alike:
+        other = next(name for name in names if name.lower() == alike.lower() and name != alike)
+        apart = f"{place}: {shown(other)} and {shown(alike)} differ only in case and are classes of their own"
+        notes.append(f"{apart}; write them alike if they mean the same")
     unsure = [name for name in order if name.lower() in cells.MISSING - {"none"}]
     if unsure:
         notes.append(f"{place}: {shown(unsure[0])} is taken as a class; leave the cell empty where a label is missing")

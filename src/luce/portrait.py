@@ -450,6 +450,10 @@ def _notes(v: View) -> list[Markup]:
 
 def _command(v: View) -> Markup:
     """The command that gives the same numbers again, in the same version."""
+    version = el("span", v.at("training.version"), class_="name")
+    below = el("small", join([Markup("luce "), version]))
+    if v.at("measured.command"):
+        return el("p", el("code", name(v.at("measured.command"), 1000)), below, class_="command")
     source = name(v.at("measured.source") or "DATA", 200)
     if v.at("measured.on") == "rows given":
         said = join([Markup("luce evaluate MODEL "), source])
@@ -460,5 +464,4 @@ def _command(v: View) -> Markup:
         if v.at("measured.held_out"):
             share, seed = (v.num(f"measured.held_out.{key}", "plain") for key in ("share", "seed"))
             said = join([said, Markup(" --holdout "), share, Markup(" --seed "), seed])
-    version = el("span", v.at("training.version"), class_="name")
-    return el("p", el("code", said), el("small", join([Markup("luce "), version])), class_="command")
+    return el("p", el("code", said), below, class_="command")

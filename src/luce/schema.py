@@ -28,7 +28,8 @@ UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}
 SAMPLE = 1_000
 LETTERS = 15  # in the mean of a cell: no date or number has as many
 FEW_ROWS = 20
-"""Below this many cells a column is too short to be called an identifier or free text."""
+"""Below this many cells a column is too short to be called an identifier, or free text but for sentences."""
+VERY_FEW = 6
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -296,6 +297,10 @@ def _nearest_date(table: Table, series: pl.Series, levels: Levels) -> Column:
 def _category(table: Table, series: pl.Series, levels: Levels, missing: int, notes: list[str]) -> Column:
     present = table.rows - missing
     different = levels.different
+    if VERY_FEW <= present < FEW_ROWS and different > 0.9 * present and mean_words(levels.clean) >= 4:
+        return Column(series.name, "text")
+    if present >= FEW_ROWS and different > 0.3 * present and (hint := _almost_a_number(series.name, levels, present)):
+        notes.append(hint)
     if present >= FEW_ROWS and different > 0.3 * present:
         words = mean_words(levels.clean)
         enough = 2.5 if _mostly_letters(levels.clean) else 4  # names of persons have two
@@ -313,8 +318,6 @@ def _category(table: Table, series: pl.Series, levels: Levels, missing: int, not
             return _left_out(series.name, f"identifier: {different:,} different values in {present:,} rows")
         if words >= 2 and different > 0.5 * present and _are_words(levels.clean):
             return Column(series.name, "text")
-    if present >= FEW_ROWS and different > 0.3 * present and (hint := _almost_a_number(series.name, levels, present)):
-        notes.append(hint)
     if different < levels.present.sum():
         merged = f"column {shown(series.name)}: levels that differ only in outer blanks or Unicode form"
         notes.append(f"{merged} are taken as one")
@@ -354,10 +357,12 @@ def _almost_a_number(name: str, levels: Levels, present: int) -> str:
     if 2 * int(begin.sum()) <= len(begin):
         return ""
     odd = np.isnan(levels.point.value) & np.isnan(levels.comma.value) & levels.present
+    if not odd.any():  # names of digits
+        return ""
     first = shown(levels.raw.filter(pl.Series(odd)).sort()[0])
     return (
-        f"column {shown(name)}: most cells begin with a number, but some, such as {first}, are none, so that it is a "
-        f"category of {levels.different:,} levels in {present:,} rows; if it is meant as numbers, dates or times, "
+        f"column {shown(name)}: most cells begin with a number, but some, such as {first}, are none: it has "
+        f"{levels.different:,} levels in {present:,} rows; if it is meant as numbers, dates or times, "
         "write plain numbers or 2024-01-31, and leave cells empty where nothing is known"
     )
 
