@@ -335,3 +335,14 @@ def test_probabilities_of_two_classes_are_refused_or_told() -> None:
         luce.calibrate(np.stack([1 - p, p], axis=1), y)
     with pytest.warns(luce.errors.LuceWarning, match=r"give log\(p / \(1 - p\)\)"):
         luce.calibrate(p, y)
+
+
+def test_logits_are_never_turned_round() -> None:
+    """Of few rows the logits held out may be against the labels by chance: no map may make the opposite of them."""
+    rng = np.random.default_rng(3317)
+    rows, y = {f"x{i}": rng.normal(size=15) for i in range(10)}, rng.choice(["p", "q"], 15)
+    model = luce.Classifier().fit(rows, y)
+    assert np.diagonal(model.calibration.matrix).max() > 0
+    z = np.repeat([-1.0, 1.0], 200)
+    turned = luce.calibrate(z, np.repeat([1, 0], 200))
+    assert turned.kind == "none" or turned.matrix[0, 0] > 0

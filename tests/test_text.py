@@ -226,6 +226,30 @@ def test_few_texts_of_noise_are_nearly_told_to_be_noise(monkeypatch: pytest.Monk
     assert lost() > 0.725
 
 
+def test_of_few_rows_columns_that_tell_nothing_do_not_drown_the_texts() -> None:
+    rng = np.random.default_rng(0)
+    words = np.array([f"w{i}x" for i in range(60)])
+
+    def rows(n: int) -> pl.DataFrame:
+        y = rng.integers(0, 2, n)
+        texts = [" ".join(rng.choice(words[20 * k : 20 * k + 40], 9)) for k in y]
+        day = np.datetime64("2024-01-01") + rng.integers(0, 300, n)
+        size = 4.0 * y + rng.normal(size=n)
+        return pl.DataFrame({"t": texts, "day": day, "shop": rng.choice(["a", "b", "c"], n), "size": size, "y": y})
+
+    data, fresh = rows(60), rows(300)
+    noise = ["t", "day", "shop"]
+    model, alone = (luce.Classifier().fit(data[columns], data["y"]) for columns in (noise, ["t"]))
+    p = model.predict_proba(fresh[noise])
+    assert p.tobytes() == alone.predict_proba(fresh[["t"]]).tobytes()
+    assert {c.name for c in model.fitted.schema.columns if c.kind == "left out"} == {"day", "shop"}
+    assert any("the texts tell more without: 'day', 'shop'" in note for note in model.fitted.facts["notes"])
+    asked = luce.Classifier(kinds={"shop": "category"}).fit(data[noise], data["y"])
+    assert {c.name for c in asked.fitted.schema.columns if c.kind == "left out"} <= {"day"}
+    useful = luce.Classifier().fit(data[["t", "size"]], data["y"])
+    assert all(c.kind != "left out" for c in useful.fitted.schema.columns)
+
+
 def test_recipes_go_by_the_letters() -> None:
     assert recipes_for(["a film", None, "두 사람"]) == (SYLLABLES, JAMO)
     assert recipes_for(["a long film of two people", "한"]) == (WORDS, PIECES)
