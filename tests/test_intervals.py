@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import special, stats
 
-from luce import intervals, metrics
+from luce import facts, intervals, metrics
 from luce.errors import InputError
 from luce.intervals import Interval
+from luce.report import evaluate
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -318,6 +320,28 @@ def test_the_variance_of_the_squared_distance_is_foreseen() -> None:
     mean = (p * distance).sum(axis=1)
     assert np.allclose(metrics._foreseen(p)[1], (p * distance**2).sum(axis=1) - mean**2, atol=1e-12)
     assert metrics._foreseen(np.array([[1.0, 0.0]])) == ([0.0], [0.0])
+
+
+def test_rows_given_five_times_are_worth_one() -> None:
+    """A report that knows which rows belong together has the intervals, of classes too, of the rows given once."""
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(3), 60)
+    y = np.array([rng.choice(3, p=row) for row in p])
+    once = facts._scored(evaluate(y, p, [0, 1, 2]))
+    report = evaluate(np.repeat(y, 5), np.repeat(p, 5, axis=0), [0, 1, 2], groups=np.repeat(np.arange(60), 5))
+    assert 5 <= report.effect <= 5.1  # 60 / 59 and 300 / 299 come in
+    many, blind = facts._scored(report), facts._scored(replace(report, effect=1.0))
+
+    def ends(found: dict[str, Any]) -> list[float]:
+        of = [found["headline"]["gain"], *found["reliability"]["overall"]]
+        of += [each[name] for each in found["class_intervals"] for name in METRICS]
+        return [each[end] for each in of for end in ("low", "high")]
+
+    assert ends(many) == pytest.approx(ends(once), abs=0.02)  # the bootstrap's draws differ
+    assert np.abs(np.array(ends(blind)) - ends(once)).max() > 0.1
+
+
+METRICS = ("precision", "recall", "f1", "roc_auc", "average_precision")
 
 
 def test_draws_that_differ_by_their_rounding_are_alike() -> None:

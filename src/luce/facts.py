@@ -124,7 +124,9 @@ def _answers(report: Report) -> list[Any]:
 
 def _by_class(report: Report, answers: list[Any]) -> Any:
     truth = [report.classes[k] for k in report.codes.tolist()]
-    scores = metrics.measure_classes(truth, report.probabilities, report.classes, predicted=answers)
+    scores = metrics.measure_classes(
+        truth, report.probabilities, report.classes, predicted=answers, effect=report.effect
+    )
     for row, measured in zip(report.per_class, scores.values(), strict=True):
         each = {name: interval_json(interval) for name, interval in measured.items()}
         yield {"class": row.class_, "support": row.support, "few": row.support < FEW_ROWS, **each}
@@ -142,7 +144,7 @@ def _headline(report: Report, by_class: list[dict[str, Any]]) -> dict[str, Any]:
     k = report.classes.index(report.baseline.class_)
     gained = int(np.trace(counts) - counts[k, k])
     lost = int(counts[k].sum() - counts[k, k])
-    gain = intervals.matched_difference(gained, lost, report.rows)
+    gain = intervals.matched_difference(gained, lost, report.rows, effect=report.effect)
     verdict = "better" if gain.low > 0 else "worse" if gain.high < 0 else "unsure"
     never = [j for j, row in enumerate(by_class) if row["support"] and not counts[j, j]]
     loss = report.intervals["log_loss"]
@@ -151,17 +153,17 @@ def _headline(report: Report, by_class: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _reliability(report: Report, order: list[int]) -> dict[str, Any]:
-    p = report.probabilities
+    p, effect = report.probabilities, report.effect
     shown = order if p.shape[1] > 2 else [1]
-    classes = [{"class": report.classes[k], "bins": _bins(p[:, k], report.codes == k)} for k in shown]
-    return {"overall": _bins(p.max(axis=1), p.argmax(axis=1) == report.codes), "classes": classes}
+    classes = [{"class": report.classes[k], "bins": _bins(p[:, k], report.codes == k, effect)} for k in shown]
+    return {"overall": _bins(p.max(axis=1), p.argmax(axis=1) == report.codes, effect), "classes": classes}
 
 
-def _bins(p: Floats, hit: NDArray[np.bool_]) -> list[dict[str, Any]]:
+def _bins(p: Floats, hit: NDArray[np.bool_], effect: float) -> list[dict[str, Any]]:
     """The rows by tenths of their probability: how often it came true, the exact interval of that, and the verdict."""
     tenth = np.minimum((p * TENTHS).astype(np.int64), TENTHS - 1)
     rows, hits = np.bincount(tenth, minlength=TENTHS), np.bincount(tenth[hit], minlength=TENTHS)
-    low, high = intervals.exact_ends(hits, rows)
+    low, high = intervals.exact_ends(hits / effect, rows / effect)
     out = []
     for b in np.flatnonzero(rows).tolist():
         mean = math.fsum(p[tenth == b].tolist()) / int(rows[b])

@@ -194,18 +194,18 @@ def shares(hits: NDArray[Any], rows: NDArray[Any], level: float = 0.95, effect: 
     ]
 
 
-def matched_difference(gained: int, lost: int, rows: int, level: float = 0.95) -> Interval:
+def matched_difference(gained: int, lost: int, rows: int, level: float = 0.95, effect: float = 1.0) -> Interval:
     """The difference of two shares of the same rows, (gained - lost) / rows, half a row added to each of four cells.
 
     d = (gained - lost) / (rows + 2), variance = (gained + lost + 1 - (gained - lost)^2 / (rows + 2)) / (rows + 2)^2
 
-    gained, lost: rows that only the first, or only the second, has right. Raises InputError for a level outside (0, 1).
-    Source: Agresti and Min, Statistics in Medicine 24, 2005.
+    gained, lost: rows that only the first, or only the second, has right. effect: the `design_effect`, by which all are
+    divided. Raises InputError for a level outside (0, 1). Source: Agresti and Min, Statistics in Medicine 24, 2005.
     """
-    more, whole = gained - lost, rows + 2
-    centre, error = more / whole, math.sqrt(gained + lost + 1 - more * more / whole) / whole
+    more, whole = (gained - lost) / effect, rows / effect + 2
+    centre, error = more / whole, math.sqrt((gained + lost) / effect + 1 - more * more / whole) / whole
     width = normal_quantile(level) * error
-    return Interval(more / rows, max(centre - width, -1.0), min(centre + width, 1.0), MATCHED)
+    return Interval((gained - lost) / rows, max(centre - width, -1.0), min(centre + width, 1.0), MATCHED)
 
 
 # --- means -------------------------------------------------------------------
@@ -277,26 +277,27 @@ def area(positives: Counts, negatives: Counts) -> float:
     return int((positives * below_or_half).sum()) / (2 * above * below)
 
 
-def area_interval(positives: Counts, negatives: Counts, level: float = 0.95) -> Interval:
+def area_interval(positives: Counts, negatives: Counts, level: float = 0.95, effect: float = 1.0) -> Interval:
     """The area under the ROC curve with DeLong's standard error, the interval built on the logit scale.
 
     variance = var(V10) / m + var(V01) / n, V10[i] = share of the n negatives below positive i (ties half), V01[j] =
     share of the m positives above negative j; logit ends = logit(A) +- z error / (A (1 - A)). Where that says nothing
     (A of 0 or 1, no variance, one row) the min(m, n) disjoint pairs of rows give an exact, wider interval.
 
-    positives, negatives: as in `area`; O(m). No row on a side gives NaN in [0, 1]. Raises InputError for a level
-    outside (0, 1). Source: DeLong, DeLong and Clarke-Pearson, Biometrics 44, 1988; Pepe, The Statistical Evaluation
-    of Medical Tests, 2003, section 5.2 for the logit.
+    positives, negatives: as in `area`; O(m). No row on a side gives NaN in [0, 1]. effect: the `design_effect`, by
+    which the variance is multiplied, or the pairs divided. Raises InputError for a level outside (0, 1). Source:
+    DeLong, DeLong and Clarke-Pearson, Biometrics 44, 1988; Pepe, The Statistical Evaluation of Medical Tests, 2003,
+    section 5.2 for the logit.
     """
     value = area(positives, negatives)
     if math.isnan(value):
         checked_level(level)
         return Interval(value, 0.0, 1.0, NO_ROWS)
-    error = math.sqrt(delong_variance(positives, negatives))
+    error = math.sqrt(effect * delong_variance(positives, negatives))
     if 0.0 < value < 1.0 and error > 0.0:  # false for NaN as well
         low, high = logit_ends(value, error / (value * (1.0 - value)), level)
         return Interval(value, low, high, DELONG)
-    pairs = float(min(positives.sum(), negatives.sum()))
+    pairs = float(min(positives.sum(), negatives.sum())) / effect
     bottom, top = exact_ends(np.array([value * pairs]), np.array([pairs]), level)
     return Interval(value, float(bottom[0]), float(top[0]), PAIRS)
 
@@ -314,7 +315,7 @@ def delong_variance(positives: Counts, negatives: Counts) -> float:
     return spread_10 / m + spread_01 / n
 
 
-def average_precision_interval(value: float, positives: int, level: float = 0.95) -> Interval:
+def average_precision_interval(value: float, positives: float, level: float = 0.95) -> Interval:
     """The logit-normal interval of an average precision, the standard error that of a binomial share of positives.
 
     logit ends = logit(A) +- z / sqrt(m A (1 - A)), m = positives; A of 1 takes the exact interval of m hits of m

@@ -422,17 +422,19 @@ def measure_classes(
     predicted: ArrayLike | None = None,
     level: float = 0.95,
     seed: int = 0,
+    effect: float = 1.0,
 ) -> dict[Label, dict[str, Interval]]:
     """Precision, recall, f1, roc_auc and average_precision of each class with their intervals.
 
     precision, recall: exact; f1: percentiles of drawn confusion matrices; roc_auc: DeLong's standard error on the
-    logit scale; average_precision: Boyd's logit interval. Arguments and errors as in `measure`.
+    logit scale; average_precision: Boyd's logit interval. effect: `intervals.design_effect`, of rows that
+    belong together. Other arguments and errors as in `measure`.
     """
     codes, rows, guess, known = sample(y_true, probabilities, classes, predicted)
     counts = _counted(codes, guess, len(known))
     hits, support, chosen = _margins(counts)
-    ratios = intervals.shares(np.concatenate([hits, hits]), np.concatenate([chosen, support]), level)
-    drawn_hits, drawn_support, drawn_chosen = intervals.confusion_draws(counts, seed)
+    ratios = intervals.shares(np.concatenate([hits, hits]), np.concatenate([chosen, support]), level, effect)
+    drawn_hits, drawn_support, drawn_chosen = intervals.confusion_draws(counts, seed, effect=effect)
     f1, drawn_f1 = _ratio(2 * hits, support + chosen), _ratio(2 * drawn_hits, drawn_support + drawn_chosen)
     out: dict[Label, dict[str, Interval]] = {}
     for k, label in enumerate(known):
@@ -442,8 +444,8 @@ def measure_classes(
             "precision": ratios[k],
             "recall": ratios[len(known) + k],
             "f1": intervals.percentile(float(f1[k]), drawn_f1[:, k], level),
-            "roc_auc": intervals.area_interval(positives, negatives, level),
-            "average_precision": intervals.average_precision_interval(precise, int(support[k]), level),
+            "roc_auc": intervals.area_interval(positives, negatives, level, effect),
+            "average_precision": intervals.average_precision_interval(precise, int(support[k]) / effect, level),
         }
     return out
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from luce import metrics
 from luce.errors import InputError
-from luce.intervals import Interval
+from luce.intervals import Interval, design_effect
 from luce.metrics import Averages, ClassScores
 from luce.scored import SUM_TOLERANCE, Classes, Label, scored_rows
 
@@ -55,7 +55,8 @@ class Report:
     """The scores of one model on labelled rows; `confusion` has true classes as rows, predicted ones as columns.
 
     codes (n,) int64, the place of each row's true class among the classes, and probabilities (n, K) float64 are the
-    rows that were scored: kept for the curves of a page, and no part of the JSON or of a comparison.
+    rows that were scored: kept for the curves of a page, and no part of the JSON or of a comparison. Nor is effect: by
+    how much rows that belong together widen intervals (`luce.intervals.design_effect`).
     """
 
     rows: int
@@ -74,6 +75,7 @@ class Report:
     intervals: Mapping[str, Interval]  # of 95 %, by the names of luce.metrics.measure
     codes: NDArray[np.int64] = field(repr=False, compare=False)
     probabilities: NDArray[np.float64] = field(repr=False, compare=False)
+    effect: float = field(default=1.0, repr=False, compare=False)
 
 
 def evaluate(
@@ -117,7 +119,15 @@ def evaluate(
         intervals=metrics.measure(y_true, probabilities, classes, predicted=predicted, groups=groups),
         codes=codes,
         probabilities=rows,
+        effect=1.0 if groups is None else _effect(codes, rows, [known.index(label) for label in predicted], groups),
     )
+
+
+def _effect(codes: NDArray[np.int64], rows: NDArray[np.float64], guess: Sequence[int], groups: NDArray[Any]) -> float:
+    """The larger design effect of the two that rows have: of their losses, and of whether they are right."""
+    losses = -np.log(np.maximum(rows[np.arange(len(codes)), codes], 1e-300))
+    right = (np.asarray(guess) == codes).astype(np.float64)
+    return max(design_effect(right, groups), design_effect(losses, groups))
 
 
 def to_json(report: Report) -> dict[str, Any]:
