@@ -173,6 +173,7 @@ def _explanation(model: dict[str, Any], row: dict[str, Any], answer: Any, other:
         "contributions": [{"column": c, "value": row[c], "amount": 0.9 - 0.5 * k} for k, c in enumerate(names)],
         "texts": [{"column": "review", "pieces": marks}] if words else [],
         "images": [{"column": "image", "cells": HEAT}] if "image" in row else [],
+        "notes": [],
         "flip": {"sentence": "", "moves": [move], "answer": "flu"} if "temperature" in row else None,
     }  # fmt: skip
 

@@ -101,7 +101,7 @@ def test_left_out_columns_are_shown_with_the_reason(luce: Run, write: Callable[.
 
 def test_without_held_out_rows_nothing_is_measured(luce: Run, write: Callable[..., Path], tmp_path: Path) -> None:
     ran = good(luce("train", write(FLOWERS), "--label", "kind", "--holdout", 0))
-    assert "held out" not in ran.out
+    assert "held out:" not in ran.out
     assert "accuracy" not in ran.out
     assert "fitted on all 20 rows" in ran.out
     assert (tmp_path / "model.luce").is_file(), "the default name of --out"

@@ -210,6 +210,8 @@ def test_evaluate_refuses_labels_that_are_no_class_and_takes_another_column(luce
     same, named = json.loads(good(luce("evaluate", "patients.luce", "patients.csv", "--json")).out), json.loads(ran.out)
     assert named["measured"].pop("source") == "renamed.csv"
     assert same["measured"].pop("source") == "patients.csv"
+    told = [found["measured"].pop("command").removeprefix("luce evaluate patients.luce ") for found in (named, same)]
+    assert told == ["renamed.csv --label truth", "patients.csv"]
     assert named == same
     frame.with_columns(pl.Series("diagnosis", ["flu"] * 14 + [None])).write_csv("gap.csv")
     refused(luce("evaluate", "patients.luce", "gap.csv"), "row 15")

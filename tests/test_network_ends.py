@@ -73,7 +73,7 @@ def test_few_rows_are_fitted(rows: int, classes: int) -> None:
     model = NetworkClassifier((16,), epochs=20).fit(x, codes)
     assert np.isfinite(model.predict_proba(x)).all()
     assert model.score(x, codes) > 0.9
-    assert ("none was held out" in model.note_) == (rows < 40)
+    assert ("none was held out" in model.note_) == (rows < 50)
 
 
 def test_300_classes_are_told_apart() -> None:
@@ -239,3 +239,18 @@ def test_a_network_that_is_given_up_early_is_found_out(monkeypatch: pytest.Monke
     monkeypatch.setattr(luce.training, "PATIENCE_AT_FIRST", luce.training.PATIENCE)
     with pytest.raises(AssertionError):
         what_shows_late_is_learnt()
+
+
+def test_few_rows_do_not_make_it_sure() -> None:
+    """39 rows: logits as they were trained lose 4.5 nats a fresh row, with the
+    factor that rows left out in turn ask for 0.70; nothing but shares would lose 0.69, the best line 0.54."""
+    lost, blind = [], []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(1039, 4))
+        y = (rng.logistic(size=1039) < 1.5 * x[:, 0] - x[:, 1]).astype(np.int32)
+        model = NetworkClassifier().fit(x[:39], y[:39])
+        z, sign = model.decision_function(x[39:]), 1 - 2 * y[39:]
+        lost.append(np.logaddexp(0, sign * z).mean())
+        blind.append(np.logaddexp(0, sign * z / model.calibration_.matrix[0, 0]).mean())
+    assert np.mean(lost) < 0.9 < 2.0 < np.mean(blind)

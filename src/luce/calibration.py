@@ -192,6 +192,16 @@ def choose(
     return Calibration(kept.kind, kept.matrix, kept.bias, before, rows.mean(losses), error, len(codes))
 
 
+def shrunk(logits: Array, codes: NDArray[np.int32], classes: int, weights: Array | None, threads: int) -> Calibration:
+    """The temperature, where it makes logits (n, outputs) smaller, whether its gain is beyond noise or not: of few rows
+    a model that may be too sure is better less so."""
+    rows = _Rows(_centred(logits), codes, classes, np.ones(len(codes)) if weights is None else weights, threads)
+    fit, none = _temperature(rows), no_calibration(len(rows.z))
+    before, after = (rows.mean(rows.losses(each)) for each in (none, fit))
+    kept, loss = (fit, after) if fit.matrix[0, 0] < 1 else (none, before)
+    return replace(kept, before=before, after=loss, error=0.0, rows=len(codes))
+
+
 @dataclass(frozen=True)
 class _Rows:
     """Centred logits (outputs, n), codes, and weights that may be 0."""
