@@ -583,3 +583,15 @@ def test_a_cell_means_the_same_whatever_stands_in_other_rows(kinds: dict[str, An
     for other in ([], ["new"], [3.5], [None], [True]):
         for k, cell in enumerate(cells):
             assert (model.predict_proba({"x": [cell, *other]})[0] == whole[k]).all()
+
+
+def test_a_series_is_texts_or_no_table_and_a_number_names_no_column() -> None:
+    texts, y = ["good film", "bad film", "good show", "bad show"] * 6, ["p", "n"] * 12
+    reader = luce.Classifier(kinds={"t": "text"}).fit({"t": texts}, y)
+    assert reader.predict(pd.Series(texts[:4])).tolist() == reader.predict(texts[:4]).tolist() == y[:4]
+    frame = pd.DataFrame({"a": np.arange(24.0) % 5, "b": np.arange(24) % 2 + 0.5})
+    model = luce.Classifier().fit(frame, y)
+    with pytest.raises(InputError, match=r"one row of a frame: give a frame, such as df\.iloc\[\[0\]\]"):
+        model.predict(frame.iloc[0])
+    with pytest.raises(InputError, match="label is 2: give the name of a column as text, '2'"):
+        luce.Classifier().fit(frame, 2)  # type: ignore[arg-type]

@@ -159,6 +159,8 @@ class Classifier:
         that lists missing and unknown columns, or names the first cell that does not fit its column.
         """
         fitted = self.fitted
+        if type(data).__name__ == "Series" and fitted.text_alone is not None:
+            data = list(data)  # type: ignore[call-overload]  # texts
         if isinstance(data, list | tuple) and data and all(isinstance(text, str) for text in data):
             if fitted.text_alone is None:
                 raise InputError("texts alone are no rows of this model: it reads other columns too; give a table")

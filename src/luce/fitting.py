@@ -111,6 +111,8 @@ def _rows_and_labels(
     if isinstance(label, str):
         target = labels(table, label)
         return table.without(label), label, target
+    if isinstance(label, int):
+        raise InputError(f"label is {label}: give the name of a column as text, '{label}', or a label for each row")
     target = labels_of(label)
     if len(target.codes) != table.rows:
         raise InputError(f"there are {len(target.codes)} labels for {table.rows} rows: give one for each row")
@@ -400,7 +402,8 @@ def _or_texts_alone(
     kinds = ("number", "boolean", "category", "date")
     texts = [c.name for c in schema.columns if c.kind == "text"]
     others = [c.name for c in schema.columns if c.kind in kinds and c.name not in (settings.kinds or {})]
-    if not texts or not others or len(codes) > MANY_ROWS or choice.path is None:
+    images = any(c.kind == "image" for c in schema.columns)  # which would be looked at twice
+    if not texts or not others or images or len(codes) > MANY_ROWS or choice.path is None:
         return choice, schema
     why = "on rows held out the texts tell more without it"
     columns = tuple(replace(c, kind="left out", why=why) if c.name in others else c for c in schema.columns)

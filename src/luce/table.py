@@ -192,6 +192,8 @@ def _convert(data: Any, source: str) -> Table:
         return _from_columns(_names(data, source), data.values(), source)
     if isinstance(data, np.ndarray):
         return _from_array(data, source)
+    if type(data).__name__ == "Series":
+        raise InputError(f"{source}: a Series is one column, or one row of a frame: give a frame, such as df.iloc[[0]]")
     if hasattr(data, "__arrow_c_stream__"):
         _names(getattr(data, "column_names", ()), source)
         return _table(pl.DataFrame(data), source)
