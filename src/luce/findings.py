@@ -229,13 +229,14 @@ def _mislabelled(f: Findings) -> Section | None:
 
 
 def _how_many(w: Wrong, rows: int) -> str:
-    many = {0: "none has", 1: "1 has"}.get(w.disagree, f"{w.disagree:,} have")
-    surest = f"of the {w.sure:,} rows that the model is surest of, {many} another label"
+    differ = {0: "none has", 1: "1 has"}.get(w.disagree, f"{w.disagree:,} have")
+    surest = f"of the {w.sure:,} rows that the model is surest of, {differ} another label"
     if w.rows is None:
         return f"How many cannot be told: {surest}, so the classes overlap too much."
     if w.rows.value < 0.5:
         return f"No sign of any: {surest}" + (f"; at most {w.look:,} of {rows:,}." if w.look else ".")
-    about = f"About {max(1, round(w.rows.value)):,} of {rows:,}"
+    many = max(1, round(w.rows.value))
+    about = f"About {many:,} of {rows:,}" if w.rows.low >= 0.5 else f"Perhaps {many:,} of {rows:,}, perhaps none"
     ends = f"(95 % interval {math.floor(w.rows.low):,} to {w.look:,})"
     return f"{about} {ends}, or rows that these columns cannot tell: {surest}."
 

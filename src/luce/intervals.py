@@ -37,6 +37,7 @@ DEGENERATE = f"{BOOTSTRAP}, all alike: too narrow, see the exact intervals of pr
 DELONG = "DeLong's standard error, logit"
 PAIRS = "exact binomial of disjoint pairs of rows"
 BOYD = "logit, binomial standard error (Boyd et al.)"
+PROFILE = "profile likelihood"
 MATCHED = "matched shares (Agresti-Min)"
 
 _SETTLED = 1e-15  # a factor of the continued fraction this near to 1 changes nothing

@@ -9,13 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce.fitted import HeldOut
-from luce.intervals import Interval, shares
+from luce.functional import softmax
+from luce.intervals import PROFILE, Interval
 from luce.splits import row_keys
 
 SURE_SHARE = 0.3  # of the rows: those that the model is surest of tell how many labels are wrong
 SURE_ROWS = 100  # at least so many, or half of all
 FEW_SUSPECTS = 12  # worth a look where nothing can be estimated, or one row in a hundred
 MOST_WRONG = 0.25  # disagreement of the surest rows above which classes overlap too much to tell
+MOST_ASKED, MOST_NUMBERS = 20_000, 10_000_000  # rows, and probabilities, that tell how many labels are wrong
+FACTORS = np.geomspace(0.5, 16.0, 31)  # of logits: those of rows of which some are labelled wrong are too small
+LAPSES = 120  # shares of wrong labels that are tried
+HALF_CHI = 1.92073  # half the 95 % point of chi-squared of one degree of freedom
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +49,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Wrong:
-    """How many labels are wrong: `disagree` of the `sure` rows that the model is surest of, carried over to all rows.
+    """How many labels are wrong, and that `disagree` of the `sure` rows that the model is surest of have another label.
 
     rows: the count with the ends of its 95 % interval; None where the classes overlap so much that not even the surest
     rows can tell. look: how many rows of the ranking are worth a look, the upper end of the interval.
@@ -78,13 +83,19 @@ def rank(held: HeldOut) -> Ranking:
 
 
 def wrong(held: HeldOut) -> Wrong:
-    """Estimate how many labels are wrong from the rows that the model is surest of.
+    """Estimate how many labels are wrong, beside those that probabilities foresee where classes overlap.
 
-    rows = n * disagree / sure, where `sure` rows have the largest max_k p_k (30 % of the n scored rows, or 100, or half
-    of them) and `disagree` of these have another label than the most probable class; at most as many as have so in all.
-    Where a model is surest classes hardly overlap, so disagreement is error of the label, if labels are as often wrong
-    there as elsewhere. The interval is the exact binomial one of the share. Ties are settled by a hash of the row's
-    index.
+    A label is drawn by softmax(t log p), p (n, K) being the out-of-fold probabilities of HeldOut, and with
+    probability e it is another class, each with the same chance; t, e = the likeliest, rows = n e with the ends of its
+    profile likelihood (95 %), at most as many as have another label than the most probable class. Overlap wears off as
+    a model gets surer, wrong labels do not: that tells them apart. Of many rows some, by a hash of their index, tell it
+    for all.
+    `sure` rows have the largest max_k p_k (30 % of the n scored rows, or 100, or half of them), ties by that hash;
+    `disagree` of them have another label than the most probable class.
+
+    Sources: Angluin and Laird, Learning from noisy examples, Machine Learning 2, 1988, for such labels; Wichmann and
+    Hill, The psychometric function I, Perception and Psychophysics 63, 2001, for the fit of lapses; Venzon and
+    Moolgavkar, Applied Statistics 37, 1988, for the interval.
     """
     p, codes = held.probabilities[held.scored], held.codes[held.scored]
     n, differs = len(codes), p.argmax(axis=1) != codes
@@ -92,6 +103,31 @@ def wrong(held: HeldOut) -> Wrong:
     disagree, doubted = int(differs[np.lexsort((row_keys(n, 0), -p.max(axis=1)))[:sure]].sum()), int(differs.sum())
     if disagree > MOST_WRONG * sure:
         return Wrong(sure, disagree, None, min(max(FEW_SUSPECTS, n // 100), doubted))
-    share = shares(np.array([disagree]), np.array([sure]))[0]
-    value, low, high = (min(n * end, float(doubted)) for end in (share.value, share.low, share.high))
-    return Wrong(sure, disagree, Interval(value, low, high, share.how), math.floor(high))
+    some = np.argsort(row_keys(n, 0), kind="stable")[: min(MOST_ASKED, MOST_NUMBERS // p.shape[1])]
+    value, low, high = (min(n * share, float(doubted)) for share in _lapses(p[some].astype(np.float64), codes[some]))
+    return Wrong(sure, disagree, Interval(value, low, high, PROFILE), math.floor(high))
+
+
+def _lapses(p: NDArray[np.float64], codes: NDArray[np.int32]) -> tuple[float, float, float]:
+    """The likeliest share of labels that are another class than drawn, and the ends of its 95 % interval."""
+    n, others = len(codes), p.shape[1] - 1
+    z = np.log(np.maximum(p, 1e-300))
+    shares = np.append(0.0, np.geomspace(0.25 / n, 0.5, LAPSES))
+    profile = np.full(len(shares), -np.inf)
+    for factor in FACTORS:
+        q = softmax(factor * z)[np.arange(n), codes][:, np.newaxis]
+        given = (1.0 - shares) * q + shares * (1.0 - q) / others
+        profile = np.maximum(profile, np.log(np.maximum(given, 1e-300)).sum(axis=0))
+    best = int(profile.argmax())
+    value = float(shares[best])
+    if 1 < best < LAPSES:  # the top of a parabola, over the logarithm
+        left, middle, right = profile[best - 1 : best + 2]
+        value *= (shares[best + 1] / shares[best]) ** (0.5 * (left - right) / (left - 2 * middle + right))
+    inside = np.flatnonzero(profile >= profile[best] - HALF_CHI)
+    first, last = int(inside[0]), int(inside[-1])
+    ends = [float(shares[first]), float(shares[last])]
+    for side, (i, beyond) in enumerate(((first, first - 1), (last, last + 1))):
+        if 0 <= beyond < len(shares):
+            part = (profile[i] - profile[best] + HALF_CHI) / (profile[i] - profile[beyond])
+            ends[side] += float(part * (shares[beyond] - shares[i]))
+    return value, min(ends[0], value), max(ends[1], value)
