@@ -106,7 +106,7 @@ def the_number_is_that_of_the_surest_rows(held: HeldOut) -> None:
     top = optimize.minimize_scalar(lambda u: -best_at(math.exp(u)), bounds=bounds, method="bounded")
     most = max(-top.fun, best_at(0.0))
     value, low, high = (end / len(rows) for end in (found.rows.value, found.rows.low, found.rows.high))
-    assert most - best_at(value) < 0.05  # nats: the factors that are tried are a ninth apart
+    assert most - best_at(value) < 0.05  # nats: the factors that are tried are 6 % apart
     for end in (low, high):
         capped = end == doubted / len(rows) or end == 0.0
         assert capped or abs(most - best_at(end) - 1.92073) < 0.15  # between two shares, a straight line

@@ -17,8 +17,8 @@ SURE_SHARE = 0.3  # of the rows: those that the model is surest of tell how many
 SURE_ROWS = 100  # at least so many, or half of all
 FEW_SUSPECTS = 12  # worth a look where nothing can be estimated, or one row in a hundred
 MOST_WRONG = 0.25  # disagreement of the surest rows above which classes overlap too much to tell
-MOST_ASKED, MOST_NUMBERS = 20_000, 10_000_000  # rows, and probabilities, that tell how many labels are wrong
-FACTORS = np.geomspace(0.5, 16.0, 31)  # of logits: those of rows of which some are labelled wrong are too small
+MOST_ASKED, MOST_NUMBERS = 20_000, 3_000_000  # rows, and probabilities, that tell how many labels are wrong
+FACTORS = np.geomspace(0.5, 16.0, 61)  # of logits: those of rows of which some are labelled wrong are too small
 LAPSES = 120  # shares of wrong labels that are tried
 HALF_CHI = 1.92073  # half the 95 % point of chi-squared of one degree of freedom
 
