@@ -118,6 +118,22 @@ def none_is_nearer(
         assert found is None or len(found.moves) == 2
 
 
+def test_a_number_moves_beside_a_category() -> None:
+    """Only both together flip the answer; the number goes no further than it must."""
+    rng = np.random.default_rng(0)
+    x, town = rng.uniform(0, 10, 2000), rng.choice(["Bonn", "Rom"], 2000)
+    y = np.where((x > 6) & (town == "Rom"), "yes", "no")
+    data = pl.DataFrame({"x": x, "town": town, "y": y})
+    model = luce.Classifier(effects="pairs").fit(data, "y")
+    one = pl.DataFrame({"x": [2.0], "town": ["Bonn"]})
+    found = model.counterfactual(one)
+    assert found is not None and {move.column for move in found.moves} == {"x", "town"}
+    it_really_flips(model, one, 0, found)
+    after = next(move.after for move in found.moves if move.column == "x")
+    less = pl.DataFrame({"x": [2.0 + 0.97 * (after - 2.0)], "town": ["Rom"]})
+    assert 5 < after < 7 and model.predict(less).tolist() == ["no"]
+
+
 ROWS = range(0, 400, 16)
 
 

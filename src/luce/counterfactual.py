@@ -186,7 +186,9 @@ def _all_of(like: Any, cell: Any, rows: int) -> Any:
     """A new cell so many times, as `parse` gives a column."""
     import polars as pl
 
-    return np.full(rows, cell, dtype=np.float64) if isinstance(like, np.ndarray) else pl.Series([cell] * rows)
+    if isinstance(like, np.ndarray):
+        return np.full(rows, cell, dtype=np.float64)
+    return pl.Series(like.name, [cell] * rows, dtype=like.dtype)
 
 
 def repeated(row: SparseRows, rows: int) -> SparseRows:
