@@ -354,3 +354,35 @@ def test_a_label_that_is_text_names_the_column_that_is_meant(luce: Run) -> None:
     refused(luce("train", "t.csv", "--label", "review"), "looks like text", "choose another column")
     frame.with_columns(review=pl.lit("one sentence for all the rows")).write_csv("t.csv")
     refused(luce("train", "t.csv", "--label", "review"), "every row has the label")
+
+
+def test_short_texts_that_come_again_are_texts_behind_labels(luce: Run) -> None:
+    """400 lines of at most 128 texts of three words: as a column of a table they would be levels."""
+    rng = random.Random(0)
+    lines_of = [(name, f"{' '.join(rng.choices(CLASSES[name], k=2))} film") for name in ("pos", "neg") * 200]
+    Path("short.txt").write_text(labelled(lines_of))
+    good(luce("train", "short.txt", "--out", "short.luce"))
+    assert kinds_of(luce, "short.luce") == {"text": "text"}
+    Path("new.txt").write_text("lovely warm hotel\nsad cold hotel\n")
+    lines = good(luce("predict", "short.luce", "new.txt", "--lines")).out.splitlines()
+    assert [(line.split("\t")[0], float(line.split("\t")[1]) > 0.9) for line in lines] == [("pos", True), ("neg", True)]
+    pl.DataFrame({"label": [n for n, _ in lines_of], "text": [t for _, t in lines_of]}).write_csv("short.csv")
+    good(luce("train", "short.csv", "--label", "label", "--out", "levels.luce"))
+    assert kinds_of(luce, "levels.luce") == {"text": "category"}, "else nothing is tested"
+
+
+def test_sentences_are_texts_from_six_rows_on(luce: Run) -> None:
+    table(reviews(12)).write_csv("few.csv")
+    told = good(luce("train", "few.csv", "--label", "sentiment", "--holdout", 0))
+    assert "texts (1): review" in told.out + told.err
+
+
+def test_an_explanation_is_headed_by_for_and_against(luce: Run) -> None:
+    """By no names, which may begin alike; nor is a sure answer rounded to one that is certain."""
+    x = np.arange(60) % 10
+    names = np.array(["customer stayed", "customer left"])[(x > 4).astype(int)]
+    pl.DataFrame({"x": x * 1.5, "y": names}).write_csv("alike.csv")
+    good(luce("train", "alike.csv", "--label", "y", "--out", "alike.luce"))
+    shown = good(luce("explain", "alike.luce", "alike.csv")).out
+    assert "against it│for it" in shown and "for customer" not in shown
+    assert "(100.0 %)" not in shown and "(0.0 %)" not in shown

@@ -348,3 +348,9 @@ def test_draws_that_differ_by_their_rounding_are_alike() -> None:
     rounded = np.array([1.0, 1.0 - 2.0**-53, 1.0])
     assert intervals.percentile(1.0, rounded).how == intervals.DEGENERATE
     assert intervals.percentile(1.0, np.array([1.0, 0.99])).how == intervals.BOOTSTRAP
+
+
+def test_ends_that_are_alike_have_no_width_and_say_so() -> None:
+    """Though a draw or two is another: the page showed 100.00000000 to 100.0 %, or 100 to 100 without a word."""
+    draws = np.append(np.full(999, 1.0 - 2.0**-53), 0.5)
+    assert intervals.percentile(1.0, draws) == Interval(1.0, 1.0, 1.0, intervals.DEGENERATE)

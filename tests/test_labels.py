@@ -157,3 +157,12 @@ def test_codes_and_classes_give_the_labels_back(values: list[str]) -> None:
     bare = [pl.Series([value]).str.strip_chars().str.normalize("NFC")[0] for value in values]
     assert [str(found.classes[code]) for code in found.codes] == bare
     assert encode_labels(pl.Series(values), found.classes).tolist() == found.codes.tolist()
+
+
+def test_labels_that_differ_in_case_are_told() -> None:
+    found = labels_of(["yes", "no", "Yes", "no"])
+    assert found.classes == ("Yes", "no", "yes")
+    (note,) = found.notes
+    assert "differ only in case and are classes of their own; write them alike" in note
+    assert "'yes'" in note and "'Yes'" in note
+    assert labels_of(["yes", "no", "yes", "no"]).notes == ()
