@@ -514,11 +514,17 @@ def test_ray_data_gives_the_same_folder_of_answers(ray_cluster: None, tmp_path: 
 
 
 @pytest.mark.filterwarnings("ignore:.*deprecated")
-def test_items_of_ray_data_outlive_a_killed_worker_and_not_a_stopped_one(ray_cluster: None) -> None:
+def test_items_of_ray_data_outlive_a_killed_worker_and_not_a_stopped_one(ray_cluster: None, tmp_path: Path) -> None:
+    tried = tmp_path / "tried"
+
     def make() -> Any:
-        def work(item: float, tell: Any) -> float:
+        def work(item: str, tell: Any) -> str:
             tell(os.getpid())
-            time.sleep(item)
+            first = item == "killed" and not tried.exists()
+            if first:
+                tried.touch()
+            if first or item == "stopped":
+                time.sleep(500.0)
             return item
 
         return work
@@ -529,12 +535,17 @@ def test_items_of_ray_data_outlive_a_killed_worker_and_not_a_stopped_one(ray_clu
         hands.setdefault(place, []).append(process)
         if place > 0 and len(hands[place]) == 1:
             os.kill(process, signal.SIGKILL if place == 1 else signal.SIGSTOP)
+        hurry()
+
+    def hurry() -> None:
+        """No longer patient when all that is left is the stopped worker; before, one may be starting."""
+        if 1 in found and 2 in hands:
+            engine.patience = 1.0
 
     def run() -> None:
-        for place, _ in engine.spread(make, [0.0, 1.0, 500.0], told):
+        for place, _ in engine.spread(make, ["short", "killed", "stopped"], told):
             found.append(place)
-            if 1 in found:
-                engine.patience = 1.0
+            hurry()
 
     with pytest.raises(EngineError, match=r"a worker \(Ray's, process \d+\) did not answer within 1 s") as caught:
         run()
