@@ -26,7 +26,7 @@ LINE = [
     "classifier", "trial", "suspects", "alone", "twins", "hints", "findings", "doctor", "gallery", "facts", "markup",
     "phrases", "words", "svg", "sections", "portrait", "thumbnails", "page", "plain", "prediction", "hosting", "form",
     "journal", "answers", "oip", "openapi", "batching", "guard", "door", "workshop", "server", "__init__", "terminal",
-    "sources", "cli", "__main__",
+    "sources", "options", "cli", "__main__",
 ]  # fmt: skip
 
 # Installed for files, frames, the terminal and the tests; a plain `import luce` must not wait for any of them.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,9 +12,31 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 import numpy as np
-from click.core import ParameterSource
 
 from luce.errors import InputError, LuceError, inert
+from luce.options import (
+    address_option,
+    check_page,
+    check_share,
+    check_target,
+    command_line,
+    encoding_option,
+    engine_of,
+    host_option,
+    kinds_of,
+    labels_option,
+    lang_option,
+    model_of,
+    name_option,
+    numbers_of,
+    port_option,
+    raw_option,
+    report_option,
+    skip_option,
+    threads_option,
+    token_option,
+    workers_option,
+)
 from luce.sources import gathered, images_for, read_for, read_labelled, read_table
 from luce.terminal import (
     BY_COSTS,
@@ -43,7 +64,6 @@ if TYPE_CHECKING:
     from luce.classifier import Classifier
     from luce.engine import Engine
     from luce.fitted import Fitted
-    from luce.network import NetworkClassifier
     from luce.prediction import Counts
     from luce.report import Report
     from luce.schema import Schema
@@ -58,23 +78,6 @@ if TYPE_CHECKING:
 @click.version_option(package_name="luce", message="luce %(version)s")
 def cli() -> None:
     """Softmax classifiers from labelled tables: proven fits, probabilities you can trust."""
-
-
-threads_option = click.option("--threads", type=click.IntRange(min=1), help="Threads to use (default: all processors).")
-raw_option = click.option("--raw", is_flag=True, help="Write text cells that begin with = + - @ as they are: a "
-                          "spreadsheet may run them.")  # fmt: skip
-encoding_option = click.option("--encoding", help="Character encoding of a text file (default: recognised).")
-labels_option = click.option(
-    "--labels", metavar="FILE", help="The labels of the rows of an .npy file: an .npy, or text, a label a line."
-)
-workers_option = click.option("--workers", type=click.IntRange(min=1), help="How many of them (default: as many as "
-                              "processors).")  # fmt: skip
-address_option = click.option("--address", help="Of a Ray cluster, or auto (default: Ray starts on this machine).")
-skip_option = click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, or else stop.")
-report_option = click.option("--report", "page", metavar="FILE", help="One HTML page of pictures and figures.")
-lang_option = click.option(
-    "--lang", type=click.Choice(["ko", "en"]), help="Language of the page (default: the locale's)."
-)
 
 
 @cli.command()
@@ -140,26 +143,26 @@ def train(
     from luce.run import keeping
     from luce.vast import is_vast
 
-    _check_share(holdout)
+    check_share(holdout)
     if budget is not None:
         seconds_of(budget)
-    _check_target(out, data)
-    _check_page(page, data, out)
+    check_target(out, data)
+    check_page(page, data, out)
     checkpoint = checkpoint or f"{out}.checkpoint"
-    _check_target(checkpoint, data, option="--checkpoint")
+    check_target(checkpoint, data, option="--checkpoint")
     if os.path.realpath(checkpoint) in map(os.path.realpath, (out, page or out)):
         raise InputError(f"--checkpoint {checkpoint} is a file that is written at the end; give another name")
-    named = _kinds(kinds, texts)
+    named = kinds_of(kinds, texts)
     images = [name for name, kind in named.items() if kind == "image"]
     model = luce.Classifier(
         kinds=named,
         threads=threads,
-        costs=_numbers("--cost", costs),
-        recall=_numbers("--recall", recalls),
+        costs=numbers_of("--cost", costs),
+        recall=numbers_of("--recall", recalls),
         size=size,
-        model=_model(kind, hidden),
+        model=model_of(kind, hidden),
         budget=budget,
-        engine=_engine(engine, workers, address),
+        engine=engine_of(engine, workers, address),
     )
 
     def on_schema(schema: Schema) -> None:
@@ -205,15 +208,6 @@ def train(
     click.echo(f"saved {out}")
 
 
-def _check_page(page: str | None, *others: str) -> None:
-    """As `_check_target`, for --report; it is none of the other files, there or not."""
-    if page is None:
-        return
-    _check_target(page, *others, option="--report")
-    if any(os.path.realpath(page) == os.path.realpath(other) for other in others):
-        raise InputError(f"--report {page} is a file that is read or written; give another name")
-
-
 def _findings(model: Classifier, table: Table, label: str) -> dict[str, Any]:
     """What the data doctor says of the rows that a model was just fitted on, without another fit."""
     from luce.doctor import examine_fitted, to_json
@@ -238,103 +232,11 @@ def _show(
 
     source = "standard input" if data == "-" else data
     found, pixels = shown(classifier, report, rows, findings=findings, source=source)
-    found["measured"]["command"] = _command_line()
+    found["measured"]["command"] = command_line()
     if path is not None:
         save(path, page(found, language(lang), pixels))
         say(f"saved {path}: open it in a browser")
     return found
-
-
-def _command_line() -> str:
-    """The command that is running, but for what changes no number."""
-    context = click.get_current_context()
-    words = ["luce", str(context.info_name)]
-    for parameter in context.command.params:
-        value, opts = context.params[str(parameter.name)], parameter.opts
-        given = context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
-        if not given or parameter.name in ("out", "page", "lang", "as_json", "threads", "checkpoint"):
-            continue
-        if isinstance(parameter, click.Argument):
-            words.append(str(value))
-        elif parameter.is_flag:  # type: ignore[attr-defined]
-            words.append(opts[-1])
-        else:
-            for each in value if parameter.multiple else [value]:
-                words += [opts[-1], str(each)]
-    return shlex.join(words)
-
-
-def _check_share(holdout: float) -> None:
-    if not 0 <= holdout < 1:
-        raise InputError(f"--holdout is {holdout}: give a share from 0 up to (not including) 1, such as 0.2")
-
-
-def _check_target(out: str, *read: str, option: str = "--out") -> None:
-    """Before minutes of work: can the file be written there at all, and is it none of those that are read?"""
-    if not out:
-        raise InputError(f"{option} is empty: give the name of a file")
-    if os.path.exists(out) and any(os.path.exists(name) and os.path.samefile(out, name) for name in read):
-        raise InputError(f"{option} {out} is a file that is being read; give another name")
-    folder = os.path.dirname(out) or "."
-    if not os.path.isdir(folder):
-        raise InputError(f"{option} {out}: the folder {folder} does not exist; make it first")
-    if os.path.isdir(out):
-        raise InputError(f"{option} {out} is a folder: give the name of a file in it")
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"{option} {out}: the folder {folder} cannot be written to")
-
-
-def _kinds(pairs: tuple[str, ...], texts: tuple[str, ...] = ()) -> dict[str, str]:
-    kinds = dict.fromkeys(texts, "text")
-    for pair in pairs:
-        column, equals, kind = pair.rpartition("=")
-        if not equals or not column:
-            raise InputError(f"--as {pair}: write COLUMN=KIND, for example --as zip=category")
-        if kinds.get(column, kind) != kind:
-            raise InputError(f"--as {inert(pair)}: the column is said to be {kinds[column]} as well; say one of them")
-        kinds[column] = kind
-    return kinds
-
-
-def _model(kind: str, hidden: str | None) -> str | NetworkClassifier:
-    import luce
-
-    if hidden is None:
-        return kind
-    if kind != "network":
-        raise InputError("--hidden is for networks: add --model network")
-    try:
-        return luce.NetworkClassifier([int(units) for units in hidden.split(",")])
-    except ValueError:
-        raise InputError(f"--hidden {inert(hidden)}: give whole numbers, such as 256 or 256,64") from None
-
-
-def _engine(kind: str | None, workers: int | None, address: str | None) -> Engine | None:
-    """Whose workers do the work, by --engine, --workers and --address."""
-    import luce
-
-    if address is not None and kind != "ray":
-        raise click.UsageError("--address is that of a Ray cluster: say --engine ray", click.get_current_context())
-    if kind is None:
-        if workers is not None:
-            what = "--workers are those of an engine: say --engine local or --engine ray"
-            raise click.UsageError(what, click.get_current_context())
-        return None
-    return luce.ray(workers, address=address) if kind == "ray" else luce.processes(workers)
-
-
-def _numbers(option: str, pairs: tuple[str, ...]) -> dict[str, float] | None:
-    """Numbers by the class that they are for; None without any."""
-    found = {}
-    for pair in pairs:
-        name, equals, number = pair.rpartition("=")
-        try:
-            found[name] = float(number)
-        except ValueError:
-            equals = ""
-        if not equals or not name:
-            raise InputError(f"{option} {inert(pair)}: write CLASS=NUMBER")
-    return found or None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -396,13 +298,13 @@ def predict(
     if out is not None and (out.endswith(os.sep) or os.path.isdir(out)):
         if lines:
             raise InputError("--lines: its answers are no files of a folder; send them to a file by >")
-        hands = _engine(engine, workers, address)
+        hands = engine_of(engine, workers, address)
         _predict_files(model, data, out, form, coverage, top, again, raw, encoding, threads, hands)
         return
     if form is not None or again or engine is not None:
         raise InputError("--format, --again and --engine go with a folder of answers: --out FOLDER/")
     if out is not None:
-        _check_target(out, model, data)
+        check_target(out, model, data)
     classifier = luce.load(model)
     classifier.threads = threads
     fitted, begun = classifier.fitted, b""
@@ -583,7 +485,7 @@ def evaluate(
     from luce.report import render
     from luce.strangers import strangers_among
 
-    _check_page(page, model, data)
+    check_page(page, model, data)
     classifier = luce.load(model)
     classifier.threads = threads
     table = read_for(classifier.fitted, data, encoding, skip_bad=skip_bad, labels=labels)
@@ -696,9 +598,9 @@ def doctor(
     from luce.prediction import Counts
 
     if out is not None:
-        _check_target(out, data)
+        check_target(out, data)
     table = read_table(data, encoding)
-    settings = luce.Classifier(kinds=_kinds(kinds), threads=threads)
+    settings = luce.Classifier(kinds=kinds_of(kinds), threads=threads)
     with progress_bar("fitting") as progress:
         found = luce.examine(table, label, group=group, time=time, classifier=settings, progress=progress)
     if out is not None:
@@ -890,14 +792,6 @@ def demo() -> None:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # serve, playground
-
-host_option = click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
-                           help="Where to listen; other than this machine's own address needs a token.")  # fmt: skip
-port_option = click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
-                           help="0 for any that is free.")  # fmt: skip
-token_option = click.option("--token", envvar="LUCE_TOKEN", metavar="TOKEN", help="What every request must bring.")
-name_option = click.option("--name", "names", multiple=True, metavar="NAME",
-                           help="Another name of the service, such as that of a proxy. May be repeated.")  # fmt: skip
 
 
 @cli.command()
