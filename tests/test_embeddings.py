@@ -11,7 +11,7 @@ import pytest
 from commands import Run
 
 import luce as api
-from luce import _core, embeddings, inputs, objective, path, probe, solver, strength
+from luce import _core, embeddings, inputs, objective, path, solver, strength
 from luce.embeddings import Embeddings, read_embeddings, read_labels
 from luce.errors import InputError
 from luce.features import Features
@@ -257,7 +257,7 @@ def test_train_measures_calibrates_and_has_sets(far: None, monkeypatch: pytest.M
     monkeypatch.setattr("luce.fitting.LOGITS_AT_ONCE", 300)
     monkeypatch.setattr("luce.classifier.LOGITS_AT_ONCE", 300)
     monkeypatch.setattr(strength, "SAMPLE", 140)
-    monkeypatch.setattr(probe, "HELD", 40)
+    monkeypatch.setattr(strength, "HELD", 40)
     x, y = rows_of(800, 260, 4)
     done = api.train(x, NAMES[y])
     model = done.classifier

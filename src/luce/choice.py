@@ -35,17 +35,21 @@ from luce.path import (
 from luce.run import piece
 from luce.splits import holdout, row_keys
 from luce.steps import RowPoint, Start
-from luce.strength import hold_out
+from luce.strength import held_rows, hold_out, hold_some_out
 
 EFFECTS = ("linear", "curves", "pairs")
 WIDER = ("curves", "values", "pairs")  # in the order in which they are tried
 KNOWN = (*EFFECTS, "values", "texts", "images", "network")
 PAIRS = 25  # at most
-SAMPLE = 10_000  # rows: on so many it is settled which columns bend and act together
+SAMPLE = 10_000  # rows, or SAMPLE_SHARE of more, up to MOST_SAMPLED: on so many it is settled which columns bend and
+SAMPLE_SHARE = 0.1  # act together
+MOST_SAMPLED = 40_000
 MOST_RESIDUALS = 400_000  # that are looked at for pairs: rows x classes
 MOST_FEATURES = 2_500  # of a model with more effects
 MOST_NUMBERS = 5e7  # of the features with pairs, which are kept for each fold
-MOST_WORK = 3e8  # multiplications in a pass over all rows: a model of more is not tried
+MOST_WORK = 3e8  # multiplications in a pass over the rows that folds are made of
+MOST_WORK_ONCE = 1e10  # and over all rows, where a sample settles all and no folds are made of them:
+MOST_STORED = 5e8  # numbers; models of more are not tried
 MANY_ROWS = 2_000  # with more, SOME_FOLDS are enough to settle it, and the strength of texts
 SOME_FOLDS = 2
 CLEAR = 0.5  # standard errors by which more effects must lower the log loss
@@ -98,6 +102,12 @@ class Choice:
         path, start = finish(self.race)
         return replace(self, path=path, start=start, race=None)
 
+    def lean(self) -> Choice:
+        """The same without what it has of rows: their features, and their logits when they were held out."""
+        start = self.start if self.race is None else self.race.start()
+        bare = replace(self.problem, features=Features(self.problem.features.rows), keys=None, strata=None)
+        return replace(self, problem=bare, path=None, start=start, race=None)
+
     @property
     def losses(self) -> Array:
         """Of each row when it was held out, in nats; NaN where it was not."""
@@ -118,40 +128,78 @@ def choose_effects(
     out is held out of the search for codes and pairs too.
 
     effects: "auto", or the one of EFFECTS that is wanted; codes are kept by that rule alone. With more than 10,000 rows
-    all this is settled on a sample of them, and the strength then on all. groups: (n,) rows of equal ones are held out
-    together. Raises InputError for an unknown name.
+    all this is settled on a sample of them (see `on_all_rows`). groups: (n,) rows of equal ones are held out together.
+    Raises InputError for an unknown name.
     """
+    features = encoder.transform(parsed, threads)
+    problem = problem_of(features, codes, classes, threads, groups, parsed)
+    rows = sampled(codes, len(codes))
+    if len(rows) == len(codes):
+        return settle(encoder, parsed, problem, effects, l2, len(codes)).finished()
+    cells = {name: column[rows] for name, column in parsed.items()}
+    settled = settle(encoder, cells, sample_of(problem, rows), effects, l2, len(codes))
+    if settled.encoder is not encoder:
+        problem = replace(problem, features=settled.encoder.transform(parsed, threads))
+    return on_all_rows(settled, problem, l2)
+
+
+def problem_of(
+    features: Features, codes: NDArray[np.int32], classes: int, threads: int, groups: NDArray[np.int64] | None,
+    parsed: Mapping[str, Any] | None,
+) -> Problem:  # fmt: skip
+    """Features that an encoder has made, with what their rows are dealt to folds by (`dealt_by`)."""
+    strata, keys = dealt_by(codes, groups, features.hashes(0, threads), parsed)
+    return Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata, known_scale=True)
+
+
+def sampled(codes: NDArray[np.int32], rows: int, most: int = MOST_SAMPLED) -> NDArray[np.int64]:
+    """Of rows with these codes those, at most so many, on which it is settled how the columns of so many rows enter."""
+    wanted = min(max(SAMPLE, int(SAMPLE_SHARE * rows)), MOST_SAMPLED, most)
+    return np.arange(len(codes)) if len(codes) <= wanted else holdout(codes, wanted / len(codes), 0)[1]
+
+
+def settle(
+    encoder: Encoder, cells: Mapping[str, Any], problem: Problem, effects: str, l2: float | str | None, rows: int
+) -> Choice:
+    """As `choose_effects`, for a model of so many rows as cells and problem have, or of more; its race may go on."""
     if effects not in ("auto", *EFFECTS):
         raise InputError(f"effects is {effects!r}: give one of auto, {', '.join(EFFECTS)}")
-    features = encoder.transform(parsed, threads)
-    strata, keys = dealt_by(codes, groups, features.hashes(0, threads), parsed)
-    problem = Problem(features, codes, classes, None, threads=threads, keys=keys, strata=strata, known_scale=True)
-    if l2 is None:
-        l2 = 1.0 / len(codes)
-    rows = np.arange(len(codes)) if len(codes) <= SAMPLE else holdout(codes, SAMPLE / len(codes), 0)[1]
-    cells = parsed if len(rows) == len(codes) else {name: column[rows] for name, column in parsed.items()}
-    part = problem if cells is parsed else sample_of(problem, rows)
-    best = first = _plain(encoder, part, l2)
-    tried = [Tried("linear", features.columns, _mean(first), 0.0, 0.0)] if first.path is not None else []
+    l2 = 1.0 / rows if l2 is None else l2
+    best = first = _plain(encoder, problem, l2)
+    tried = [Tried("linear", problem.features.columns, _mean(first), 0.0, 0.0)] if first.path is not None else []
     for name in WIDER if tried and effects != "linear" and not _nothing_left(first, effects) else ():
         best = best.finished()
         named = _named(name, best, cells)
-        count = _affordable(named[-1], best, len(codes))
+        count = _affordable(named[-1], best, rows)
         if count:
             wider = named[-1].encoder_with(count)
             folds = None if len(named) == 1 else _features_by_fold(best, cells, named, count)
-            found = _bent(wider, replace(part, features=wider.transform(cells)), l2, best.l2, folds)
+            found = _bent(wider, replace(problem, features=wider.transform(cells)), l2, best.l2, folds)
             if found is not None:
                 tried.append(compared(name, found, best))
                 if is_better(tried[-1]) or (effects != "auto" and name != "values"):
                     best = found
         if name == effects:
             break
-    if cells is not parsed:
-        whole = problem if best is first else replace(problem, features=best.encoder.transform(parsed))
-        found = _on_all_rows(best.encoder, whole, l2, best.l2) if best.path is not None else None
-        best = _plain(encoder, problem, l2) if found is None else found
-    return replace(best.finished(), tried=tuple(tried))
+    return replace(best, tried=tuple(tried))
+
+
+def on_all_rows(settled: Choice, problem: Problem, l2: float | str | None) -> Choice:
+    """What was settled on by a sample, for all rows, which the problem has with their features.
+
+    The strength is chosen anew, by folds, where a pass is no more than MOST_WORK. Elsewhere a penalty on the sum of the
+    losses that is the best for some rows is taken for all, as what is known of a weight before any row does not change
+    with their number; and one fit holds rows out.
+    """
+    rows, part = problem.features.rows, settled.problem
+    if problem.features.at_hand and _allows_folds(settled.encoder, rows, problem.outputs):
+        found = _by_folds(settled.encoder, problem, l2, settled.l2) if settled.path is not None else None
+        return replace(_plain(settled.encoder, problem, l2) if found is None else found, tried=settled.tried)
+    strength = settled.l2 * (part.features.rows / rows if isinstance(l2, str) else 1.0)
+    start = settled.lean().start
+    near = start if isinstance(start, np.ndarray) and part.classes == problem.classes else None
+    path, start = hold_some_out(problem, strength, held_rows(problem), near) or (None, near)
+    return replace(settled, problem=problem, l2=strength, path=path, start=start, race=None)
 
 
 def sample_of(problem: Problem, rows: NDArray[np.int64]) -> Problem:
@@ -185,8 +233,8 @@ def _bent(
     return Choice(encoder, problem, path.l2, path, None, race=race)
 
 
-def _on_all_rows(encoder: Encoder, problem: Problem, l2: float | str | None, near: float) -> Choice | None:
-    """What was settled on by a sample, with the best strength for all rows, scored on all."""
+def _by_folds(encoder: Encoder, problem: Problem, l2: float | str | None, near: float) -> Choice | None:
+    """With the best strength for all rows, scored on all."""
 
     def scored() -> tuple[Path, Start | None] | None:
         found = _bent(encoder, problem, l2, near)
@@ -241,14 +289,27 @@ def _named(name: str, best: Choice, cells: Mapping[str, Any]) -> list[Effects]:
 
 
 def _affordable(named: Effects, best: Choice, rows: int) -> int:
-    """How many of these effects are not too much work; curves are added all or none."""
+    """How many of these effects are not too much work for a model of so many rows; curves are added all or none."""
+    outputs = best.problem.outputs
     for count in [len(named.found)] if named.name == "curves" else range(len(named.found), 0, -1):
         wider = named.encoder_with(count)
-        stored = float(rows) * (wider.width - sum(len(v.values) for v in wider.values))
-        work = stored * best.problem.outputs <= MOST_WORK and (not wider.pairs or stored <= MOST_NUMBERS)
-        if work and wider.width <= MOST_FEATURES:
+        stored, part = _stored(wider, rows), best.problem.features.rows
+        once = part < rows and _allows_folds(wider, part, outputs)
+        once = once and stored <= MOST_STORED and stored * outputs <= MOST_WORK_ONCE
+        if (once or _allows_folds(wider, rows, outputs)) and wider.width <= MOST_FEATURES:
             return count
     return 0
+
+
+def _allows_folds(encoder: Encoder, rows: int, outputs: int) -> bool:
+    """Whether many fits to so many rows are not too much work, each with features of its own where pairs are sought."""
+    stored = _stored(encoder, rows)
+    return stored * outputs <= MOST_WORK and (not encoder.pairs or stored <= MOST_NUMBERS)
+
+
+def _stored(encoder: Encoder, rows: int) -> float:
+    """How many numbers the features of so many rows have, those that tell value by value aside."""
+    return float(rows) * (encoder.width - sum(len(v.values) for v in encoder.values))
 
 
 def _unexplained(best: Choice) -> tuple[NDArray[np.int64], Array, Array, NDArray[np.bool_], NDArray[np.int64]]:

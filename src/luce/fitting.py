@@ -15,7 +15,18 @@ from numpy.typing import NDArray
 
 from luce.calibration import Calibration, choose, no_calibration
 from luce.check import computed_by
-from luce.choice import MANY_ROWS, Choice, choose_effects, compared, is_better
+from luce.choice import (
+    MANY_ROWS,
+    Choice,
+    choose_effects,
+    compared,
+    is_better,
+    on_all_rows,
+    problem_of,
+    sample_of,
+    sampled,
+    settle,
+)
 from luce.compact import bytes_of, within
 from luce.conformal import Conformal, with_means
 from luce.decision import costs_for_recall, costs_of
@@ -37,14 +48,14 @@ from luce.network import NetworkClassifier
 from luce.objective import MOST_LOGITS
 from luce.path import HeldOutLogits, Problem
 from luce.pictures import choose_images, ink_of, seconds_of, with_pixels
-from luce.probe import choose_embeddings, choose_straight
-from luce.run import keeping, now, piece
+from luce.probe import choose_embeddings
+from luce.run import aside, keeping, now, piece
 from luce.schema import Schema, infer_schema, parse
 from luce.solver import Certificate, Progress
 from luce.store import StoredFrame
 from luce.table import EMBEDDING, Table
 from luce.training import Settings
-from luce.vast import ParsedLater, encoder_of, features_for, is_vast
+from luce.vast import BLOCK_CELLS, ParsedLater, encoder_of, features_for, is_vast, rows_of_some, with_rows
 from luce.wording import choose_texts, keys_of
 
 TOLERANCE = 1e-6  # how near a fit comes, relative
@@ -216,12 +227,7 @@ def _fit_with(
     codes = target.codes.astype(np.int32)
     counts = np.bincount(codes, minlength=len(target.classes))
     if vast:
-        _check_vast(table, settings)
-        encoder, classes = encoder_of(table, schema), len(target.classes)
-        features = workers.enter_context(features_for(settings.engine, encoder, table, schema, codes, classes, threads))
-        if (run := now()) is not None:
-            run.of(lambda: _data_of(rows, None, features.hashes(0, threads)))
-        choice = choose_straight(encoder, features, codes, classes, l2, threads, groups)
+        choice = _chosen_of_vast(workers, rows, codes, settings)
     else:
         encoder = Encoder.fit(schema, parsed)
         choice = _chosen(encoder, parsed, schema, codes, len(target.classes), settings, groups)
@@ -272,12 +278,31 @@ def check_in_memory(table: Table) -> None:
         )
 
 
-def _check_vast(table: Table, settings: FitSettings) -> None:
-    if settings.effects not in ("auto", "linear") or wanted(settings.model)[0] == "network":
-        raise InputError(
-            f"{table.source}: has so many cells that its columns enter straight, in a linear model: leave effects and "
-            "model at what they are by default, or give fewer rows"
-        )
+def _chosen_of_vast(workers: ExitStack, rows: LabelledTable, codes: NDArray[np.int32], settings: FitSettings) -> Choice:
+    """How the columns of a vast table enter, settled on some rows, and all rows with their features."""
+    table, schema, classes = rows.table, rows.schema, len(rows.target.classes)
+    threads = available_threads(settings.threads)
+    if wanted(settings.model)[0] == "network":
+        raise InputError(f"{table.source}: has too many cells for a network: leave model at linear, or give fewer rows")
+    with aside():  # the run tells its rows by their features, which are not there yet
+        settled = _settled_by_some(rows, codes, settings)
+    made = features_for(settings.engine, settled.encoder, table, schema, codes, classes, threads)
+    features = workers.enter_context(made)
+    if (run := now()) is not None:
+        run.of(lambda: _data_of(rows, None, features.hashes(0, threads)))
+    return on_all_rows(settled, problem_of(features, codes, classes, threads, rows.groups, None), settings.l2)
+
+
+def _settled_by_some(rows: LabelledTable, codes: NDArray[np.int32], settings: FitSettings) -> Choice:
+    """How the columns of a vast table enter, by what few rows say that are read at once."""
+    table, threads = rows.table, available_threads(settings.threads)
+    some = rows_of_some(table)
+    some = some[sampled(codes[some], table.rows, BLOCK_CELLS // len(table.names))]
+    encoder, cells = encoder_of(table, rows.schema), parse(with_rows(table, some), rows.schema)
+    groups = None if rows.groups is None else rows.groups[some]
+    part = problem_of(encoder.transform(cells, threads), codes[some], len(rows.target.classes), threads, groups, cells)
+    part = sample_of(part, np.arange(len(some)))
+    return settle(encoder, cells, part, settings.effects, settings.l2, table.rows).lean()
 
 
 def _linear(

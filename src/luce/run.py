@@ -191,6 +191,16 @@ def now() -> Run | None:
     return _now.get()
 
 
+@contextmanager
+def aside() -> Iterator[None]:
+    """What is computed meanwhile is no part of the run: it is computed again when the run goes on."""
+    token = _now.set(None)
+    try:
+        yield
+    finally:
+        _now.reset(token)
+
+
 def piece(name: str, work: Callable[[], T], *types: type) -> T:
     """As `Run.piece`, of the run that this thread is at work for, if any."""
     run = now()

@@ -33,6 +33,10 @@ SAMPLE = 5_000  # rows, or SAMPLE_EACH for each class: on so many the strength i
 SAMPLE_EACH = 8  # would not be kept
 SOME_CLASSES = 100  # the classes that settle how very many are read
 VERY_MANY = 1 << 22
+HELD = 5_000  # rows, or HELD_EACH for each class, are held out where the logits of all would be too many
+HELD_EACH = 20
+MANY_TO_HOLD = 1 << 20  # of more rows HELD_OF_MANY are held out
+HELD_OF_MANY = 100_000
 SURELY = 16.0  # how much stronger than one thought near a search begins,
 SEARCH = 4.0  # the factors that it goes by: a strength twice too large or small loses little,
 MOST_TRIED = 8  # and how often at most
@@ -201,6 +205,22 @@ def stretch_of(logits: Array, codes: NDArray[np.int32]) -> float:
     slope = float(np.mean(mean - z[np.arange(len(z)), codes]))
     bend = float(np.mean(np.einsum("ij,ij->i", p, (z - mean[:, np.newaxis]) ** 2)))
     return 1.0 - slope / bend if bend > 0 else 1.0
+
+
+def held_rows(problem: Problem) -> NDArray[np.int64]:
+    """The rows of one fold, or, where these have too many logits, those of them with the least keys, so that equal rows
+    stay together and each class keeps its share: a calibration on them is one for all. Of very many rows those with the
+    least keys."""
+    keys = problem.keys
+    assert keys is not None
+    if len(keys) > MANY_TO_HOLD:
+        return np.flatnonzero(keys < np.uint64(HELD_OF_MANY / len(keys) * 2.0**64))
+    rows = np.flatnonzero(folds_of(problem, keys) == 0)
+    wanted = max(HELD, HELD_EACH * problem.classes)
+    if not problem.is_large or len(rows) <= wanted:
+        return rows
+    least = np.partition(keys[rows], wanted - 1)[wanted - 1]
+    return np.asarray(rows[keys[rows] <= least])
 
 
 def hold_some_out(

@@ -64,14 +64,24 @@ class ParsedLater(Mapping[str, Parsed]):
         return len(self.columns)
 
 
-def some_of(table: Table) -> Table:
-    """The table, or about SAMPLE of its rows, in their order, where it has more than twice as many; or fewer of them,
+def rows_of_some(table: Table) -> NDArray[np.int64]:
+    """All rows, or about SAMPLE of them, in their order, where there are more than twice as many; or fewer of them,
     where these have more than SAMPLE_CELLS."""
     wanted = min(SAMPLE, max(SAMPLE_CELLS // max(len(table.names), 1), 1))
     if table.rows <= 2 * wanted:
-        return table
-    chosen = np.flatnonzero(row_keys(table.rows, 0) < np.uint64(wanted / table.rows * 2.0**64))
-    return replace(table, frame=table.frame[chosen], levels={})
+        return np.arange(table.rows)
+    return np.flatnonzero(row_keys(table.rows, 0) < np.uint64(wanted / table.rows * 2.0**64))
+
+
+def some_of(table: Table) -> Table:
+    """The table, or its `rows_of_some`."""
+    chosen = rows_of_some(table)
+    return table if len(chosen) == table.rows else with_rows(table, chosen)
+
+
+def with_rows(table: Table, rows: NDArray[np.int64]) -> Table:
+    """Some rows, in memory."""
+    return replace(table, frame=table.frame[rows], levels={})
 
 
 def encoder_of(table: Table, schema: Schema) -> Encoder:
