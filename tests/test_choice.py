@@ -269,10 +269,10 @@ def the_pairs_without_a_fold_do_not_hang_on_its_rows() -> None:
     held = fold == 3
     path = replace(best.path, held_out=np.where(held[:, None], 1 - 3 * best.path.held_out, best.path.held_out))
     problem = replace(best.problem, codes=np.where(held, 1 - best.problem.codes, best.problem.codes))
-    before = luce.choice._named("pairs", best, cells)
+    before = luce.choice._named("pairs", best, cells, len(best.problem.codes))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(luce.choice, "folds_of", lambda problem, keys: fold)  # by the turned labels they are others
-        after = luce.choice._named("pairs", replace(best, problem=problem, path=path), cells)
+        after = luce.choice._named("pairs", replace(best, problem=problem, path=path), cells, len(best.problem.codes))
     assert len(before) == len(after) == FOLDS + 1
     assert [one.found == other.found for one, other in zip(before, after, strict=True)] == [
         f == 3 for f in range(FOLDS + 1)
@@ -289,7 +289,7 @@ def test_the_pairs_without_a_fold_do_not_hang_on_its_rows(monkeypatch: pytest.Mo
 
 def test_a_fit_that_leaves_a_fold_out_has_the_pairs_that_were_named_without_it() -> None:
     best, cells, fold = held_out_linear()
-    named = luce.choice._named("pairs", best, cells)
+    named = luce.choice._named("pairs", best, cells, len(best.problem.codes))
     without = luce.choice._features_by_fold(best, cells, named, 2)
     for f in range(FOLDS):
         own = replace(best.encoder, pairs=named[f].found[:2]).transform(cells)
@@ -305,9 +305,9 @@ def test_of_many_rows_some_settle_the_effects_and_all_the_strength(monkeypatch: 
     looked_at: list[int] = []
     true = luce.choice._named
 
-    def seen(name: str, best: Choice, cells: Mapping[str, Any]) -> Any:
+    def seen(name: str, best: Choice, cells: Mapping[str, Any], rows: int) -> Any:
         looked_at.append(len(best.problem.codes))
-        return true(name, best, cells)
+        return true(name, best, cells, rows)
 
     monkeypatch.setattr(luce.choice, "_named", seen)
     choice = chosen(columns, exclusive_or(columns), l2=STRENGTH)
@@ -401,16 +401,33 @@ def test_more_rows_do_not_make_a_worse_model(monkeypatch: pytest.MonkeyPatch) ->
     )
 
 
-@pytest.mark.parametrize(("name", "most"), [("MOST_WORK_ONCE", 3_000 * 3.0), ("MOST_STORED", 3_000 * 3.0)])
+@pytest.mark.parametrize("name", ["MOST_WORK_ONCE", "MOST_STORED"])
 def test_more_effects_are_not_tried_where_one_fit_to_all_rows_is_too_much(
-    name: str, most: float, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(luce.choice, "SAMPLE", 600)
-    monkeypatch.setattr(luce.choice, "MOST_WORK", 600 * 60.0)
-    monkeypatch.setattr(luce.choice, name, most)
+    for setting, value in (("SAMPLE", 600), ("MOST_WORK", 600 * 60.0), ("TIMES_STORED", 1.0), (name, 3_000 * 3.0)):
+        monkeypatch.setattr(luce.choice, setting, value)
     columns = numbers(3_000, 3)
     choice = chosen(columns, exclusive_or(columns))
     assert [tried.effects for tried in choice.tried] == ["linear"] and choice.problem.features.columns == 3
+
+
+def test_where_not_all_numbers_may_bend_the_strongest_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for 3 + 2 x 8 features beside a pair: the two of six numbers that tell something bend, in their order, and
+    what a fit without a fold bends is named by the other rows."""
+    columns = numbers(3_000, 6)
+    rng = np.random.default_rng(4)
+    score = 4.0 * (np.abs(columns["x4"]) < 0.7) + 3.0 * (np.abs(columns["x1"]) < 0.7) - 3.5
+    y = (rng.logistic(size=3_000) < score).astype(np.int32)
+    for setting, value in (("SAMPLE", 900), ("MOST_WORK", 900 * 60.0), ("MOST_STORED", 3_000 * (6 + 2 * 17.0))):
+        monkeypatch.setattr(luce.choice, setting, value)
+    true, asked = luce.choice.strongest_alone, list[Any]()
+    monkeypatch.setattr(luce.choice, "strongest_alone", lambda *how: asked.append(true(*how)) or asked[-1])
+    choice = chosen(columns, y)
+    assert choice.encoder.curves == ("x1", "x4")
+    assert [set(names[:2]) for names in asked[0]] == [{"x1", "x4"}] * (FOLDS + 1)
+    monkeypatch.setattr(luce.choice, "strongest_alone", lambda *how: [names[::-1] for names in true(*how)])
+    assert chosen(columns, y).encoder.curves != ("x1", "x4")  # it hangs on that order
 
 
 def test_the_fits_that_leave_a_fold_out_have_no_more_pairs_than_the_model(monkeypatch: pytest.MonkeyPatch) -> None:

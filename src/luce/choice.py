@@ -15,7 +15,7 @@ from luce.errors import InputError
 from luce.features import Array, Features
 from luce.functional import sigmoid, softmax
 from luce.grouping import dealt_by
-from luce.interactions import strongest_codes, strongest_pairs
+from luce.interactions import strongest_alone, strongest_codes, strongest_pairs
 from luce.linear import chosen_l2
 from luce.path import (
     FOLDS,
@@ -49,7 +49,9 @@ MOST_FEATURES = 2_500  # of a model with more effects
 MOST_NUMBERS = 5e7  # of the features with pairs, which are kept for each fold
 MOST_WORK = 3e8  # multiplications in a pass over the rows that folds are made of
 MOST_WORK_ONCE = 1e10  # and over all rows, where a sample settles all and no folds are made of them:
-MOST_STORED = 5e8  # numbers; models of more are not tried
+MOST_STORED = 5e8  # numbers, or TIMES_STORED as many as the columns have straight; models of more are not tried
+TIMES_STORED = 2.0
+BENDS_SHARE = 0.5  # of what is left beside straight columns, for curves where not all numbers may bend
 MANY_ROWS = 2_000  # with more, SOME_FOLDS are enough to settle it, and the strength of texts
 SOME_FOLDS = 2
 CLEAR = 0.5  # standard errors by which more effects must lower the log loss
@@ -169,7 +171,7 @@ def settle(
     tried = [Tried("linear", problem.features.columns, _mean(first), 0.0, 0.0)] if first.path is not None else []
     for name in WIDER if tried and effects != "linear" and not _nothing_left(first, effects) else ():
         best = best.finished()
-        named = _named(name, best, cells)
+        named = _named(name, best, cells, rows)
         count = _affordable(named[-1], best, rows)
         if count:
             wider = named[-1].encoder_with(count)
@@ -265,38 +267,50 @@ class Effects:
         found = self.found[:count]
         if self.name == "values":
             return self.encoder.with_values(found)
+        if self.name == "curves":
+            found = tuple(name for name in self.encoder.can_bend if name in found)
         return replace(self.encoder, **{self.name: found})
 
 
-def _named(name: str, best: Choice, cells: Mapping[str, Any]) -> list[Effects]:
-    """What may be added to the best encoder: for fits without each fold, by what the other rows say, and last by all
-    rows; only the last, where labels have no say in it."""
+def _named(name: str, best: Choice, cells: Mapping[str, Any], rows: int) -> list[Effects]:
+    """What may be added to the best encoder, for a model of so many rows: for fits without each fold, by what the other
+    rows say, and last by all rows; only the last, where labels have no say in it."""
     encoder = best.encoder
     if name == "curves":
-        return [Effects(encoder, "curves", encoder.can_bend)]
+        every = Effects(encoder, "curves", encoder.can_bend)
+        at_once = len(best.problem.codes) == rows or every.encoder_with(len(every.found)).width > MOST_FEATURES
+        if at_once or _affordable(every, best, rows) == len(every.found):
+            return [every]
     codes = []
     if name == "values":
         codes = [v for p in encoder.numbers if (v := ValuesPlan.of_codes(p.name, cells[p.name])) is not None]
         if not codes:
             return [Effects(encoder, name, ())]
-    rows, residual, curvature, half, fold = _unexplained(best)
-    part = {column: x[rows] for column, x in cells.items()}
+    some, residual, curvature, half, fold = _unexplained(best)
+    part = {column: x[some] for column, x in cells.items()}
     if name == "values":
         return [Effects(encoder, name, tuple(f)) for f in strongest_codes(codes, part, residual, curvature, half, fold)]
     threads = best.problem.threads
+    if name == "curves":
+        bases = [basis for basis in encoder.bases if basis.name in encoder.can_bend]
+        alone = strongest_alone(bases, part, residual, curvature, half, fold, threads)
+        return [Effects(encoder, name, tuple(found)) for found in alone]
     named = strongest_pairs(encoder.bases, part, residual, curvature, half, fold, PAIRS, threads)
     return [Effects(encoder, name, tuple(found)) for found in named]
 
 
 def _affordable(named: Effects, best: Choice, rows: int) -> int:
-    """How many of these effects are not too much work for a model of so many rows; curves are added all or none."""
-    outputs = best.problem.outputs
-    for count in [len(named.found)] if named.name == "curves" else range(len(named.found), 0, -1):
+    """How many of these effects are not too much work for a model of so many rows."""
+    part, outputs = best.problem.features.rows, best.problem.outputs
+    straight = _stored(replace(named.encoder, curves=(), pairs=()), rows)
+    most = min(max(MOST_STORED, TIMES_STORED * straight), MOST_WORK_ONCE / outputs)
+    for count in range(len(named.found), 0, -1):
         wider = named.encoder_with(count)
-        stored, part = _stored(wider, rows), best.problem.features.rows
-        once = part < rows and _allows_folds(wider, part, outputs)
-        once = once and stored <= MOST_STORED and stored * outputs <= MOST_WORK_ONCE
-        if (once or _allows_folds(wider, rows, outputs)) and wider.width <= MOST_FEATURES:
+        some = named.name == "curves" and count < len(named.encoder.can_bend)
+        left = straight + BENDS_SHARE * (most - straight) if some else most
+        once = part < rows and _stored(wider, rows) <= left and _allows_folds(wider, part, outputs)
+        folds = not (some and part == rows) and _allows_folds(wider, rows, outputs)
+        if (once or folds) and wider.width <= MOST_FEATURES:
             return count
     return 0
 

@@ -37,19 +37,17 @@ def strongest_pairs(
     folds = int(fold.max()) + 1
     if len(bases) < 2:
         return [[] for _ in range(folds + 1)]
-    search = _Search(np.concatenate([residual, curvature], axis=1), half, fold, folds, threads)
-    codes = [np.stack([b.cells(parsed[b.name], parts) for b in bases]).astype(np.uint8) for parts, _ in GRIDS]
+    search = _Search(bases, parsed, np.concatenate([residual, curvature], axis=1), half, fold, threads)
     size = len(bases)
     allowed = np.ones((folds + 1, size), dtype=bool)
     if size > MOST_COLUMNS:
-        alone = search.gains(codes, np.repeat(np.arange(size, dtype=np.int32)[:, np.newaxis], 2, axis=1))
-        kept = np.argsort(-alone, axis=1, kind="stable")[:, :MOST_COLUMNS]
+        kept = np.argsort(-search.gains_alone(), axis=1, kind="stable")[:, :MOST_COLUMNS]
         allowed[:] = False
         np.put_along_axis(allowed, kept, True, axis=1)
     some = np.flatnonzero(allowed.any(axis=0))
     first, second = np.tril_indices(len(some), -1)
     pairs = np.stack([some[first], some[second]], axis=1).astype(np.int32)
-    gains = search.gains(codes, pairs)
+    gains = search.gains(pairs)
     gains[~(allowed[:, pairs[:, 0]] & allowed[:, pairs[:, 1]])] = -np.inf
     out = []
     for row in gains:
@@ -58,6 +56,18 @@ def strongest_pairs(
             [(bases[a].name, bases[b].name) for (a, b), gain in zip(pairs[order], row[order], strict=True) if gain > 0]
         )
     return out
+
+
+def strongest_alone(
+    bases: Sequence[Basis], parsed: Mapping[str, Any], residual: Array, curvature: Array, half: NDArray[np.bool_],
+    fold: NDArray[np.int64], threads: int,
+) -> list[list[str]]:  # fmt: skip
+    """The columns that explain some of the residuals by themselves, the strongest first, as `strongest_pairs` finds
+    pairs."""
+    search = _Search(bases, parsed, np.concatenate([residual, curvature], axis=1), half, fold, threads)
+    gains = search.gains_alone()
+    order = np.argsort(-gains, axis=1, kind="stable")
+    return [[bases[i].name for i in some if row[i] > 0] for row, some in zip(gains, order.tolist(), strict=True)]
 
 
 def strongest_codes(
@@ -81,18 +91,24 @@ def strongest_codes(
 
 
 class _Search:
-    """Residuals and curvatures (n, 2 K) of rows in halves and folds."""
+    """Residuals and curvatures (n, 2 K) of rows in halves and folds, and their columns' cells by GRIDS."""
 
     def __init__(
-        self, numbers: Array, half: NDArray[np.bool_], fold: NDArray[np.int64], folds: int, threads: int
-    ) -> None:
-        self.numbers, self.threads, self.folds = np.ascontiguousarray(numbers), threads, folds
+        self, bases: Sequence[Basis], parsed: Mapping[str, Any], numbers: Array, half: NDArray[np.bool_],
+        fold: NDArray[np.int64], threads: int,
+    ) -> None:  # fmt: skip
+        self.numbers, self.threads, self.folds = np.ascontiguousarray(numbers), threads, int(fold.max()) + 1
         self.group = (2 * fold + half).astype(np.uint8)
+        self.codes = [np.stack([b.cells(parsed[b.name], parts) for b in bases]).astype(np.uint8) for parts, _ in GRIDS]
 
-    def gains(self, codes: list[NDArray[np.uint8]], pairs: NDArray[np.int32]) -> Array:
+    def gains_alone(self) -> Array:
+        """As `gains`, of each column by itself, (folds + 1, columns)."""
+        return self.gains(np.repeat(np.arange(len(self.codes[0]), dtype=np.int32)[:, np.newaxis], 2, axis=1))
+
+    def gains(self, pairs: NDArray[np.int32]) -> Array:
         """What each pair gains on its better grid, in nats: without each fold, and of all rows, (folds + 1, pairs)."""
         out = np.full((self.folds + 1, len(pairs)), -np.inf)
-        for (parts, held), cells in zip(GRIDS, codes, strict=True):
+        for (parts, held), cells in zip(GRIDS, self.codes, strict=True):
             width = self.numbers.shape[1]
             size = 2 * self.folds * (parts + 1) ** 2 * width
             step = max(1, BLOCK // size)
