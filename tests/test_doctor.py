@@ -138,6 +138,26 @@ def test_the_settings_of_a_classifier_are_used_and_it_stays_unfitted() -> None:
 # --- without a second fit
 
 
+def test_of_so_many_rows_that_one_fold_is_held_out_its_labels_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are named by their places in the table; of the others no label is called wrong, and it is said how many."""
+    monkeypatch.setattr(luce.choice, "SAMPLE", 300)
+    monkeypatch.setattr(luce.choice, "MOST_WORK", 300 * 3.0)
+    rng = np.random.default_rng(2)
+    truth = rng.integers(0, 2, 2_000)
+    x = rng.normal(size=(2_000, 3)) + 3.0 * truth[:, np.newaxis]
+    wrong = np.sort(rng.choice(2_000, 100, replace=False))
+    given = truth.copy()
+    given[wrong] = 1 - given[wrong]
+    found = examine({f"x{j}": x[:, j] for j in range(3)}, given)
+    assert found.ranking is not None and found.wrong is not None and found.wrong.rows is not None
+    checked = found.ranking.suggested >= 0
+    assert 330 < checked.sum() < 470 and f"labels of {checked.sum():,} of 2,000 rows were checked" in str(found.notes)
+    assert found.wrong.rows.low <= checked[wrong].sum() <= found.wrong.rows.high
+    first = found.ranking.order[: checked[wrong].sum()]
+    assert np.isin(first, wrong).mean() > 0.9 and checked[first].all()
+    assert f"of {checked.sum():,}" in to_json(found)["mislabelled"]["sentence"]
+
+
 def test_the_parts_of_a_fitted_classifier_give_the_same_findings(
     found: Findings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

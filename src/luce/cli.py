@@ -217,8 +217,7 @@ def _findings(model: Classifier, table: Table, label: str) -> dict[str, Any]:
     whole, held = table, model.held_out
     table = some_of(table)
     rows, target = table.without(label), labels(table, label)
-    held = None if table is not whole else held
-    held = None if held is None or held.rows is not None else held
+    held = None if held is None or table is not whole else held.of_all(target.codes.astype(np.int32))
     return to_json(examine_fitted(rows, target, model.fitted.schema, held, label=label))
 
 

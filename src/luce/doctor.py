@@ -32,6 +32,7 @@ __all__ = ["Findings", "examine", "examine_fitted", "render", "to_json"]
 
 HELD_OUT = 0.2  # of the rows, where splits are compared
 SEED = 0
+MOST_CHECKED = 0.9  # of the rows: of fewer whose labels are checked it is told
 
 
 def examine(
@@ -100,8 +101,12 @@ def examine_fitted(
     strong = [leak.column for leak in leaks if leak.how in ("equal", "one-to-one", "alone")]
     near = near_rows(parsed, sums, target)
     notes = [*table.notes, *target.notes, *schema.notes]
+    checked = 0 if held_out is None else int(held_out.scored.sum())
     if held_out is None:
-        notes.append("labels were not checked: no row could be held out, as each class has only one, or all are equal")
+        why = "each class has only one, all are equal, or they are very many: then luce doctor checks some"
+        notes.append(f"labels were not checked: none of these rows was held out ({why})")
+    elif checked < MOST_CHECKED * n:
+        notes.append(f"labels of {checked:,} of {n:,} rows were checked, those that a fit to so many rows holds out")
     if near.everywhere and len(parsed) > 1:  # one column is all that nearly equal rows could differ in
         notes.append("nearly equal rows were not looked for: with so few different values rows agree by chance")
     return Findings(
@@ -168,7 +173,7 @@ def _held_out(
     """What a fit takes the columns for, and its held-out probabilities."""
     model = _like(settings, settings.kinds).fit(rows, np.array(target.classes)[target.codes], progress=progress)
     held = model.held_out
-    return model.fitted.schema, held if held is None or held.rows is None else None
+    return model.fitted.schema, None if held is None else held.of_all(target.codes.astype(np.int32))
 
 
 def _like(settings: Classifier, kinds: Mapping[str, str] | None) -> Classifier:

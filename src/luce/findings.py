@@ -219,7 +219,8 @@ def _mislabelled(f: Findings) -> Section | None:
     if f.wrong is None:
         return None
     found, none = tuple(asdict(each) for each in f.suspects), f.wrong.rows is not None and f.wrong.rows.value < 0.5
-    sentence = _how_many(f.wrong, f.rows)
+    assert f.ranking is not None
+    sentence = _how_many(f.wrong, int((f.ranking.suggested >= 0).sum()))
     if found and none:
         sentence += " These rows the model doubts most; classes may just overlap there."
     elif found:

@@ -190,3 +190,11 @@ class HeldOut:
     codes: NDArray[np.int32]
     scored: NDArray[np.bool_]
     rows: NDArray[np.int64] | None = None
+
+    def of_all(self, codes: NDArray[np.int32]) -> HeldOut:
+        """The same of all training rows, by their labels: those that are none of `rows` were not held out."""
+        if self.rows is None:
+            return self
+        p, scored = np.zeros((len(codes), self.probabilities.shape[1])), np.zeros(len(codes), dtype=np.bool_)
+        p[self.rows], scored[self.rows] = self.probabilities, self.scored
+        return HeldOut(p, codes, scored)
