@@ -2,6 +2,7 @@
 
     python bench/scale.py predict [--rows 1e6 1e7 5e7] [--effects straight bent] [--format parquet csv]
     python bench/scale.py fit [--rows 2e7] [--columns 50] [--classes 2] [--memory 1GB] [--place FOLDER]
+    python bench/scale.py bent [--rows 1e5 3e5 1e6 3e6]
     python bench/scale.py same FILE:LABEL ... [--place FOLDER]
 
 predict: answers to rows of 20 float32 columns (seeded), a file to a Parquet file, by `luce.predict_file` in a process
@@ -11,8 +12,11 @@ pass of the last fit, the peak of what it holds (and apart the kernel's pages of
 they are wanted), whether the model files are the same; then scikit-learn's SGDClassifier in frames of 65,536 rows, and
 Vowpal Wabbit (`pip install vowpalwabbit`) from its own text format, whose writing is timed apart: each one pass and
 three, at the best of some rates, tried on the first file (its seconds apart). All are asked for the log loss of the
-same rows, of a 21st file. same: whether memory, a store, local workers, Ray, and `luce train` with each on a table that
-is made give one file, all tables counted as vast.
+same rows, of a 21st file. bent: rows of 40 float32 columns, of which five bend or act together and the rest are
+straight, by luce, by luce with straight effects, by scikit-learn's LogisticRegression and by LightGBM (`pip install lightgbm`),
+each at its defaults and in a process of its own: seconds, peak of memory, and the log loss of 100,000 fresh rows beside
+the least possible. same: whether memory, a store, local workers, Ray, and `luce train` with each on tables that
+are made, one straight and one bent, give one file, all tables counted as vast.
 Files go to a temporary folder (in --place) and are removed.
 """
 
@@ -210,6 +214,59 @@ found = {"tried s": time.perf_counter() - start, "text s": text, "text GB": os.p
 print(json.dumps(found | {f"{passes} passes": fitted(f"{place}/all.txt", passes, best) for passes in (1, 3)}))
 """
 
+BENT = """
+import json, resource, sys, time
+import numpy as np
+rows, how = int(sys.argv[1]), sys.argv[2]
+sys.path.insert(0, sys.argv[3])
+from scale import bends
+frame, _ = bends(rows, 0)
+fresh, score = bends(100_000, 9)
+yes = (fresh["y"] == "yes").to_numpy()
+start = time.perf_counter()
+if how.startswith("luce"):
+    import luce
+    model = luce.Classifier(effects="linear" if "straight" in how else "auto").fit(frame, "y")
+    effects = [tried["features"] for tried in model.fitted.facts["effects"]]
+    seconds, p, more = time.perf_counter() - start, model.predict_proba(fresh.drop("y"))[:, 1], {"features": effects}
+else:
+    if how == "LightGBM":
+        from lightgbm import LGBMClassifier
+        model = LGBMClassifier(n_jobs=2, verbose=-1)
+    else:
+        from sklearn.linear_model import LogisticRegression
+        model = LogisticRegression()
+    model.fit(frame.drop("y").to_numpy(), frame["y"].to_numpy() == "yes")
+    seconds, p, more = time.perf_counter() - start, model.predict_proba(fresh.drop("y").to_numpy())[:, 1], {}
+loss = -np.log(np.where(yes, p, 1 - p)).mean()
+least = np.log1p(np.exp(np.where(yes, -score, score))).mean()
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+found = {"rows": rows, "how": how, "s": seconds, "log loss": float(loss), "least": float(least), "MiB": peak}
+print(json.dumps(found | more))
+"""
+
+
+def bends(rows: int, seed: int) -> tuple[pl.DataFrame, np.ndarray]:
+    """Two classes by 40 columns: a wave, a corner, a hill, a product of two, and straight parts; and their logit."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((rows, 40), dtype=np.float32)
+    score = 1.5 * np.sin(2 * x[:, 0]) + 1.2 * np.abs(x[:, 1]) + x[:, 2] * x[:, 3] + 0.6 * x[:, 4] - 0.5 * x[:, 5] ** 2
+    score = (score + 0.1 * x[:, 6:].sum(axis=1) - 0.5).astype(np.float64)
+    label = np.where(rng.logistic(size=rows) < score, "yes", "no")
+    return pl.DataFrame(x, schema=[f"x{i}" for i in range(40)]).with_columns(y=pl.Series(label)), score
+
+
+def bent(asked: argparse.Namespace) -> list[dict[str, object]]:
+    found = []
+    for rows in map(int, asked.rows):
+        for how in ("luce", "luce, straight", "LogisticRegression", "LightGBM"):
+            if how == "LightGBM" and find_spec("lightgbm") is None:
+                print("LightGBM is not installed: pip install lightgbm")
+                continue
+            found.append(told(BENT, rows, how, Path(__file__).parent))
+            print(found[-1], flush=True)
+    return found
+
 
 def told(code: str, *arguments: object) -> dict[str, object]:
     """What a process of its own says."""
@@ -277,16 +334,20 @@ def same(asked: argparse.Namespace) -> dict[str, bool]:
             found[path] = len(files) == 1
             print(path, model.fitted.facts["certificate"], "the same file" if found[path] else "THE FILES DIFFER")
         vast.MOST_CELLS = 1 << 25  # as the command has it: the table that is made has more
-        path, _ = made(Path(folder, "made"), 1_000_000, 40, ["a", "b", "c"])
-        table = gather.gather(path, keep="y")
-        luce.train(table, "y").classifier.save(f"{folder}/m.luce")
-        files = {Path(folder, "m.luce").read_bytes()}
-        for more in ([], ["--memory", "200MB"], *(["--engine", name, "--workers", "2"] for name in ("local", "ray"))):
-            command = [sys.executable, "-m", "luce", "train", path, "--label", "y", "--out", f"{folder}/c.luce", *more]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            files.add(Path(folder, "c.luce").read_bytes())
-        found["luce train"] = len(files) == 1
-        print("luce train, on a table that is made", "the same file" if found["luce train"] else "THE FILES DIFFER")
+        Path(folder, "bent").mkdir()
+        for k in range(4):
+            bends(250_000, k)[0].write_parquet(Path(folder, "bent", f"{k}.parquet"))
+        straight, _ = made(Path(folder, "made"), 1_000_000, 40, ["a", "b", "c"])
+        for name, path in (("straight", straight), ("bent", f"{folder}/bent/*.parquet")):
+            table = gather.gather(path, keep="y")
+            luce.train(table, "y").classifier.save(f"{folder}/m.luce")
+            files = {Path(folder, "m.luce").read_bytes()}
+            for more in ([], ["--memory", "200MB"], *(["--engine", how, "--workers", "2"] for how in ("local", "ray"))):
+                command = [sys.executable, "-m", "luce", "train", path, "--label", "y", "--out", f"{folder}/c.luce"]
+                subprocess.run(command + more, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                files.add(Path(folder, "c.luce").read_bytes())
+            found[f"luce train, {name}"] = len(files) == 1
+            print("luce train, a made table,", name, "the same file" if len(files) == 1 else "THE FILES DIFFER")
     return found
 
 
@@ -303,11 +364,13 @@ def main() -> None:
     command.add_argument("--classes", type=int, default=2)
     command.add_argument("--memory", default="1GB")
     command.add_argument("--place")
+    command = commands.add_parser("bent")
+    command.add_argument("--rows", type=float, nargs="+", default=[1e5, 3e5, 1e6, 3e6])
     command = commands.add_parser("same")
     command.add_argument("tables", nargs="*")
     command.add_argument("--place")
     asked = parser.parse_args()
-    found = {"predict": predict, "fit": fit, "same": same}[asked.command](asked)
+    found = {"predict": predict, "fit": fit, "bent": bent, "same": same}[asked.command](asked)
     OUT.mkdir(exist_ok=True)
     (OUT / f"scale_{asked.command}.json").write_text(json.dumps(found, indent=1))
 
