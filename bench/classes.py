@@ -79,7 +79,8 @@ def whole(name: str, place: Path) -> dict[str, object]:
     return {
         "rows": len(train), "classes": len(model.classes_), "n-grams": model.fitted.encoder.width, "seconds": seconds,
         "passes": facts["passes"], "relative gap": facts["gap"] / facts["objective"],
-        "peak GB": used.ru_maxrss * 1024 / 1e9, "weights GB": weights / 1e9, "file MB": out.stat().st_size / 1e6, **measured(model, test),
+        "peak GB": used.ru_maxrss * 1024 / 1e9, "weights GB": weights / 1e9, "file MB": out.stat().st_size / 1e6,
+        **measured(model, test),
     }  # fmt: skip
 
 

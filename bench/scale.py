@@ -13,10 +13,10 @@ they are wanted), whether the model files are the same; then scikit-learn's SGDC
 Vowpal Wabbit (`pip install vowpalwabbit`) from its own text format, whose writing is timed apart: each one pass and
 three, at the best of some rates, tried on the first file (its seconds apart). All are asked for the log loss of the
 same rows, of a 21st file. bent: rows of 40 float32 columns, of which five bend or act together and the rest are
-straight, by luce, by luce with straight effects, by scikit-learn's LogisticRegression and by LightGBM (`pip install lightgbm`),
-each at its defaults and in a process of its own: seconds, peak of memory, and the log loss of 100,000 fresh rows beside
-the least possible. same: whether memory, a store, local workers, Ray, and `luce train` with each on tables that
-are made, one straight and one bent, give one file, all tables counted as vast.
+straight, by luce, by luce with straight effects, by scikit-learn's LogisticRegression and by LightGBM (`pip install
+lightgbm`), each at its defaults and in a process of its own: seconds, peak of memory, and the log loss of 100,000 fresh
+rows beside the least possible. same: whether memory, a store, local workers, Ray, and `luce train` with each on tables
+that are made, one straight and one bent, give one file, all tables counted as vast.
 Files go to a temporary folder (in --place) and are removed.
 """
 
