@@ -373,7 +373,10 @@ def test_a_model_that_is_too_much_work_is_not_tried(monkeypatch: pytest.MonkeyPa
     columns = numbers(300)
     y = exclusive_or(columns)
     monkeypatch.setattr(luce.choice, "MOST_WORK", 300 * 4.0)
-    assert [tried.effects for tried in chosen(columns, y, "pairs").tried] == ["linear"]
+    found = chosen(columns, y, "pairs")
+    assert [tried.effects for tried in found.tried] == ["linear"]
+    assert found.notes == ("effects: pairs would be too much work for so many rows and columns, and were left out",)
+    assert chosen(columns, y).notes == ()  # it was not asked for
     monkeypatch.setattr(luce.choice, "MOST_WORK", 300 * 20.0)  # 4 features, and 15 of a pair; 32 of curves
     choice = chosen(columns, y, l2=STRENGTH)
     assert [tried.effects for tried in choice.tried] == ["linear", "pairs"]

@@ -169,6 +169,7 @@ def settle(
     l2 = 1.0 / rows if l2 is None else l2
     best = first = _plain(encoder, problem, l2)
     tried = [Tried("linear", problem.features.columns, _mean(first), 0.0, 0.0)] if first.path is not None else []
+    notes: list[str] = []
     for name in WIDER if tried and effects != "linear" and not _nothing_left(first, effects) else ():
         best = best.finished()
         named = _named(name, best, cells, rows)
@@ -181,9 +182,11 @@ def settle(
                 tried.append(compared(name, found, best))
                 if is_better(tried[-1]) or (effects != "auto" and name != "values"):
                     best = found
+        elif name == effects and named[-1].found:
+            notes.append(f"effects: {name} would be too much work for so many rows and columns, and were left out")
         if name == effects:
             break
-    return replace(best, tried=tuple(tried))
+    return replace(best, tried=tuple(tried), notes=tuple(notes))
 
 
 def on_all_rows(settled: Choice, problem: Problem, l2: float | str | None) -> Choice:
@@ -196,7 +199,8 @@ def on_all_rows(settled: Choice, problem: Problem, l2: float | str | None) -> Ch
     rows, part = problem.features.rows, settled.problem
     if problem.features.at_hand and _allows_folds(settled.encoder, rows, problem.outputs):
         found = _by_folds(settled.encoder, problem, l2, settled.l2) if settled.path is not None else None
-        return replace(_plain(settled.encoder, problem, l2) if found is None else found, tried=settled.tried)
+        found = _plain(settled.encoder, problem, l2) if found is None else found
+        return replace(found, tried=settled.tried, notes=settled.notes)
     strength = settled.l2 * (part.features.rows / rows if isinstance(l2, str) else 1.0)
     start = settled.lean().start
     near = start if isinstance(start, np.ndarray) and part.classes == problem.classes else None
