@@ -426,9 +426,9 @@ def measure_classes(
 ) -> dict[Label, dict[str, Interval]]:
     """Precision, recall, f1, roc_auc and average_precision of each class with their intervals.
 
-    precision, recall: exact; f1: percentiles of drawn confusion matrices; roc_auc: DeLong's standard error on the
-    logit scale; average_precision: Boyd's logit interval. effect: `intervals.design_effect`, of rows that
-    belong together. Other arguments and errors as in `measure`.
+    precision, recall: exact; f1: percentiles of drawn confusion matrices, or from 0 to 1 where no row is of the class;
+    roc_auc: DeLong's standard error on the logit scale; average_precision: Boyd's logit interval. effect:
+    `intervals.design_effect`, of rows that belong together. Other arguments and errors as in `measure`.
     """
     codes, rows, guess, known = sample(y_true, probabilities, classes, predicted)
     counts = _counted(codes, guess, len(known))
@@ -443,7 +443,7 @@ def measure_classes(
         out[label] = {
             "precision": ratios[k],
             "recall": ratios[len(known) + k],
-            "f1": intervals.percentile(float(f1[k]), drawn_f1[:, k], level),
+            "f1": intervals.percentile(float(f1[k]), drawn_f1[:, k], level) if support[k] else ratios[len(known) + k],
             "roc_auc": intervals.area_interval(positives, negatives, level, effect),
             "average_precision": intervals.average_precision_interval(precise, int(support[k]) / effect, level),
         }
