@@ -250,14 +250,11 @@ def _fit_with(
     calibration, held_out = _on_held_out(choice.path, codes, problem)
     conformal = None
     if held_out is not None:
-        p, truth = held_out.probabilities[held_out.scored], held_out.codes[held_out.scored]
         own = _mean_probabilities(problem.features, head, calibration, threads)
-        conformal = Conformal.of(with_means(p, own), truth)
-        if settings.recall is not None:
-            _check_held_out(settings.recall, target, truth)
-            costs = costs_for_recall(settings.recall, p, truth, target.classes)
+        conformal, costs = _sets_and_costs(held_out, own, settings.recall, costs, target)
     elif settings.recall is not None:
         raise InputError("recall needs rows held out of each class: give costs instead, or more rows")
+    del layered, choice  # what they have of rows held out may be as much as the weights
     means = np.zeros(encoder.width)  # a text is set against an empty one
     table_features = replace(encoder, texts=()).transform(parsed) if encoder.texts else problem.features
     means[: table_features.columns] = table_features.means()
@@ -459,6 +456,20 @@ def _on_held_out(
         strata=strata[scored],
     )  # fmt: skip
     return calibration, HeldOut(calibration.probabilities(path.held_out, problem.threads), codes, scored, path.rows)
+
+
+def _sets_and_costs(
+    held_out: HeldOut, own: NDArray[np.float64], recall: Mapping[Any, float] | None, costs: NDArray[np.float64] | None,
+    target: Labels,
+) -> tuple[Conformal, NDArray[np.float64] | None]:  # fmt: skip
+    """The sets that rows held out ask for, and the costs that find the wanted share of a class, or those given. own:
+    the mean probabilities of the model, (K,)."""
+    p, truth = held_out.probabilities[held_out.scored], held_out.codes[held_out.scored]
+    conformal = Conformal.of(with_means(p, own), truth)
+    if recall is not None:
+        _check_held_out(recall, target, truth)
+        costs = costs_for_recall(recall, p, truth, target.classes)
+    return conformal, costs
 
 
 def _check_held_out(recall: Mapping[Any, float], target: Labels, truth: NDArray[np.int32]) -> None:
