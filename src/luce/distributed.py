@@ -17,7 +17,7 @@ from luce import _core
 from luce.engine import Each, Engine
 from luce.engine import Parts as Workers
 from luce.errors import InputError
-from luce.features import Array, Features, joined
+from luce.features import Array, Features
 from luce.path import Problem
 from luce.shard import Folder, Piece, Targets, mapped
 from luce.solver import Progress, Solution
@@ -82,20 +82,12 @@ class PartedFeatures(Features):
         return bool(self._each("can_be_single")[0])
 
     def take(self, rows: NDArray[np.int64]) -> Features:
-        """Some rows, copied from the workers that have them. Those taken last are kept, as they are asked for thrice
-        where curvature is taken."""
+        """Some rows, copied from the folder. Those taken last are kept, as they are asked for thrice where curvature
+        is taken."""
         last: tuple[NDArray[np.int64], Features] | None = self.__dict__.get("_taken")
-        if last is not None and np.array_equal(last[0], rows):
-            return last[1]
-        order = np.argsort(rows, kind="stable")
-        ascending = rows[order]
-        ends = np.searchsorted(ascending, self.bounds)
-        own = [ascending[a:b] - first for a, b, first in zip(ends[:-1], ends[1:], self.bounds[:-1], strict=True)]
-        found = joined(self._each("take", Each(own)))
-        if not np.array_equal(ascending, rows):
-            found = found.take(np.argsort(order, kind="stable"))
-        self.__dict__["_taken"] = rows.copy(), found
-        return found
+        if last is None or not np.array_equal(last[0], rows):
+            last = self.__dict__["_taken"] = rows.copy(), super().take(rows)
+        return last[1]
 
     def submatrix(
         self, rows: NDArray[np.int64], columns: NDArray[np.int64], centre: Array, spread: Array, threads: int

@@ -25,6 +25,7 @@ from luce.shard import Piece, Shard, line_of, tried
 
 LOOK_S = 1.0  # Ray is asked for answers so long at a time
 BREATH_S = 0.2  # between two looks at what workers tell
+MOST_INLINE = 1 << 16  # bytes of an array that goes along with a call; Ray's store takes milliseconds more
 GRACE_S = 2.0  # when its driver is gone, most of Ray ends by itself within this time
 
 # Reads until the driver has closed the pipe, or is gone; then ends the processes it was given, if they are still there
@@ -301,9 +302,9 @@ class RayParts:
         return found
 
     def _sent(self, argument: Any) -> Any:
-        """An array once for all parts; what each part has its own of, as a list."""
+        """A large array once for all parts; what each part has its own of, as a list."""
         ray = _ray()
-        if isinstance(argument, np.ndarray):
+        if isinstance(argument, np.ndarray) and argument.nbytes > MOST_INLINE:
             return ray.put(argument)
         if not isinstance(argument, Each):
             return argument
