@@ -282,8 +282,7 @@ def _named(name: str, best: Choice, cells: Mapping[str, Any], rows: int) -> list
     encoder = best.encoder
     if name == "curves":
         every = Effects(encoder, "curves", encoder.can_bend)
-        at_once = len(best.problem.codes) == rows or every.encoder_with(len(every.found)).width > MOST_FEATURES
-        if at_once or _affordable(every, best, rows) == len(every.found):
+        if not every.found or _affordable(every, best, rows) == len(every.found):
             return [every]
     codes = []
     if name == "values":
@@ -306,15 +305,16 @@ def _named(name: str, best: Choice, cells: Mapping[str, Any], rows: int) -> list
 def _affordable(named: Effects, best: Choice, rows: int) -> int:
     """How many of these effects are not too much work for a model of so many rows."""
     part, outputs = best.problem.features.rows, best.problem.outputs
-    straight = _stored(replace(named.encoder, curves=(), pairs=()), rows)
+    plain = replace(named.encoder, curves=(), pairs=())
+    straight = _stored(plain, rows)
     most = min(max(MOST_STORED, TIMES_STORED * straight), MOST_WORK_ONCE / outputs)
     for count in range(len(named.found), 0, -1):
         wider = named.encoder_with(count)
-        some = named.name == "curves" and count < len(named.encoder.can_bend)
-        left = straight + BENDS_SHARE * (most - straight) if some else most
+        share = BENDS_SHARE if named.name == "curves" and count < len(named.encoder.can_bend) else 1.0
+        left = straight + share * (most - straight)
         once = part < rows and _stored(wider, rows) <= left and _allows_folds(wider, part, outputs)
-        folds = not (some and part == rows) and _allows_folds(wider, rows, outputs)
-        if (once or folds) and wider.width <= MOST_FEATURES:
+        folds = _allows_folds(wider, rows, outputs)
+        if (once or folds) and wider.width <= plain.width + share * (MOST_FEATURES - plain.width):
             return count
     return 0
 
