@@ -8,12 +8,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from parsing import check_one_line, column, numbers_as_text, parsed
 
-from luce.cells import DATE_FORMATS, MISSING
+from luce.cells import DATE_FORMATS, MISSING, number_cells
 from luce.errors import InputError
 from luce.schema import Column, Schema, infer_schema, parse
 from luce.table import Table
@@ -102,6 +103,26 @@ def test_d12_truth_values(pair: str) -> None:
     assert column([no, yes, "maybe"]).kind == "category"
     assert column([yes, yes]).why == f"constant: always {yes!r}"
     assert column([yes, yes, None]).kind == "category"
+
+
+def test_a_share_is_the_same_number_alone_and_among_others() -> None:
+    """Bit for bit: numbers of few values are told by equality."""
+    shares = [f"{i / 10}%" for i in range(1001)]
+    alone = [number_cells(pl.Series([cell]), decimal_comma=False)[0][0] for cell in shares]
+    assert alone == [i / 10 / 100 for i in range(1001)] == number_cells(pl.Series(shares), False)[0].tolist()
+
+
+def test_points_and_commas_in_one_column_are_told() -> None:
+    mixed = [f"{i / 1000:.3f}" for i in range(1, 31)] + [f"{i / 1000:.3f}".replace(".", ",") for i in range(31, 61)]
+    notes = infer_schema(Table.of({"x": mixed})).notes
+    assert len(notes) == 1 and "'0.001', have a decimal point and others, such as '0,031', a decimal comma" in notes[0]
+    assert infer_schema(Table.of({"x": ["0012", "0030"] * 30})).notes == ()
+
+
+def test_several_currencies_in_one_column_are_told() -> None:
+    note = infer_schema(Table.of({"x": ["$20", "₩26000", "3 원", "€7", "5"] * 8})).notes
+    assert len(note) == 1 and "several currencies ($, ₩, €)" in note[0]
+    assert infer_schema(Table.of({"x": ["$20", "5", "$7.5"] * 8})).notes == ()
 
 
 def test_d12_truth_values_of_two_pairs_are_a_category() -> None:

@@ -14,6 +14,7 @@ import pytest
 import luce
 import luce.classifier
 import luce.counterfactual
+from luce.cells import in_notation_of, numbers
 from luce.classifier import Classifier
 from luce.counterfactual import LEVEL_STEP, Counterfactual, Move, _candidates
 from luce.curves import NumberBasis
@@ -332,9 +333,25 @@ def test_the_answer_is_a_label_of_its_kind(classes: tuple[Any, Any]) -> None:
 
 
 def test_a_change_in_words() -> None:
-    moves = (Move("age", 40, 31.25), Move("ward", None, "north"))
+    moves = (Move("age", 40, 31.25, "31.25"), Move("ward", None, "north", "north"))
     found = Counterfactual(moves, "well", (0.7, 0.3), 0.6)
     assert found.sentence() == "well if age were 31.25 instead of 40 and ward were north instead of missing"
+
+
+@pytest.mark.parametrize(
+    ("cell", "value", "comma", "written"),
+    [
+        ("38,7", 38.114, True, "38,114"), ("38.7", 38.114, False, "38.114"), ("62.3%", 0.479, False, "47.9%"),
+        ("62,3 %", 0.479, True, "47,9%"), ("$24.45", 19.3, False, "$19.3"), ("₩1,000", 2000.0, False, "₩2000"),
+        ("24,45 €", 19.3, True, "19,3€"), ("5", 1234567.0, False, "1.23457e+06"), (None, 0.5, True, "0.5"),
+        (38.7, 38.114, True, "38.114"),
+    ],
+)  # fmt: skip
+def test_a_new_number_is_written_as_its_column_is(cell: object, value: float, comma: bool, written: str) -> None:
+    """What is read as written in that column is the number, to six digits."""
+    assert in_notation_of(cell, value, comma) == written
+    if isinstance(cell, str):
+        assert numbers(pl.Series([written]), comma).value[0] == pytest.approx(value, rel=1e-5)
 
 
 def test_a_row_a_class_or_a_column_that_is_not_there_is_refused(model: Classifier) -> None:

@@ -259,8 +259,8 @@ def test_d10_a_header_that_looks_like_data_is_told(write):
 
 # --- text that a spreadsheet would run
 
-RISKY = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx", "＝1", "＋1", "－1", "＠x", "=", "-"]
-PLAIN = ["a=b", " =1", "'=1", "1-2", "", "가", "=".join("ab"), "\u2212 1", None]
+RISKY = ["=1+1", "+1+1", "-1-1", "@SUM(A1)", "\tx", "\rx", "\nx", "＝1", "＋1", "－1", "＠x", "=", "-"]
+PLAIN = ["-1", "+1", "-1.5", "-.5e-3", "a=b", " =1", "'=1", "1-2", "", "가", "=".join("ab"), "\u2212 1", None]
 
 
 def text_is_guarded_and_numbers_are_not(guard):

@@ -146,10 +146,10 @@ def test_what_is_little_known_is_counted_over_all_parts(model, tmp_path, monkeyp
 
 
 def test_cells_that_a_spreadsheet_would_run_are_counted_once(tmp_path):
-    found = [pl.DataFrame({"=x": ["+1", "a"]}), pl.DataFrame({"=x": ["-1", "b"]})]
+    found = [pl.DataFrame({"=x": ["+a", "a"]}), pl.DataFrame({"=x": ["-b", "b"]})]
     counts = Counts()
     text = b"".join(prediction.as_csv(iter(found), False, counts)).decode()
-    assert text == "'=x\n'+1\na\n'-1\nb\n"
+    assert text == "'=x\n'+a\na\n'-b\nb\n"
     assert counts.guarded == 3
 
 

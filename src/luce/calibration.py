@@ -100,6 +100,8 @@ class Calibration:
         gain = f"log loss {self.before:.4g} -> {self.after:.4g} on {self.rows:,} rows held out"
         if self.kind == "none":
             return f"no map of the logits lowers the log loss of {self.before:.4g} on {self.rows:,} rows held out"
+        if not self.matrix.any():
+            return f"the logits tell nothing, so each row has the shares of the classes: {gain}"
         how = {"temperature": f"all logits times {self.matrix[0, 0]:.3g}", "vector": "a factor and a shift a class"}
         return f"{self.kind} scaling ({how.get(self.kind, 'each class hears all logits')}): {gain}"
 
@@ -171,7 +173,9 @@ def choose(
     before, error = rows.mean(losses), 0.0
     all_present = len(np.unique(rows.codes[rows.weights > 0])) == classes  # nothing is known of the others' own numbers
     for kind in kinds[1:]:
-        if outputs > MOST_CLASSES.get(kind, outputs) or (kind == "matrix" and (outputs == 1 or kept.kind != "vector")):
+        if outputs > MOST_CLASSES.get(kind, outputs) or (
+            kind == "matrix" and (outputs == 1 or kept.kind != "vector" or not kept.matrix.any())
+        ):
             continue
         if kind != "temperature" and not all_present:
             continue
@@ -185,8 +189,6 @@ def choose(
         if rows.mean(gain) <= CLEAR * noise:
             continue
         fit = _FITS[kind](whole)
-        if kind == "vector" and np.diagonal(fit.matrix).max() <= 0:
-            continue  # few rows may say by chance that a class is the likelier, the smaller its logit
         if rows.mean(gain) - rows.one_more_wrong(fit, kept) > CLEAR * noise:
             kept, losses, error = fit, held_out, noise
     return Calibration(kept.kind, kept.matrix, kept.bias, before, rows.mean(losses), error, len(codes))
@@ -346,8 +348,18 @@ def _matrix(rows: _Rows) -> Calibration:
     return Calibration("matrix", np.ascontiguousarray(point[:-1].T), point[-1].copy(), 0.0, 0.0, 0.0, 0)
 
 
+def _vector_or_shares(rows: _Rows) -> Calibration:
+    """The vector map; where it says that every class is the likelier, the smaller its logit, which few rows may say by
+    chance, or logits that are worth nothing, the class shares alone."""
+    fit = _vector(rows)
+    if np.diagonal(fit.matrix).max() > 0:
+        return fit
+    zero = replace(rows, z=np.zeros_like(rows.z))
+    return replace(fit, matrix=np.zeros_like(fit.matrix), bias=_vector(zero).bias)
+
+
 _FITS: Mapping[str, Callable[[_Rows], Calibration]] = {
-    "temperature": _temperature, "vector": _vector, "matrix": _matrix,
+    "temperature": _temperature, "vector": _vector_or_shares, "matrix": _matrix,
 }  # fmt: skip
 
 

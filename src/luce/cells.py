@@ -170,12 +170,29 @@ def numbers(cells: pl.Series, decimal_comma: bool = False) -> Reading:
     plain = cell.str.replace_all(f"[$€£₩¥원% {group}]", "").str.replace(point, ".", literal=True)
     frame = frame.select(digits=plain, share=cell.str.contains("%", literal=True))
     number = digits.cast(pl.Float64, strict=False)
-    value = pl.when(number.is_finite()).then(pl.when("share").then(number / 100).otherwise(number))
+    value = pl.when(number.is_finite()).then(number)
     whole = digits.cast(pl.Int64, strict=False)
     beyond = whole.is_null() | (whole > EXACT) | (whole < -EXACT)
     name = digits.str.contains(_NAME) & (beyond | digits.str.contains("^[+-]?0"))
-    read = frame.select(value=value, name=name.fill_null(False))
-    return Reading(read["value"].to_numpy(), read["name"].to_numpy())
+    read = frame.select(value=value, name=name.fill_null(False), share=pl.col("share").fill_null(False))
+    found, share = read["value"].to_numpy(), read["share"].to_numpy()
+    if share.any():  # Polars divides one cell, but multiplies many by the inverse: other bits
+        found = np.where(share, found / 100.0, found)
+    return Reading(found, read["name"].to_numpy())
+
+
+def in_notation_of(cell: object, value: float, decimal_comma: bool) -> str:
+    """A number in six digits as it would be written in the place of a cell: with its currency sign or per cent, and the
+    decimal sign of its column."""
+    text = cell.strip() if isinstance(cell, str) else ""
+    digits = f"{100.0 * value if '%' in text else value:.6g}"
+    if text:
+        sign = re.search("[%$€£₩¥원]", unicodedata.normalize("NFKC", text))
+        digits = digits.replace(".", ",") if decimal_comma else digits
+        if sign is not None:
+            before = sign[0] in "$€£₩¥" and not text.endswith(sign[0])
+            digits = sign[0] + digits if before else digits + sign[0]
+    return digits
 
 
 def number_cells(text: pl.Series, decimal_comma: bool) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -313,7 +330,7 @@ class Levels:
     present: NDArray[np.bool_]
     point: Reading
     comma: Reading  # with decimal commas
-    marked: bool  # a % or a comma occurs
+    marked: bool  # a %, a comma or a currency sign occurs
 
     @functools.cached_property
     def different(self) -> int:
@@ -361,7 +378,7 @@ def _read_by_rules(levels: Sequence[pl.Series]) -> list[Levels]:
     raw, parts = pl.concat(levels), _parts(levels)
     cleaned = clean(raw)
     wide = widthless(cleaned)
-    marks = wide.str.contains("[%,]").fill_null(False).to_numpy()
+    marks = wide.str.contains("[%,$€£₩¥원]").fill_null(False).to_numpy()
     point = numbers(wide)
     comma = numbers(wide, decimal_comma=True) if marks.any() else point
     present = cleaned.is_not_null().to_numpy()

@@ -263,8 +263,8 @@ class Classifier:
 
         wanted = None if to is None else fitted.classes.index(to)
         given = table.frame.row(0, named=True)
-        booleans = {column.name for column in fitted.schema.columns if column.kind == "boolean"}
-        return counterfactual(fitted.encoder, parsed, given, answer, wanted, keep, booleans, fitted.classes)
+        columns = fitted.schema.columns
+        return counterfactual(fitted.encoder, parsed, given, answer, wanted, keep, columns, fitted.classes)
 
     def _table(self, data: object) -> Table:
         """Rows as the model reads them: paths of images, seen from the working folder, become pixels."""

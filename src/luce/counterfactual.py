@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from luce.cells import in_notation_of
 from luce.curves import LevelBasis, NumberBasis
 from luce.encoder import Encoder
 from luce.features import Array
+from luce.schema import Column
 from luce.text import SparseRows
 
 STEPS = 40  # values of a number that are tried, from its 1st to its 99th part of a hundred
@@ -24,11 +26,12 @@ LEVEL_STEP = 0.5  # how far it is from one level of a category to another; a num
 
 @dataclass(frozen=True)
 class Move:
-    """One column that changes: its cell as it was given, and the new one."""
+    """One column that changes: its cell as it was given, and the new one, by value and as one would write it there."""
 
     column: str
     before: Any
     after: Any
+    written: str
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Counterfactual:
 
     def sentence(self) -> str:
         """In words."""
-        parts = [f"{move.column} were {_shown(move.after)} instead of {_shown(move.before)}" for move in self.moves]
+        parts = [f"{move.column} were {move.written} instead of {_shown(move.before)}" for move in self.moves]
         return f"{self.answer} if " + " and ".join(parts)
 
 
@@ -68,11 +71,11 @@ Flip = tuple[float, dict[str, Any], int, Array]  # distance, new cells, code and
 
 def counterfactual(
     encoder: Encoder, parsed: Mapping[str, Any], given: Mapping[str, Any], answer: Answer, to: int | None,
-    keep: Collection[str], booleans: Collection[str], classes: Sequence[Any],
+    keep: Collection[str], columns: Sequence[Column], classes: Sequence[Any],
 ) -> Counterfactual | None:  # fmt: skip
     """The nearest change of one column that makes the answer another one, or `to`; of two, if none of one does.
 
-    parsed: the row's cells, of one row; given: them as they were given; booleans: columns of yes and no; answer: codes
+    parsed: the row's cells, of one row; given: them as they were given; columns: what they are; answer: codes
     and probabilities (n, K) of rows of such cells. Numbers move within the middle 98 % of the training rows (a yes/no
     to the other), categories to their more frequent levels; dates and texts stay. None where no such change does it.
     """
@@ -96,8 +99,18 @@ def counterfactual(
         for name in [name for name in best[1] if name in between]:
             found[i] = best = _closer(between[name], parsed, best, answer, own, to)
     distance, moved, code, p = min(found, key=lambda best: best[0])
-    moves = tuple(Move(name, given.get(name), bool(cell) if name in booleans else cell) for name, cell in moved.items())
+    known = {column.name: column for column in columns}
+    moves = tuple(_move(known[name], given.get(name), cell) for name, cell in moved.items())
     return Counterfactual(moves, classes[code], tuple(p.tolist()), distance)
+
+
+def _move(column: Column, before: Any, after: Any) -> Move:
+    after = bool(after) if column.kind == "boolean" else after
+    number = isinstance(after, int | float) and not isinstance(after, bool)
+    return Move(
+        column.name, before, after,
+        in_notation_of(before, after, column.decimal_comma) if number else _shown(after),
+    )  # fmt: skip
 
 
 def _candidates(basis: NumberBasis | LevelBasis, cells: Any) -> _Candidates | None:

@@ -24,6 +24,7 @@ _SCAN_CHUNK = 1 << 18  # bytes for one step of the scan: small enough for the ca
 _BATCH_CELLS = 1 << 20  # cells of one batch in the exact reader
 _DELIMITERS = ",\t;|"
 _FORMULA = "^[=+\\-@\t\r\n＝＋－＠]"  # a spreadsheet runs cells that begin so
+_NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"  # and shows these
 
 
 def read_delimited(text: Text, delimiter: str | None) -> pl.DataFrame:
@@ -139,20 +140,20 @@ def guarded(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """The frame for a file that a spreadsheet may open, and how many of its cells and names had to be guarded.
 
     Text that begins with = + - @, a tab, a line end or a full-width twin of the signs gets an apostrophe before it, so
-    that it is shown and not run. Numbers stay as they are.
+    that it is shown and not run. Numbers stay as they are, as text too (-1).
     """
     import polars as pl
 
     texts = [name for name, dtype in frame.schema.items() if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum))]
-    risky = [pl.col(name).cast(pl.String).str.contains(_FORMULA).fill_null(False) for name in texts]
+    cells = [pl.col(name).cast(pl.String) for name in texts]
+    risky = [(cell.str.contains(_FORMULA) & ~cell.str.contains(_NUMBER)).fill_null(False) for cell in cells]
     count = sum(frame.select(each.sum().alias(str(k)) for k, each in enumerate(risky)).row(0)) if texts else 0
     if count:
-        cells = zip(texts, risky, strict=True)
         frame = frame.with_columns(
-            pl.when(each).then("'" + pl.col(name).cast(pl.String)).otherwise(pl.col(name).cast(pl.String)).alias(name)
-            for name, each in cells
+            pl.when(each).then("'" + cell).otherwise(cell).alias(name)
+            for name, cell, each in zip(texts, cells, risky, strict=True)
         )
-    names = {name: f"'{name}" for name in frame.columns if re.match(_FORMULA, name)}
+    names = {n: f"'{n}" for n in frame.columns if re.match(_FORMULA, n) and not re.match(_NUMBER, n)}
     return frame.rename(names), int(count) + len(names)
 
 

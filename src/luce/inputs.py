@@ -176,18 +176,21 @@ def classes_of(y: ArrayLike, rows: int) -> tuple[NDArray[Any], NDArray[np.int32]
     return classes, codes.astype(np.int32)
 
 
-def codes_among(y: ArrayLike, classes: NDArray[Any], rows: int) -> NDArray[np.int32]:
-    """The place of each row's label among classes that are known; raises InputError for a label that is none."""
+def codes_among(
+    y: ArrayLike, classes: NDArray[Any], rows: int, hint: str = "name every class that there is"
+) -> NDArray[np.int32]:
+    """The place of each row's label among classes that are known, in any order; raises InputError, which ends with the
+    hint, for a label that is none."""
     labels = _labels(y, rows)
     if (labels.dtype.kind in "U") != (classes.dtype.kind in "U"):
         raise InputError(f"y holds {labels.dtype}, but the classes are {classes.tolist()[:5]!r}")
-    codes = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    order = np.argsort(classes, kind="stable")
+    codes = order[np.minimum(np.searchsorted(classes, labels, sorter=order), len(classes) - 1)]
     unknown = np.flatnonzero(classes[codes] != labels)
     if len(unknown):
         row = int(unknown[0])
         raise InputError(
-            f"y has {labels[row].item()!r} in row {row}, which is none of the classes {classes.tolist()[:5]!r}: "
-            "name all classes at the first call of partial_fit"
+            f"y has {labels[row].item()!r} in row {row}, which is none of the classes {classes.tolist()[:5]!r}: {hint}"
         )
     return codes.astype(np.int32)
 

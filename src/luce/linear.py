@@ -148,7 +148,7 @@ class SoftmaxRegression(Estimator):
         if all_classes is None:
             all_classes, codes = classes_of(y, features.rows)
         else:
-            codes = codes_among(y, all_classes, features.rows)
+            codes = codes_among(y, all_classes, features.rows, "name all classes at the first call of partial_fit")
         weights = row_weights(sample_weight, self.class_weight, all_classes, codes)
         threads = available_threads(self.threads)
         problem = Problem(features, codes, len(all_classes), weights, 0.0, bool(self.fit_intercept), threads)

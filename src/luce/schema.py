@@ -246,6 +246,10 @@ def _marks(name: str, levels: Levels, comma: bool) -> Iterator[str]:
         use = "is a decimal comma" if comma else "groups thousands"
         yield f"column {shown(name)}: the comma {use}, so {shown(commas[0])} is {value:.15g}"
     share = levels.wide.str.contains("%", literal=True).sum()
+    signs = levels.wide.str.extract("([$€£₩¥원])").drop_nulls().replace("원", "₩").unique().sort().to_list()
+    if len(signs) > 1:
+        told = ", ".join(signs)
+        yield f"column {shown(name)}: amounts in several currencies ({told}) are taken as plain numbers, side by side"
     if 0 < share < levels.present.sum():
         yield f"column {shown(name)}: only some cells carry a % and are divided by 100; the others stay as they are"
 
@@ -299,7 +303,10 @@ def _category(table: Table, series: pl.Series, levels: Levels, missing: int, not
     different = levels.different
     if VERY_FEW <= present < FEW_ROWS and different > 0.9 * present and mean_words(levels.clean) >= 4:
         return Column(series.name, "text")
-    if present >= FEW_ROWS and different > 0.3 * present and (hint := _almost_a_number(series.name, levels, present)):
+    hint = _points_and_commas(series.name, levels)
+    if not hint and present >= FEW_ROWS and different > 0.3 * present:
+        hint = _almost_a_number(series.name, levels, present)
+    if hint:
         notes.append(hint)
     if present >= FEW_ROWS and different > 0.3 * present:
         words = mean_words(levels.clean)
@@ -347,6 +354,20 @@ def _common_beginnings(levels: Levels) -> bool:
     Numbered rows have all the same letters."""
     letters = levels.clean.drop_nulls().str.extract(r"^(\p{L}{1,3})[-. ]?\d[\w.-]*$").drop_nulls()
     return len(letters) >= 0.9 * levels.different and 5 <= letters.n_unique() <= levels.different / 3
+
+
+def _points_and_commas(name: str, levels: Levels) -> str:
+    """What to say of numbers of which some have a decimal point and others a decimal comma; "" for other columns."""
+    import polars as pl
+
+    point, comma = np.isnan(levels.point.value) & levels.present, np.isnan(levels.comma.value) & levels.present
+    if (point & comma).any() or not point.any() or not comma.any():
+        return ""
+    one, other = (shown(levels.raw.filter(pl.Series(odd)).sort()[0]) for odd in (comma, point))
+    return (
+        f"column {shown(name)}: some cells, such as {one}, have a decimal point and others, such as {other}, a decimal "
+        "comma, so they are not read as numbers: write all alike"
+    )
 
 
 def _almost_a_number(name: str, levels: Levels, present: int) -> str:
