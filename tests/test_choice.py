@@ -18,6 +18,7 @@ from luce.choice import CLEAR, EFFECTS, PAIRS, Choice, choose_effects, in_words
 from luce.encoder import Encoder
 from luce.errors import InputError
 from luce.features import Features
+from luce.functional import sigmoid
 from luce.path import FOLDS, LITTLE, folds_of
 from luce.schema import infer_schema, parse
 from luce.table import Table
@@ -61,6 +62,11 @@ def kind(choice: Choice) -> str:
     return "pairs" if choice.encoder.pairs else "curves" if choice.encoder.curves else "linear"
 
 
+def names_of(choice: Choice) -> list[str]:
+    """The effects that were tried, beside numbers that count in full."""
+    return [tried.effects for tried in choice.tried if tried.effects != "uncompressed"]
+
+
 def loss(choice: Choice) -> float:
     return float(np.nanmean(choice.losses))
 
@@ -77,7 +83,7 @@ def test_two_columns_that_only_tell_something_together_are_found() -> None:
     columns = numbers(400)
     choice = chosen(columns, exclusive_or(columns), l2=STRENGTH)
     assert next(set(pair) for pair in choice.encoder.pairs) == {"x0", "x1"}
-    assert [tried.effects for tried in choice.tried] == list(EFFECTS)
+    assert names_of(choice) == list(EFFECTS)
     assert choice.tried[0].log_loss > 0.65
     assert loss(choice) < 0.2
 
@@ -87,7 +93,7 @@ def test_a_number_that_bends_is_found_and_no_pair_beside_it() -> None:
     choice = chosen(columns, bump(columns), l2=STRENGTH)
     assert kind(choice) == "curves" and choice.encoder.curves == tuple(columns)
     assert loss(choice) < choice.tried[0].log_loss - 0.15
-    assert loss(choice) == choice.tried[1].log_loss
+    assert loss(choice) == pytest.approx(choice.tried[2].log_loss, rel=1e-12)  # a difference, and back
 
 
 def test_they_are_found_with_a_strength_that_is_chosen_whatever_the_linear_model_made_of_the_table() -> None:
@@ -95,6 +101,28 @@ def test_they_are_found_with_a_strength_that_is_chosen_whatever_the_linear_model
         columns = numbers(300, seed=seed)
         assert loss(chosen(columns, exclusive_or(columns))) < 0.3
         assert loss(chosen(columns, bump(columns, seed))) < 0.55  # with the true probabilities it is 0.43
+
+
+@pytest.mark.parametrize("rows", [500, 3_000])
+def test_numbers_that_act_straight_to_their_ends_count_in_full(rows: int) -> None:
+    """Rare classes far out, where a number that counts by its logarithm says too little; of numbers that act by their
+    logarithm, none does. Fresh rows lose at most 6 % more than the truth, where the compressed ones lose 40 % more."""
+    rng = np.random.default_rng(4)
+    columns = {f"x{j}": rng.exponential(size=20_000 + rows) for j in range(4)}
+    y = (rng.logistic(size=20_000 + rows) < 2.0 * sum(columns.values()) - 16.0).astype(np.int32)
+    old = {name: x[:rows] for name, x in columns.items()}
+    choice = chosen(old, y[:rows], "linear")
+    assert choice.encoder.is_uncompressed and names_of(choice) == ["linear"]
+    assert in_words(choice.encoder) == "numbers far out count in full"
+    plans = choice.encoder.numbers
+    assert [p.linear_to for p in plans] == [float(np.abs((old[p.name] - p.mean) / p.scale).max()) for p in plans]
+    model = luce.Classifier().fit(old, y[:rows])
+    fresh = {name: x[rows:] for name, x in columns.items()}
+    p = sigmoid(2.0 * sum(fresh.values()) - 16.0)
+    least = float(np.mean(-p * np.log(p) - (1 - p) * np.log1p(-p)))
+    assert model.evaluate(fresh, y[rows:]).log_loss < (1.06 if rows > 1_000 else 1.25) * least
+    by_logs = {name: np.exp(2.0 * x) for name, x in numbers(rows).items()}
+    assert not chosen(by_logs, straight(numbers(rows))).encoder.is_uncompressed
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -116,7 +144,7 @@ def test_effects_that_are_asked_for_are_taken(wanted: str) -> None:
         choice = chosen(columns, y, wanted)
         assert bool(choice.encoder.curves) == (wanted != "linear")
         assert bool(choice.encoder.pairs) == (wanted == "pairs")
-        assert [tried.effects for tried in choice.tried] == list(EFFECTS[: EFFECTS.index(wanted) + 1])
+        assert names_of(choice) == list(EFFECTS[: EFFECTS.index(wanted) + 1])
         assert len(choice.encoder.pairs) <= PAIRS
 
 
@@ -182,13 +210,14 @@ def test_what_was_tried_tells_true_means_gains_and_errors() -> None:
     y = bump(columns)
     y[300:] = y[:60]
     ways = [chosen(columns, y, effects) for effects in EFFECTS]
-    losses = []
-    for way, tried in zip(ways, ways[-1].tried, strict=True):
+    assert not ways[-1].encoder.is_uncompressed, "else the ways are not these"
+    told, losses = [tried for tried in ways[-1].tried if tried.effects != "uncompressed"], []
+    for way, tried in zip(ways, told, strict=True):
         z = way.path.held_out[:, 0] if way.path is not None else np.nan
         losses.append(np.log1p(np.exp(np.where(y == 1, -z, z))))
         assert tried.log_loss == pytest.approx(losses[-1].mean(), rel=1e-9)
         assert tried.features == way.problem.features.columns == way.encoder.width
-    for before, after, tried in zip(losses, losses[1:], ways[-1].tried[1:], strict=False):
+    for before, after, tried in zip(losses, losses[1:], told[1:], strict=False):
         off = (before - after) - (before - after).mean()
         together = np.append(off[:60] + off[300:], off[60:300])
         assert tried.gain == pytest.approx((before - after).mean(), abs=1e-9)
@@ -311,7 +340,7 @@ def test_of_many_rows_some_settle_the_effects_and_all_the_strength(monkeypatch: 
 
     monkeypatch.setattr(luce.choice, "_named", seen)
     choice = chosen(columns, exclusive_or(columns), l2=STRENGTH)
-    assert looked_at == [400] * 3
+    assert looked_at == [400] * 4
     assert kind(choice) == "pairs"
     assert choice.problem.features.rows == len(choice.problem.codes) == 900
     assert choice.path is not None and choice.path.scored.all()
@@ -374,12 +403,12 @@ def test_a_model_that_is_too_much_work_is_not_tried(monkeypatch: pytest.MonkeyPa
     y = exclusive_or(columns)
     monkeypatch.setattr(luce.choice, "MOST_WORK", 300 * 4.0)
     found = chosen(columns, y, "pairs")
-    assert [tried.effects for tried in found.tried] == ["linear"]
+    assert names_of(found) == ["linear"]
     assert found.notes == ("effects: pairs would be too much work for so many rows and columns, and were left out",)
     assert chosen(columns, y).notes == ()  # it was not asked for
     monkeypatch.setattr(luce.choice, "MOST_WORK", 300 * 20.0)  # 4 features, and 15 of a pair; 32 of curves
     choice = chosen(columns, y, l2=STRENGTH)
-    assert [tried.features for tried in choice.tried if tried.effects != "linear"] in (
+    assert [tried.features for tried in choice.tried[2:]] in (
         [19],
         [12, 19],
     )  # at most a curve
@@ -395,9 +424,9 @@ def test_of_very_many_numbers_those_bend_that_have_to(monkeypatch: pytest.Monkey
     monkeypatch.setattr(luce.choice, "MOST_FEATURES", 30 + 8 * 22)
     choice = chosen(columns, y)
     assert kind(choice) == "curves" and "x29" in choice.encoder.curves and 1 <= len(choice.encoder.curves) <= 11
-    assert choice.tried[1].gain > 10 * choice.tried[1].error
+    assert choice.tried[2].gain > 10 * choice.tried[2].error
     monkeypatch.setattr(luce.choice, "strongest_alone", lambda *how: [[f"x{i}" for i in range(30)]] * 6)
-    assert chosen(columns, y).tried[1].gain < 0.01
+    assert chosen(columns, y).tried[2].gain < 0.01
 
 
 def test_more_rows_do_not_make_a_worse_model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -429,7 +458,7 @@ def test_more_effects_are_not_tried_where_one_fit_to_all_rows_is_too_much(
         monkeypatch.setattr(luce.choice, setting, value)
     columns = numbers(3_000, 3)
     choice = chosen(columns, exclusive_or(columns))
-    assert [tried.effects for tried in choice.tried] == ["linear"] and choice.problem.features.columns == 3
+    assert names_of(choice) == ["linear"] and choice.problem.features.columns == 3
 
 
 def test_where_not_all_numbers_may_bend_the_strongest_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,7 +173,7 @@ def test_kinds_that_are_given_win(luce: Run, write: Callable[..., Path]) -> None
 
 
 def test_d13_numbers_with_leading_zeros_stay_text(luce: Run, write: Callable[..., Path]) -> None:
-    rows = [f"0{k % 4}12,{k},{'ab'[k % 3 % 2]}" for k in range(40)]
+    rows = [f"0{k % 4}12,{k},{'ab'[k % 4 // 2]}" for k in range(40)]
     data = write("postcode,x,y\n" + "\n".join([*rows[::-1], "0012,1.5,a"]))
     good(luce("train", data, "--label", "y", "--out", "m.luce"))
     assert kinds_of(luce, "m.luce")["postcode"] == "category"

@@ -447,7 +447,12 @@ def test_a_model_with_curves_and_pairs_comes_back_to_the_bit(tmp_path: Path) -> 
     assert again.predict_proba(NEW).tobytes() == model.predict_proba(NEW).tobytes()
     assert again.fitted.encoder == model.fitted.encoder
     assert again.fitted.facts == model.fitted.facts
-    assert [tried["effects"] for tried in again.fitted.facts["effects"]] == ["linear", "curves", "pairs"]
+    assert [tried["effects"] for tried in again.fitted.facts["effects"]] == [
+        "linear",
+        "uncompressed",
+        "curves",
+        "pairs",
+    ]
     assert again.fitted.spread is not None and model.fitted.spread is not None
     assert again.fitted.spread.tobytes() == model.fitted.spread.tobytes()
     assert again.overview() == model.overview()

@@ -28,7 +28,11 @@ def fits() -> dict[str, tuple[luce.Classifier, pl.DataFrame]]:
     days = orders(120).with_columns(
         pl.col("day").cast(pl.String), member=pl.col("member").replace_strict({True: "yes", False: "no"})
     )
+    rng = np.random.default_rng(0)
+    far = pl.DataFrame({"a": rng.exponential(size=1500), "b": rng.exponential(size=1500)})
+    rare = rng.logistic(size=1500) < 3.0 * (far["a"] + far["b"]).to_numpy() - 14.0
     return {
+        "numbers in full": (luce.Classifier(effects="linear").fit(far, rare), far * 2.0),  # some beyond the ends
         "curves and pairs": (luce.Classifier(effects="pairs").fit(frame, y), frame),
         "straight": (luce.Classifier(effects="linear").fit(frame, y), frame),
         "a text beside": (luce.Classifier().fit(whole, "label"), whole.drop("label")),
@@ -58,7 +62,7 @@ def same_features(model: luce.Classifier, rows: Rows, names: list[str]) -> None:
         assert a is None or (a.dtype == b.dtype and a.tobytes() == b.tobytes()), part
 
 
-KINDS = ["curves and pairs", "straight", "a text beside", "written dates and truths", "a network"]
+KINDS = ["numbers in full", "curves and pairs", "straight", "a text beside", "written dates and truths", "a network"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -73,6 +77,7 @@ def test_all_rows_and_each_alone_are_as_in_a_table(fitted: Any, kind: str) -> No
 
 def test_the_fits_hold_every_kind_of_part(fitted: Any) -> None:
     """Else the test above would say less than it seems to."""
+    assert fitted["numbers in full"][0].fitted.encoder.is_uncompressed
     encoder = fitted["curves and pairs"][0].fitted.encoder
     assert encoder.curves and encoder.pairs and encoder.values and encoder.dates and encoder.categories
     assert any(plan.missing for plan in encoder.numbers)

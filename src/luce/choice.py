@@ -38,8 +38,9 @@ from luce.steps import RowPoint, Start
 from luce.strength import held_rows, hold_out, hold_some_out
 
 EFFECTS = ("linear", "curves", "pairs")
-WIDER = ("curves", "values", "pairs")  # in the order in which they are tried
-KNOWN = (*EFFECTS, "values", "texts", "images", "network")
+WIDER = ("uncompressed", "curves", "values", "pairs")  # in the order in which they are tried
+BY_ROWS = ("uncompressed", "values")  # those that nobody asks for by name
+KNOWN = (*EFFECTS, *BY_ROWS, "texts", "images", "network")
 PAIRS = 25  # at most
 SAMPLE = 10_000  # rows, or SAMPLE_SHARE of more, up to MOST_SAMPLED: on so many it is settled which columns bend and
 SAMPLE_SHARE = 0.4  # act together
@@ -62,7 +63,8 @@ MANY_READ = 20_000  # with more, SOME_FOLDS of them are held out
 @dataclass(frozen=True)
 class Tried:
     """One way for the columns to enter: its name, how many features it makes, and how it did on rows held out, in nats:
-    log loss, how much less than the way before it, and the standard error of that."""
+    log loss, how much less that is than the best way before it has, by the rows that both were scored on, and the
+    standard error of that."""
 
     effects: str
     features: int
@@ -73,7 +75,8 @@ class Tried:
 
 def in_words(encoder: Encoder) -> str:
     """What the columns may do, for a person."""
-    parts = [f"{len(encoder.curves)} number{'s' * (len(encoder.curves) > 1)} may bend"] if encoder.curves else []
+    parts = ["numbers far out count in full"] if encoder.is_uncompressed else []
+    parts += [f"{len(encoder.curves)} number{'s' * (len(encoder.curves) > 1)} may bend"] if encoder.curves else []
     codes = sum(v.is_code for v in encoder.values)
     if codes:
         parts.append(f"{codes} number{'s are codes' if codes > 1 else ' is a code'}, told value by value")
@@ -125,12 +128,13 @@ def choose_effects(
     encoder: Encoder, parsed: Mapping[str, Any], codes: NDArray[np.int32], classes: int, *, effects: str,
     l2: float | str | None, threads: int, groups: NDArray[np.int64] | None = None,
 ) -> Choice:  # fmt: skip
-    """Linear effects, then curves of the numbers, then a weight for each value of those that are codes, then the pairs
-    that act together, each kept if it lowers the log loss of rows held out by half a standard error. A row that is held
-    out is held out of the search for codes and pairs too.
+    """Linear effects, of numbers that are compressed far out and then of whole ones, then curves of the numbers, then a
+    weight for each value of those that are codes, then the pairs that act together, each kept if it lowers the log loss
+    of rows held out by half a standard error. A row that is held out is held out of the search for codes and pairs too.
 
-    effects: "auto", or the one of EFFECTS that is wanted; codes are kept by that rule alone. With more than 10,000 rows
-    all this is settled on a sample of them (see `on_all_rows`). groups: (n,) rows of equal ones are held out together.
+    effects: "auto", or the one of EFFECTS that is wanted; BY_ROWS are kept by that rule alone. With more than
+    10,000 rows all this is settled on a sample of them (see `on_all_rows`). groups: (n,) rows of equal ones are held
+    out together.
     Raises InputError for an unknown name.
     """
     features = encoder.transform(parsed, threads)
@@ -170,7 +174,7 @@ def settle(
     best = first = _plain(encoder, problem, l2)
     tried = [Tried("linear", problem.features.columns, _mean(first), 0.0, 0.0)] if first.path is not None else []
     notes: list[str] = []
-    for name in WIDER if tried and effects != "linear" and not _nothing_left(first, effects) else ():
+    for name in WIDER[: 1 if effects == "linear" else None] if tried and not _nothing_left(first, effects) else ():
         best = best.finished()
         named = _named(name, best, cells, rows)
         count = _affordable(named[-1], best, rows)
@@ -180,7 +184,7 @@ def settle(
             found = _bent(wider, replace(problem, features=wider.transform(cells)), l2, best.l2, folds)
             if found is not None:
                 tried.append(compared(name, found, best))
-                if is_better(tried[-1]) or (effects != "auto" and name != "values"):
+                if is_better(tried[-1]) or (effects != "auto" and name not in BY_ROWS):
                     best = found
         elif name == effects and named[-1].found:
             notes.append(f"effects: {name} would be too much work for so many rows and columns, and were left out")
@@ -260,7 +264,7 @@ def _by_folds(encoder: Encoder, problem: Problem, l2: float | str | None, near: 
 @dataclass(frozen=True)
 class Effects:
     """Effects that may be added to an encoder, the strongest first: names of numbers that bend, plans of values, or
-    pairs of columns."""
+    pairs of columns; numbers that are not compressed the encoder has already."""
 
     encoder: Encoder
     name: str
@@ -269,6 +273,8 @@ class Effects:
     def encoder_with(self, count: int) -> Encoder:
         """The encoder with the first of them."""
         found = self.found[:count]
+        if self.name == "uncompressed":
+            return self.encoder
         if self.name == "values":
             return self.encoder.with_values(found)
         if self.name == "curves":
@@ -280,6 +286,9 @@ def _named(name: str, best: Choice, cells: Mapping[str, Any], rows: int) -> list
     """What may be added to the best encoder, for a model of so many rows: for fits without each fold, by what the other
     rows say, and last by all rows; only the last, where labels have no say in it."""
     encoder = best.encoder
+    if name == "uncompressed":
+        whole = encoder.uncompressed(cells)
+        return [Effects(whole, name, () if whole == encoder else (name,))]
     if name == "curves":
         every = Effects(encoder, "curves", encoder.can_bend)
         if not every.found or _affordable(every, best, rows) == len(every.found):
@@ -380,9 +389,10 @@ def compared(name: str, wider: Choice, best: Choice) -> Tried:
     has = np.isfinite(gain)
     assert best.problem.keys is not None
     _, group = np.unique(best.problem.keys[has], return_inverse=True)
-    off = np.bincount(group, weights=gain[has] - gain[has].mean())
+    mean = float(gain[has].mean())
+    off = np.bincount(group, weights=gain[has] - mean)
     error = float(np.sqrt(np.sum(off**2)) / has.sum())
-    return Tried(name, wider.problem.features.columns, _mean(wider), float(gain[has].mean()), error)
+    return Tried(name, wider.problem.features.columns, _mean(best) - mean, mean, error)
 
 
 def is_better(tried: Tried) -> bool:

@@ -53,9 +53,9 @@ class Classifier:
     l2: strength of the penalty; "auto" chooses it by cross-validated log loss, None is 1/n. kinds: what a column is, by
     name, where it is not what it seems: "number", "boolean", "date", "category" or "ignore". threads: None for all
     processors; the model has the same bits for every number of threads.
-    effects: "linear", "curves" (numbers may bend), "pairs" (and pairs of columns act together), or "auto": the one
-    that lowers the log loss of rows held out. In "auto" and "pairs" numbers that are codes are told value by value,
-    where that lowers it.
+    effects: "linear" (numbers that are compressed by a logarithm far out, or not: docs/effects.md), "curves" (numbers
+    may bend), "pairs" (and pairs of columns act together), or "auto": the one that lowers the log loss of rows held
+    out. In "auto" and "pairs" numbers that are codes are told value by value, where that lowers it.
     costs: what mistakes cost, {class: cost of missing it}, {true class: {answer: cost}}, or numbers (K, K); by default
     all mistakes cost 1. recall: {class: share of its rows to be found}, by costs that held-out rows settle. Both change
     `predict` alone; probabilities stay true.

@@ -197,7 +197,7 @@ def train(
         if fitted.costs is not None:
             click.echo(BY_COSTS)
     click.echo(f"\n{head_line(fitted)}fitted on all {fitted.facts['rows']:,} rows: {fitted.facts['certificate']}")
-    if fitted.encoder.curves or fitted.encoder.pairs:
+    if fitted.encoder.curves or fitted.encoder.pairs or fitted.encoder.is_uncompressed:
         click.echo(effects_line(fitted))
     for text in fitted.encoder.texts:
         click.echo(f"{inert(text.name)}: {len(text.buckets):,} n-grams ({text.recipe.name})")

@@ -1,8 +1,8 @@
 """Encoder: a fitted, frozen plan from the columns of a table to Features.
 
-A number becomes z = (x - mean) / scale, outliers compressed by a logarithm, and, if cells were missing in training, a
-0/1 column "is missing" (z is then 0). A number with few different values, or whose values are codes, also gets a column
-for each value.
+A number becomes z = (x - mean) / scale, compressed by a logarithm far out or not, and, if cells were missing in training,
+a 0/1 column "is missing" (z is then 0). A number with few different values, or whose values are codes, also gets a
+column for each value.
 A category becomes one column a level, one for all rare and unseen levels together, and one for missing cells.
 A date becomes the standardised year and time of day, and the month and the weekday as categories.
 An image becomes the responses of small filters (patches.py).
@@ -39,7 +39,7 @@ TIMES = " × "  # between the names of a pair
 
 NO_ARRAYS: Mapping[str, Any] = {}
 
-LINEAR_TO = 1.5  # standard deviations; farther out a number counts by its logarithm
+LINEAR_TO = 1.5  # standard deviations; farther out a number counts by its logarithm, if not by all of itself
 LEAST_COUNT = 2  # a level seen less often is rare: it shares the column of unseen levels, unless it will be met again
 MET_AGAIN = 8  # so many times as many levels may be seen once as are seen twice, that those seen once are no rare ones
 HOURS, DAYS, ROWS_EACH = 24, 31, 20  # of a day, of a month; rows that each of them has in the mean, at least
@@ -50,24 +50,26 @@ MOST_BESIDE = 64  # numbers beside a text are stored sparse, as its n-grams are,
 MOST_LEVELS = 4_000  # of the more frequent levels at most so many have a column of their own
 
 
-def compressed(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """z up to LINEAR_TO in size, beyond it sign(z) (LINEAR_TO + ln(1 + |z| - LINEAR_TO)): outliers count less."""
-    beyond = np.abs(z) > LINEAR_TO
+def compressed(z: NDArray[np.float64], upto: float | NDArray[np.float64] = LINEAR_TO) -> NDArray[np.float64]:
+    """z up to `upto` in size, beyond it sign(z) (upto + ln(1 + |z| - upto)): outliers count less."""
+    beyond = np.abs(z) > upto
     if not beyond.any():
         return z
-    out, far = z.copy(), z[beyond]
-    out[beyond] = np.copysign(LINEAR_TO + np.log1p(np.minimum(np.abs(far) - LINEAR_TO, sys.float_info.max)), far)
+    out, far, ends = z.copy(), z[beyond], np.broadcast_to(upto, z.shape)[beyond]
+    out[beyond] = np.copysign(ends + np.log1p(np.minimum(np.abs(far) - ends, sys.float_info.max)), far)
     return out
 
 
 @dataclass(frozen=True)
 class NumberPlan:
-    """One number: its column is (x - mean) / scale, compressed; `missing`: a column "is missing" follows."""
+    """One number: its column is (x - mean) / scale, compressed from `linear_to` on; `missing`: a column "is missing"
+    follows."""
 
     name: str
     mean: float
     scale: float
     missing: bool
+    linear_to: float = LINEAR_TO
 
     @staticmethod
     def fit(name: str, x: NDArray[np.float64]) -> NumberPlan:
@@ -85,8 +87,17 @@ class NumberPlan:
             return NumberPlan(name, mean if np.isfinite(mean) else 0.0, np.inf, missing)
         return NumberPlan(name, mean, scale, missing)
 
+    def uncompressed(self, x: NDArray[np.float64]) -> NumberPlan:
+        """The same, straight as far as the numbers x lie."""
+        known = x[~np.isnan(x)]
+        with np.errstate(over="ignore"):
+            farthest = float(np.abs((known - self.mean) / self.scale).max(initial=0.0))
+        return replace(self, linear_to=max(farthest, LINEAR_TO)) if np.isfinite(farthest) else self
+
     def to_json(self) -> list[Any]:
-        return [self.name, self.mean, self.scale if np.isfinite(self.scale) else None, self.missing]
+        """Without `linear_to` where it is LINEAR_TO, as files of older versions have it."""
+        more = [self.linear_to] if self.linear_to != LINEAR_TO else []
+        return [self.name, self.mean, self.scale if np.isfinite(self.scale) else None, self.missing, *more]
 
     @property
     def names(self) -> list[str]:
@@ -95,7 +106,7 @@ class NumberPlan:
     def fill(self, x: NDArray[np.float64], out: NDArray[np.float32]) -> None:
         """out (n, 1 or 2) gets the columns."""
         with np.errstate(over="ignore"):
-            z = compressed((x - self.mean) / self.scale)
+            z = compressed((x - self.mean) / self.scale, self.linear_to)
         gone = np.isnan(z)
         if gone.any():
             z = np.where(gone, 0.0, z)
@@ -306,6 +317,15 @@ class Encoder:
         """The numbers that a curve would tell more of than their columns do: those of many values."""
         few = {v.name for v in self.values}
         return tuple(b.name for b in self.bases if isinstance(b, NumberBasis) and b.count > 2 and b.name not in few)
+
+    def uncompressed(self, parsed: Mapping[str, Any]) -> Encoder:
+        """The same, whose numbers count by all of themselves as far as these cells lie."""
+        return replace(self, numbers=tuple(p.uncompressed(parsed[p.name]) for p in self.numbers))
+
+    @property
+    def is_uncompressed(self) -> bool:
+        """Whether numbers count by all of themselves as far as those of training lie."""
+        return any(p.linear_to > LINEAR_TO for p in self.numbers)
 
     def with_values(self, plans: Sequence[ValuesPlan]) -> Encoder:
         """The same with these numbers told value by value too."""
@@ -547,10 +567,16 @@ def _date(name: Any, year: Any, time: Any, hours: Any = False, days: Any = False
     return DatePlan(_text(name), _number(*year), _number(*time), hours, days)
 
 
-def _number(name: Any, mean: Any, scale: Any, missing: Any) -> NumberPlan:
-    if not isinstance(missing, bool) or (scale is not None and not _finite(scale) > 0):
+def _number(name: Any, mean: Any, scale: Any, missing: Any, linear_to: Any = LINEAR_TO) -> NumberPlan:
+    """Files of older versions know no `linear_to`."""
+    if (
+        not isinstance(missing, bool)
+        or (scale is not None and not _finite(scale) > 0)
+        or _finite(linear_to) < LINEAR_TO
+    ):
         raise ModelFileError("the scale of a number is broken")
-    return NumberPlan(_text(name), _finite(mean), np.inf if scale is None else float(scale), missing)
+    wide = np.inf if scale is None else float(scale)
+    return NumberPlan(_text(name), _finite(mean), wide, missing, float(linear_to))
 
 
 def _embedding(name: Any, width: Any) -> EmbeddingPlan:

@@ -54,6 +54,7 @@ class Plain:
         plans = encoder.numbers
         self._mean = np.array([plan.mean for plan in plans])[:, np.newaxis]
         self._scale = np.array([plan.scale for plan in plans])[:, np.newaxis]
+        self._linear_to = np.array([plan.linear_to for plan in plans])[:, np.newaxis]
         widths = [len(plan.names) for plan in plans]
         self._place = np.cumsum([0, *widths[:-1]]) if widths else np.empty(0, dtype=np.int64)
         self._flagged = np.flatnonzero([plan.missing for plan in plans])
@@ -149,7 +150,7 @@ class Plain:
         gone = np.isnan(x)
         if len(x):
             with np.errstate(over="ignore"):
-                z = compressed((x - self._mean) / self._scale)
+                z = compressed((x - self._mean) / self._scale, self._linear_to)
             if gone.any():
                 z = np.where(np.isnan(z), 0.0, z)
             turned[self._place] = z

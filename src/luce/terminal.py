@@ -105,8 +105,12 @@ def effects_line(fitted: Fitted) -> str:
     from luce.choice import in_words
 
     first, *more = fitted.facts["effects"]
-    tables = [tried for tried in more if tried["effects"] not in ("texts", "network")]
-    kept = [tried for tried in tables if tried["effects"] != "pairs" or fitted.encoder.pairs]
+    encoder = fitted.encoder
+    there = {
+        "uncompressed": encoder.is_uncompressed, "curves": encoder.curves, "pairs": encoder.pairs,
+        "values": any(v.is_code for v in encoder.values),
+    }  # fmt: skip
+    kept = [tried for tried in more if there.get(tried["effects"])]
     gain = f"log loss of rows held out {first['log_loss']:.3g}, then {kept[-1]['log_loss']:.3g}" if kept else ""
     return f"effects: {in_words(fitted.encoder)} ({gain})"
 
