@@ -1,8 +1,8 @@
 """Encoder: a fitted, frozen plan from the columns of a table to Features.
 
-A number becomes z = (x - mean) / scale, compressed by a logarithm far out or not, and, if cells were missing in training,
-a 0/1 column "is missing" (z is then 0). A number with few different values, or whose values are codes, also gets a
-column for each value.
+A number becomes z = (x - mean) / scale, compressed by a logarithm far out or not, and, if cells were missing in
+training, a 0/1 column "is missing" (z is then 0). A number with few different values, or whose values are codes, also
+gets a column for each value.
 A category becomes one column a level, one for all rare and unseen levels together, and one for missing cells.
 A date becomes the standardised year and time of day, and the month and the weekday as categories.
 An image becomes the responses of small filters (patches.py).
