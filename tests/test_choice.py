@@ -88,9 +88,11 @@ def test_two_columns_that_only_tell_something_together_are_found() -> None:
     assert loss(choice) < 0.2
 
 
-def test_a_number_that_bends_is_found_and_no_pair_beside_it() -> None:
-    columns = numbers(600)
-    choice = chosen(columns, bump(columns), l2=STRENGTH)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_number_that_bends_is_found_and_no_pair_beside_it(seed: int) -> None:
+    """Pairs of three numbers lose 0.001 to 0.009 here; of one table in eight they gain half an error by chance."""
+    columns = numbers(600, seed=seed)
+    choice = chosen(columns, bump(columns, seed + 1), l2=STRENGTH)
     assert kind(choice) == "curves" and choice.encoder.curves == tuple(columns)
     assert loss(choice) < choice.tried[0].log_loss - 0.15
     assert loss(choice) == pytest.approx(choice.tried[2].log_loss, rel=1e-12)  # a difference, and back
@@ -106,7 +108,7 @@ def test_they_are_found_with_a_strength_that_is_chosen_whatever_the_linear_model
 @pytest.mark.parametrize("rows", [500, 3_000])
 def test_numbers_that_act_straight_to_their_ends_count_in_full(rows: int) -> None:
     """Rare classes far out, where a number that counts by its logarithm says too little; of numbers that act by their
-    logarithm, none does. Fresh rows lose at most 6 % more than the truth, where the compressed ones lose 40 % more."""
+    logarithm, none does. Of 3,000 rows fresh ones lose at most 6 % more than the truth, compressed ones 40 %."""
     rng = np.random.default_rng(4)
     columns = {f"x{j}": rng.exponential(size=20_000 + rows) for j in range(4)}
     y = (rng.logistic(size=20_000 + rows) < 2.0 * sum(columns.values()) - 16.0).astype(np.int32)
@@ -120,7 +122,7 @@ def test_numbers_that_act_straight_to_their_ends_count_in_full(rows: int) -> Non
     fresh = {name: x[rows:] for name, x in columns.items()}
     p = sigmoid(2.0 * sum(fresh.values()) - 16.0)
     least = float(np.mean(-p * np.log(p) - (1 - p) * np.log1p(-p)))
-    assert model.evaluate(fresh, y[rows:]).log_loss < (1.06 if rows > 1_000 else 1.25) * least
+    assert model.evaluate(fresh, y[rows:]).log_loss < (1.06 if rows > 1_000 else 1.3) * least
     by_logs = {name: np.exp(2.0 * x) for name, x in numbers(rows).items()}
     assert not chosen(by_logs, straight(numbers(rows))).encoder.is_uncompressed
 
@@ -207,9 +209,8 @@ def test_codes_that_are_too_much_work_are_left_out(monkeypatch: pytest.MonkeyPat
 def test_what_was_tried_tells_true_means_gains_and_errors() -> None:
     """Some rows are given twice, and count as one in the error. Log losses by plain NumPy: 1e-9 for 360 of them."""
     columns = {name: np.concatenate([x, x[:60]]) for name, x in numbers(300).items()}
-    y = bump(columns)
-    y[300:] = y[:60]
-    ways = [chosen(columns, y, effects) for effects in EFFECTS]
+    y = exclusive_or(columns)
+    ways = [chosen(columns, y, effects, l2=STRENGTH) for effects in EFFECTS]
     assert not ways[-1].encoder.is_uncompressed, "else the ways are not these"
     told, losses = [tried for tried in ways[-1].tried if tried.effects != "uncompressed"], []
     for way, tried in zip(ways, told, strict=True):
@@ -408,10 +409,7 @@ def test_a_model_that_is_too_much_work_is_not_tried(monkeypatch: pytest.MonkeyPa
     assert chosen(columns, y).notes == ()  # it was not asked for
     monkeypatch.setattr(luce.choice, "MOST_WORK", 300 * 20.0)  # 4 features, and 15 of a pair; 32 of curves
     choice = chosen(columns, y, l2=STRENGTH)
-    assert [tried.features for tried in choice.tried[2:]] in (
-        [19],
-        [12, 19],
-    )  # at most a curve
+    assert [tried.features for tried in choice.tried[2:]] in ([19], [13, 19])  # at most a curve
     assert [set(pair) for pair in choice.encoder.pairs] == [{"x0", "x1"}]
 
 
@@ -421,7 +419,7 @@ def test_of_very_many_numbers_those_bend_that_have_to(monkeypatch: pytest.Monkey
     rng = np.random.default_rng(0)
     columns = {f"x{i}": rng.normal(size=1_000) for i in range(30)}
     y = (2.0 * np.abs(columns["x29"]) - 1.6 + rng.logistic(size=1_000) * 0.5 > 0).astype(np.int32)
-    monkeypatch.setattr(luce.choice, "MOST_FEATURES", 30 + 8 * 22)
+    monkeypatch.setattr(luce.choice, "MOST_FEATURES", 30 + 9 * 22)
     choice = chosen(columns, y)
     assert kind(choice) == "curves" and "x29" in choice.encoder.curves and 1 <= len(choice.encoder.curves) <= 11
     assert choice.tried[2].gain > 10 * choice.tried[2].error
@@ -462,13 +460,13 @@ def test_more_effects_are_not_tried_where_one_fit_to_all_rows_is_too_much(
 
 
 def test_where_not_all_numbers_may_bend_the_strongest_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Room for 3 + 2 x 8 features beside a pair: the two of six numbers that tell something bend, in their order, and
+    """Room for 6 + 2 x 9 features beside a pair: the two of six numbers that tell something bend, in their order, and
     what a fit without a fold bends is named by the other rows."""
     columns = numbers(3_000, 6)
     rng = np.random.default_rng(4)
     score = 4.0 * (np.abs(columns["x4"]) < 0.7) + 3.0 * (np.abs(columns["x1"]) < 0.7) - 3.5
     y = (rng.logistic(size=3_000) < score).astype(np.int32)
-    for setting, value in (("SAMPLE", 900), ("MOST_WORK", 900 * 60.0), ("MOST_STORED", 3_000 * (6 + 2 * 17.0))):
+    for setting, value in (("SAMPLE", 900), ("MOST_WORK", 900 * 60.0), ("MOST_STORED", 3_000 * (6 + 2 * 19.0))):
         monkeypatch.setattr(luce.choice, setting, value)
     true, asked = luce.choice.strongest_alone, list[Any]()
     monkeypatch.setattr(luce.choice, "strongest_alone", lambda *how: asked.append(true(*how)) or asked[-1])

@@ -16,6 +16,7 @@ from luce.curves import (
     LEAST_COUNT,
     LEVELS,
     PAIR_SIZE,
+    SQUARE_SIZE,
     STEEP,
     LevelBasis,
     NumberBasis,
@@ -101,8 +102,9 @@ def test_a_value_of_half_of_the_rows_does_not_take_half_of_the_room() -> None:
 
 
 def at_the_knots_they_are_cosines(basis: NumberBasis) -> None:
-    j, u = np.arange(1, basis.count + 1)[:, None], np.array(basis.places)
-    found = basis.functions(np.array(basis.knots), FUNCTIONS)
+    turns = min(FUNCTIONS, len(basis.knots) - 1)
+    j, u = np.arange(1, turns + 1)[:, None], np.array(basis.places)
+    found = basis.functions(np.array(basis.knots), turns)
     assert found.shape == (min(FUNCTIONS, len(basis.knots) - 1), len(basis.knots))
     assert np.abs(found - np.sqrt(2) * np.cos(np.pi * j * u)).max() <= ROUNDING
 
@@ -300,9 +302,26 @@ def test_a_category_without_two_levels_has_no_functions(cells: list[Any]) -> Non
 # --- sizes ---------------------------------------------------------------------------------------------------------
 
 
+def test_the_last_function_of_many_values_is_the_square() -> None:
+    """Over u it has mean 0 and mean square 1; at the knots it is a parabola. 1e-12: sums of 64 terms."""
+    for name in NUMBERS:
+        basis = fitted(NUMBERS[name])
+        assert basis.squared == (len(basis.knots) > FUNCTIONS) and basis.count == len(curve_sizes(basis))
+        if not basis.squared:
+            continue
+        knots, u = np.array(basis.knots), np.array(basis.places)
+        f = basis.functions(knots, basis.count)[-1]
+        assert abs(np.trapezoid(f, u)) < 1e-12 and np.trapezoid(f**2, u) == pytest.approx(1.0, abs=1e-12)
+        x = (knots - np.trapezoid(knots, u)) / (knots[-1] - knots[0])
+        slope, height = np.polyfit(x**2, f, 1)
+        assert np.abs(slope * x**2 + height - f).max() < 1e-10 * np.abs(f).max() and slope > 0
+        assert np.array_equal(basis.functions(np.array([knots[-1] + 5.0]), basis.count)[-1], f[-1:])
+
+
 def test_a_function_that_turns_more_often_is_smaller() -> None:
     basis = fitted(NUMBERS["continuous"])
-    assert curve_sizes(basis) == pytest.approx([1 / j**STEEP for j in range(1, FUNCTIONS + 1)], rel=1e-14)
+    sizes = [1 / j**STEEP for j in range(1, FUNCTIONS + 1)]
+    assert curve_sizes(basis) == pytest.approx([*sizes, SQUARE_SIZE], rel=1e-14)
     assert curve_sizes(fitted([1, 2, 3, 3])).tolist() == pytest.approx([1, 2**-STEEP], rel=1e-14)
 
 

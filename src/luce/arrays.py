@@ -25,7 +25,9 @@ def half_of(dtype: np.dtype[Any]) -> str | None:
 
 
 def array_of(values: Any, what: str) -> NDArray[Any]:
-    """NumPy's array of the values; rows of different lengths raise InputError."""
+    """NumPy's array of the values; rows of different lengths, and masked arrays, raise InputError."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise InputError(f"{what} is a masked array, whose mask would be lost: leave out or fill what is masked")
     try:
         return np.asarray(values)
     except ValueError:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from luce import _core
+from luce.arrays import array_of
 from luce.errors import InputError, ModelFileError, warn
 from luce.features import Array, Features
 from luce.functional import available_threads, sigmoid, softmax
@@ -128,7 +129,7 @@ def calibrate(
     Raises InputError for numbers that are not finite, shapes that differ, labels that are no class, and probabilities
     in place of logits.
     """
-    z = _columns(np.asarray(logits, dtype=np.float64))
+    z = _columns(array_of(logits, "logits").astype(np.float64))
     if not np.isfinite(z).all():
         row = int(np.argmin(np.isfinite(z).all(axis=1)))
         raise InputError(f"row {row} of logits (counting from 0) is not finite: leave such rows out")

@@ -6,6 +6,7 @@ docs/tables.md holds the same rules as one table; tests/test_cells.py checks tha
 from __future__ import annotations
 
 import datetime
+import decimal
 import functools
 import math
 import re
@@ -524,6 +525,8 @@ def _plain(value: Any) -> Any:
         value = value.astype("datetime64[us]")
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, decimal.Decimal):  # as databases give them
+        value = float(value)
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
     return None if isinstance(value, float) and math.isnan(value) else value
@@ -590,7 +593,7 @@ def numpy_series(name: str, values: NDArray[Any], source: str) -> tuple[pl.Serie
 
     if values.dtype.kind == "M":
         return pl.Series(name, values.astype("datetime64[us]")), ""
-    if values.dtype.kind not in "biuf":
+    if values.dtype.kind not in "biuf" or isinstance(values, np.ma.MaskedArray):  # a masked cell is missing
         return from_values(name, values.tolist(), source)
     wide = values.astype(np.float64) if values.dtype.kind == "f" and values.itemsize not in (4, 8) else values
     return pl.Series(name, wide), ""

@@ -4,7 +4,8 @@ A number x becomes u(x) in [0, 1], its place among the training rows, and that t
 j = 1 .. J; linear in between a few knots. A value counts by the square root of how often it was seen, so that one
 that half of all rows have does not take half of the room. A category becomes a function a level. Two columns together
 become the products of their functions. A function that turns more often is smaller, so that one penalty on all weights
-holds it back more: it enters a curve as 1 / j^STEEP, and a pair as PAIR_SIZE / (i j).
+holds it back more: it enters a curve as 1 / j^STEEP, and a pair as PAIR_SIZE / (i j). Few rows lie far out, where u
+hardly moves: there the square of the distance from the mean goes on.
 Source: Wahba, Spline models for observational data, SIAM 1990, chapters 1 and 10 (smoothing and its tensor products).
 """
 
@@ -30,6 +31,7 @@ FUNCTIONS = 8  # of a curve at most
 IN_A_PAIR = 5  # of each column of a pair at most; i + j of a product is at most one more
 LEVELS = 8  # of a category in a pair: the more frequent ones
 STEEP = 1.5
+SQUARE_SIZE = 0.5
 PAIR_SIZE = 0.7
 LEAST_COUNT = 2  # a level that fewer rows have has no function
 ROOT = math.sqrt(2.0)  # makes the mean square of a function about 1
@@ -37,7 +39,8 @@ ROOT = math.sqrt(2.0)  # makes the mean square of a function about 1
 
 @dataclass(frozen=True)
 class NumberBasis:
-    """The functions of a number or a yes/no: knots, ascending, and the place u of each in [0, 1].
+    """The functions of a number or a yes/no: knots, ascending, and the place u of each in [0, 1]; `squared`: the square
+    is the last of them.
 
     A missing cell has 0 in all of them.
     """
@@ -45,6 +48,7 @@ class NumberBasis:
     name: str
     knots: tuple[float, ...]
     places: tuple[float, ...]
+    squared: bool = False
 
     @staticmethod
     def fit(name: str, x: Array) -> NumberBasis | None:
@@ -58,22 +62,39 @@ class NumberBasis:
         if len(values) > KNOTS:
             kept = np.unique(np.searchsorted(places, np.linspace(0.0, 1.0, KNOTS)))
             values, places = values[kept], places[kept]
-        return NumberBasis(name, tuple(values.tolist()), tuple(places.tolist()))
+        return NumberBasis(name, tuple(values.tolist()), tuple(places.tolist()), len(values) > FUNCTIONS)
 
     @property
     def count(self) -> int:
         """How many functions there are."""
-        return min(FUNCTIONS, len(self.knots) - 1)
+        return min(FUNCTIONS, len(self.knots) - 1) + self.squared
 
     def orders(self, count: int) -> Array:
-        """How often each of the first functions turns, from 1."""
-        return np.arange(1.0, min(count, self.count) + 1)
+        """How often each of the first functions turns, from 1; the square is none of these."""
+        return np.arange(1.0, min(count, self.count - self.squared) + 1)
 
     @cached_property
     def _table(self) -> Array:
         """The functions at the knots, (knots, count)."""
-        turns = range(1, self.count + 1)
-        return np.array([[ROOT * math.cos(math.pi * j * u) for j in turns] for u in self.places])
+        turns = range(1, self.count - self.squared + 1)
+        found = [[ROOT * math.cos(math.pi * j * u) for j in turns] for u in self.places]
+        return np.array([[*row, s] for row, s in zip(found, self._square(), strict=True)] if self.squared else found)
+
+    def _square(self) -> list[float]:
+        """The squared distance from the mean at the knots, over u of mean 0 and mean square 1."""
+        first, last = self.knots[0], self.knots[-1]
+        u, x = self.places, [(knot - first) / (last - first) for knot in self.knots]
+        ends = [u[0], *u, u[-1]]
+        share = [(after - before) / 2 for before, after in zip(ends, ends[2:], strict=False)]
+
+        def mean(values: list[float]) -> float:
+            return math.fsum(s * value for s, value in zip(share, values, strict=True))
+
+        middle = mean(x)
+        square = [(each - middle) ** 2 for each in x]
+        off = [each - mean(square) for each in square]
+        size = math.sqrt(mean([each**2 for each in off]))
+        return [each / size for each in off]
 
     @cached_property
     def _tables(self) -> list[Array]:
@@ -119,7 +140,8 @@ class NumberBasis:
         return np.where(gone, parts, np.minimum((u * parts).astype(np.int64), parts - 1))
 
     def to_json(self) -> list[Any]:
-        return [self.name, list(self.knots), list(self.places)]
+        """Without `squared` where it is not, as files of older versions have it."""
+        return [self.name, list(self.knots), list(self.places), *([True] if self.squared else [])]
 
 
 @dataclass(frozen=True)
@@ -182,7 +204,8 @@ def counts_of(cells: pl.Series) -> Iterator[tuple[str, int]]:
 
 def curve_sizes(basis: Basis) -> Array:
     """How large each function of a curve is, (J,)."""
-    return np.asarray(basis.orders(FUNCTIONS) ** -STEEP)
+    squared = isinstance(basis, NumberBasis) and basis.squared
+    return np.append(basis.orders(FUNCTIONS) ** -STEEP, [SQUARE_SIZE] * squared)
 
 
 def pair_sizes(first: Basis, second: Basis) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce import _core
-from luce.curves import FUNCTIONS, IN_A_PAIR, Basis, LevelBasis, NumberBasis, counts_of, curve_sizes, pair_sizes
+from luce.curves import IN_A_PAIR, Basis, LevelBasis, NumberBasis, counts_of, curve_sizes, pair_sizes
 from luce.errors import ModelFileError
 from luce.features import Array, Features
 from luce.patches import PatchPlan
@@ -459,7 +459,7 @@ class Encoder:
         """The columns of the curves, then of the pairs."""
         for name in self.curves:
             basis = self._basis(name)
-            yield from basis.functions(parsed[name], FUNCTIONS) * curve_sizes(basis)[:, np.newaxis]
+            yield from basis.functions(parsed[name], basis.count) * curve_sizes(basis)[:, np.newaxis]
         names = {name for pair in self.pairs for name in pair}
         found = {name: self._basis(name).functions(parsed[name], IN_A_PAIR) for name in names}
         for first, second in self.pairs:
@@ -642,8 +642,8 @@ def _basis(name: str, kind: str, parsed: Mapping[str, Any]) -> Basis | None:
     return LevelBasis.fit(name, parsed[name]) if kind == "category" else None
 
 
-def _basis_of(name: Any, ends: Any, shares: Any) -> Basis:
-    """The basis that its `to_json` wrote."""
+def _basis_of(name: Any, ends: Any, shares: Any, squared: Any = False) -> Basis:
+    """The basis that its `to_json` wrote; files of older versions know no `squared`."""
     if not ends or not isinstance(ends, list) or not isinstance(shares, list) or len(ends) != len(shares):
         raise ModelFileError("the functions of a column are broken")
     if isinstance(ends[0], str):
@@ -654,7 +654,9 @@ def _basis_of(name: Any, ends: Any, shares: Any) -> Basis:
     knots, places = _ascending(ends, _finite), _ascending(shares, _finite)
     if len(knots) < 2 or places[0] != 0 or places[-1] != 1 or not np.isfinite(knots[-1] - knots[0]):
         raise ModelFileError("the knots of a column are broken")
-    return NumberBasis(_text(name), knots, places)
+    if not isinstance(squared, bool):
+        raise ModelFileError("the functions of a column are broken")
+    return NumberBasis(_text(name), knots, places, squared)
 
 
 def _bases_fit(encoder: Encoder, kind: Mapping[str, str]) -> bool:

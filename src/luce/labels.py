@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SENTENCE = 4  # words of the mean value from which on a column of nearly different values is text
 MOST_LABELS = 100  # different values of a column that is offered as the label
+_POINT_ZERO = re.compile(r"^([+-]?[0-9]+)\.0+$")  # a whole number as floats are written
 _SAYS_LABEL = re.compile("label|class|target|categor|sentiment|topic|라벨|레이블|분류|감정", re.IGNORECASE)
 
 
@@ -64,7 +65,7 @@ def encode_labels(
 ) -> NDArray[np.int64]:
     """The code of each label among known classes, -1 for a label that is none of them; a missing one raises InputError.
 
-    Labels match by what they say: 3, 3.0 and "3" are one label, and so are True and "true".
+    Labels match by what they say: 3, 3.0, "3" and "3.0" are one label, and so are True and "true".
     """
     import polars as pl
 
@@ -72,9 +73,12 @@ def encode_labels(
     absent = text.is_null() | (text == "") | (text == "NaN" if values.dtype.is_float() else False)
     _refuse_missing(absent.fill_null(True).to_numpy(), source)
     codes = {str(label): code for code, label in enumerate(classes)}
-    if isinstance(values.dtype, pl.Boolean) or all(isinstance(label, bool) for label in classes):
+    if isinstance(values.dtype, pl.Boolean) or {label.lower() for label in codes} == {"false", "true"}:
         text = text.str.to_lowercase()
         codes = {label.lower(): code for label, code in codes.items()}
+    whole = {_POINT_ZERO.sub(r"\1", label): code for label, code in codes.items()}
+    if len(whole) == len(codes):
+        text, codes = text.str.replace(_POINT_ZERO.pattern, "$1"), whole
     return text.replace_strict(codes, default=-1, return_dtype=pl.Int64).to_numpy()
 
 
@@ -156,7 +160,7 @@ def _ranked(values: NDArray[Any]) -> tuple[list[int], NDArray[np.intp]]:
     return [low + step for step in np.flatnonzero(found).tolist()], (np.cumsum(found) - 1)[steps]
 
 
-_WHOLE = re.compile("0|[1-9][0-9]{0,17}")
+_WHOLE = re.compile("0|-?[1-9][0-9]{0,17}")
 
 
 def _text_labels(text: pl.Series, place: str, table: Table | None) -> Labels:

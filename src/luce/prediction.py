@@ -150,8 +150,12 @@ def answers(
 
 def as_csv(found: Iterator[pl.DataFrame], raw: bool, counts: Counts, mark: str = ",") -> Iterator[bytes]:
     """The frames as one CSV; cells that a spreadsheet would run are guarded unless raw."""
+    import polars as pl
+
     header = True
     for frame in found:
+        named = pl.when(pl.col(pl.Boolean)).then(pl.lit("True")).otherwise(pl.lit("False"))
+        frame = frame.with_columns(named.name.keep())  # as headers and sets name truth values
         if not raw:
             names = frame.columns
             frame, count = guarded(frame)

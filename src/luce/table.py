@@ -224,7 +224,7 @@ def _from_array(data: NDArray[Any], source: str) -> Table:
         hint = "; use a.reshape(-1, 1) for one column" if data.ndim == 1 else ""
         raise InputError(f"{source}: an array needs two dimensions, rows and columns, and has {data.ndim}{hint}")
     names = [f"x{place}" for place in range(data.shape[1])]
-    if data.dtype.kind not in "iuf":
+    if data.dtype.kind not in "iuf" or isinstance(data, np.ma.MaskedArray):
         return _from_columns(names, data.T, source)
     columns = np.empty(data.shape[::-1], dtype=data.dtype)
     for start in range(0, len(data), 1024):  # block by block, so that each block is transposed within the cache
