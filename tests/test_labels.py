@@ -135,6 +135,12 @@ def test_a_class_named_like_a_missing_cell_is_noted() -> None:
         (pl.Series([True, False]), (False, True), [1, 0]),
         (pl.Series(["TRUE", "False", "x"]), (False, True), [1, 0, -1]),
         (pl.Series([True, False]), ("False", "True"), [1, 0]),
+        (pl.Series(["true", "false"]), ("False", "True"), [1, 0]),
+        (pl.Series(["true", "False"]), ("False", "True", "maybe"), [-1, 0]),
+        (pl.Series(["3.0", "1.00", "3.5"]), (1, 3), [1, 0, -1]),
+        (pl.Series([3.0, 1.0]), ("1.0", "3.0"), [1, 0]),
+        (pl.Series(["1", "1.0", "1.00"]), ("1", "1.0"), [0, 1, -1]),
+        (pl.Series(["-1", "v1.0"]), (-1, 1), [0, -1]),
     ],
 )
 def test_labels_encode_by_what_they_say(values: pl.Series, classes: tuple[Any, ...], codes: list[int]) -> None:

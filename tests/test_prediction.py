@@ -153,6 +153,17 @@ def test_cells_that_a_spreadsheet_would_run_are_counted_once(tmp_path):
     assert counts.guarded == 3
 
 
+def test_truth_values_are_named_alike_in_every_column_of_a_csv():
+    rows = {"x": [float(i % 10) for i in range(60)]}
+    model = Classifier().fit(rows, [i % 10 > 4 for i in range(60)])
+    frame = pl.DataFrame(prediction.answer_columns(model, model.predict_proba(rows), 0.9, None))
+    lines = b"".join(prediction.as_csv(iter([frame]), False, Counts())).decode().splitlines()
+    names = lines[0].split(",")
+    for line in lines[1:]:
+        own = dict(zip(names, line.split(","), strict=True))
+        assert "p:" + own["prediction"] in names and own["prediction"] in own["set"].split("|")
+
+
 def test_row_groups_of_many_frames_make_one_parquet_file(tmp_path):
     rng = np.random.default_rng(0)
     pieces = [

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import datetime
+import fractions
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parsing import check_one_line, column, numbers_as_text, parsed, same_parsed, twins
 
+import luce
 from luce.errors import InputError, ModelFileError
 from luce.labels import labels
 from luce.schema import Column, Schema, infer_schema, parse
@@ -447,6 +450,7 @@ def test_rows_of_a_file_keep_their_source_and_notes() -> None:
         (3, "a int is no table"),
         (None, "a NoneType is no table"),
         ({"a": [1, b"x"]}, "row 2, column 'a': a cell of type bytes"),
+        ({"a": [Decimal(1), fractions.Fraction(1, 2)]}, "row 2, column 'a': a cell of type Fraction"),
         ({"a": [None, datetime.date(2024, 1, 1), "x"]}, "row 2, column 'a': a cell of type date"),
         ({"a": [{"b": 1}]}, "row 1, column 'a': a cell of type dict"),
         ({"a": ["x", "\ud800"]}, "row 2, column 'a': the text is not valid Unicode"),
@@ -611,3 +615,27 @@ def test_levels_that_differ_only_in_case_are_told() -> None:
         "column 'smokes': levels that differ only in case, such as 'No' and 'no', are levels of their"
     )
     assert not infer_schema(Table.of({"town": ["Oslo", "Bern", "Oslo", "Ulm"]})).notes
+
+
+def test_masked_cells_are_missing_and_decimals_are_numbers() -> None:
+    """A mask that was lost would leave what was entered in place of nothing, such as -999."""
+    masked = np.ma.masked_array([[1.0, -999.0], [2.0, 3.0]], mask=[[False, True], [False, False]])
+    for table in (Table.of(masked), Table.of({"x0": masked[:, 0], "x1": masked[:, 1]})):
+        assert table.frame.to_dict(as_series=False) == {"x0": [1.0, 2.0], "x1": [None, 3.0]}
+    whole = np.ma.masked_array(np.array([1, -999]), mask=[False, True])
+    assert Table.of({"a": whole}).frame["a"].to_list() == [1, None]
+    bills = Table.of({"a": [Decimal("0.1"), None, Decimal("NaN"), 2]})
+    assert bills.frame["a"].to_list() == [0.1, None, None, 2.0] and bills.frame["a"].dtype == pl.Float64
+
+
+def test_where_nothing_can_be_missing_a_masked_array_is_refused() -> None:
+    x, y, model = np.arange(12.0).reshape(6, 2), np.array([0, 1] * 3), luce.SoftmaxRegression()
+    masked = np.ma.masked_array
+    for call in (
+        lambda: model.fit(masked(x), y),
+        lambda: model.fit(x, masked(y)),
+        lambda: model.fit(x, y, sample_weight=masked(np.ones(6))),
+        lambda: luce.calibrate(masked(x[:, 0]), y),
+    ):
+        with pytest.raises(InputError, match="is a masked array, whose mask would be lost"):
+            call()
