@@ -3,8 +3,10 @@ rows held out."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -278,7 +280,8 @@ class Effects:
         if self.name == "values":
             return self.encoder.with_values(found)
         if self.name == "curves":
-            found = tuple(name for name in self.encoder.can_bend if name in found)
+            own = set(found)
+            found = tuple(name for name in self.encoder.can_bend if name in own)
         return replace(self.encoder, **{self.name: found})
 
 
@@ -304,7 +307,8 @@ def _named(name: str, best: Choice, cells: Mapping[str, Any], rows: int) -> list
         return [Effects(encoder, name, tuple(f)) for f in strongest_codes(codes, part, residual, curvature, half, fold)]
     threads = best.problem.threads
     if name == "curves":
-        bases = [basis for basis in encoder.bases if basis.name in encoder.can_bend]
+        can_bend = set(encoder.can_bend)
+        bases = [basis for basis in encoder.bases if basis.name in can_bend]
         alone = strongest_alone(bases, part, residual, curvature, half, fold, threads)
         return [Effects(encoder, name, tuple(found)) for found in alone]
     named = strongest_pairs(encoder.bases, part, residual, curvature, half, fold, PAIRS, threads)
@@ -317,15 +321,20 @@ def _affordable(named: Effects, best: Choice, rows: int) -> int:
     plain = replace(named.encoder, curves=(), pairs=())
     straight = _stored(plain, rows)
     most = min(max(MOST_STORED, TIMES_STORED * straight), MOST_WORK_ONCE / outputs)
-    for count in range(len(named.found), 0, -1):
-        wider = named.encoder_with(count)
-        share = BENDS_SHARE if named.name == "curves" and count < len(named.encoder.can_bend) else 1.0
-        left = straight + share * (most - straight)
+
+    def too_much(count: int, share: float) -> bool:
+        wider, left = named.encoder_with(count), straight + share * (most - straight)
         once = part < rows and _stored(wider, rows) <= left and _allows_folds(wider, part, outputs)
-        folds = _allows_folds(wider, rows, outputs)
-        if (once or folds) and wider.width <= plain.width + share * (MOST_FEATURES - plain.width):
-            return count
-    return 0
+        fits = wider.width <= plain.width + share * (MOST_FEATURES - plain.width)
+        return not (fits and (once or _allows_folds(wider, rows, outputs)))
+
+    every = len(named.found)
+    if named.name != "curves" or every < len(named.encoder.can_bend):
+        share = BENDS_SHARE if named.name == "curves" else 1.0
+        return bisect_left(range(1, every + 1), True, key=partial(too_much, share=share))
+    if not too_much(every, 1.0):
+        return every
+    return bisect_left(range(1, every), True, key=partial(too_much, share=BENDS_SHARE))
 
 
 def _allows_folds(encoder: Encoder, rows: int, outputs: int) -> bool:
