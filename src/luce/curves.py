@@ -92,9 +92,9 @@ class NumberBasis:
 
         middle = mean(x)
         square = [(each - middle) ** 2 for each in x]
-        off = [each - mean(square) for each in square]
-        size = math.sqrt(mean([each**2 for each in off]))
-        return [each / size for each in off]
+        height = mean(square)
+        size = math.sqrt(mean([(each - height) ** 2 for each in square]))
+        return [(each - height) / size for each in square]
 
     @cached_property
     def _tables(self) -> list[Array]:
