@@ -44,9 +44,7 @@ class PartedFeatures(Features):
 
     def labels(self, codes: NDArray[np.int32], weights: Array | None, classes: int) -> Any:
         key, parts = next(_keys), list(itertools.pairwise(self.bounds))
-        return Each(
-            [Targets(key, codes[a:b], None if weights is None else weights[a:b], classes) for a, b in parts], kept=True
-        )
+        return Each([Targets(key, codes[a:b], None if weights is None else weights[a:b], classes) for a, b in parts])
 
     def cross_entropy_chunks(
         self, weights: Array, bias: Array, labels: Any, correction: Array | None, threads: int, single: bool

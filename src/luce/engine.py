@@ -38,10 +38,10 @@ Answers = Generator[tuple[int, Any], None, None]
 
 
 class Each:
-    """An argument that is another one for each part; `kept`: workers hold it as long as this object lives."""
+    """An argument that is another one for each part, which workers keep as long as this object lives."""
 
-    def __init__(self, values: Sequence[Any], kept: bool = False) -> None:
-        self.values, self.kept, self.key = values, kept, next(_keys)
+    def __init__(self, values: Sequence[Any]) -> None:
+        self.values, self.key = values, next(_keys)
 
 
 class Parts(Protocol):
@@ -142,9 +142,7 @@ class Worker:
     def send(self, blob: bytes, own: Sequence[Each], part: int) -> None:
         """Sends a call, and what the worker does not have of its own arguments."""
         fresh = {a.key: a.values[part] for a in own if a.key not in self.kept}
-        needed = {a.key for a in own}
-        known = {key: at() for key, at in self.kept.items()}
-        done = [key for key, each in known.items() if key not in needed and (each is None or not each.kept)]
+        done = [key for key, at in self.kept.items() if at() is None]
         self.pipe.send((fresh, done))
         self.pipe.send_bytes(blob)
         for key in done:

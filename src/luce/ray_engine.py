@@ -308,8 +308,6 @@ class RayParts:
             return ray.put(argument)
         if not isinstance(argument, Each):
             return argument
-        if not argument.kept:
-            return list(argument.values)
         if argument not in self.kept:
             self.kept[argument] = [ray.put(value) for value in argument.values]
         return self.kept[argument]
