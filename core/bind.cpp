@@ -335,29 +335,32 @@ void check_panel(const Matrix<float>& x, Index size, const Vector<double>& ridge
     require(static_cast<Index>(ridge.shape(0)) == size, "one ridge for each column");
 }
 
-void curvature_factors(Matrix<float> x, Index size, Matrix<double> weights, Vector<double> ridge, OutCube factors,
-                       int threads) {
+luce::Sums sums_of(bool exact) { return exact ? luce::Sums::exact : luce::Sums::single; }
+
+double curvature_factors(Matrix<float> x, Index size, Matrix<double> weights, Vector<double> ridge, OutCube factors,
+                         int threads, bool exact) {
     check_panel(x, size, ridge);
     require(weights.shape(1) == x.shape(0), "weights must be blocks x rows");
     require(factors.shape(0) == weights.shape(0) && static_cast<Index>(factors.shape(1)) == size &&
                 static_cast<Index>(factors.shape(2)) == size,
             "factors must be blocks x size x size");
     nb::gil_scoped_release free;
-    luce::curvature_factors(x.data(), static_cast<Index>(x.shape(0)), size, static_cast<Index>(x.shape(1)),
-                            weights.data(), static_cast<Index>(weights.shape(0)), ridge.data(), factors.data(),
-                            threads);
+    return luce::curvature_factors(x.data(), static_cast<Index>(x.shape(0)), size, static_cast<Index>(x.shape(1)),
+                                   weights.data(), static_cast<Index>(weights.shape(0)), ridge.data(), sums_of(exact),
+                                   factors.data(), threads);
 }
 
-void coupled_factor(Matrix<float> x, Index size, Matrix<double> shares, Vector<double> weights, Vector<double> ridge,
-                    OutMatrix factor, int threads) {
+double coupled_factor(Matrix<float> x, Index size, Matrix<double> shares, Vector<double> weights, Vector<double> ridge,
+                      OutMatrix factor, int threads, bool exact) {
     check_panel(x, size, ridge);
     require(shares.shape(1) == x.shape(0) && weights.shape(0) == x.shape(0), "a share and a weight for each row");
     require(shares.shape(0) >= 2 && factor.shape(0) == factor.shape(1) &&
                 static_cast<Index>(factor.shape(0)) == (static_cast<Index>(shares.shape(0)) - 1) * size,
             "the factor must be (classes - 1) size square");
     nb::gil_scoped_release free;
-    luce::coupled_factor(x.data(), static_cast<Index>(x.shape(0)), size, static_cast<Index>(x.shape(1)), shares.data(),
-                         weights.data(), static_cast<int>(shares.shape(0)), ridge.data(), factor.data(), threads);
+    return luce::coupled_factor(x.data(), static_cast<Index>(x.shape(0)), size, static_cast<Index>(x.shape(1)),
+                                shares.data(), weights.data(), static_cast<int>(shares.shape(0)), ridge.data(),
+                                sums_of(exact), factor.data(), threads);
 }
 
 void whole_curvature(Matrix<float> x, Index size, Matrix<double> shares, Vector<double> weights, OutMatrix curvature,
@@ -787,9 +790,9 @@ NB_MODULE(_core, m) {
     m.def("intercept_curvature", &intercept_curvature, "logits"_a.noconvert(), "labels"_a, "hessian"_a.noconvert(),
           "threads"_a);
     m.def("curvature_factors", &curvature_factors, "x"_a.noconvert(), "size"_a, "weights"_a.noconvert(),
-          "ridge"_a.noconvert(), "factors"_a.noconvert(), "threads"_a);
+          "ridge"_a.noconvert(), "factors"_a.noconvert(), "threads"_a, "exact"_a = false);
     m.def("coupled_factor", &coupled_factor, "x"_a.noconvert(), "size"_a, "shares"_a.noconvert(),
-          "weights"_a.noconvert(), "ridge"_a.noconvert(), "factor"_a.noconvert(), "threads"_a);
+          "weights"_a.noconvert(), "ridge"_a.noconvert(), "factor"_a.noconvert(), "threads"_a, "exact"_a = false);
     m.def("whole_curvature", &whole_curvature, "x"_a.noconvert(), "size"_a, "shares"_a.noconvert(),
           "weights"_a.noconvert(), "curvature"_a.noconvert(), "threads"_a);
     m.def("descend", &descend, "curvature"_a.noconvert(), "weights"_a.noconvert(), "gradient"_a.noconvert(), "l1"_a,

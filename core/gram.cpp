@@ -13,15 +13,16 @@
 namespace luce {
 namespace {
 
-constexpr Index PANEL = 128;  // rows that are summed in float
+constexpr Index PANEL = 128;  // rows that are summed at a time
 constexpr Index STEP = 64;    // columns that Cholesky works on at a time
 
 // A band of rows of the lower triangle of X' diag(w) X, from row `begin` to `end`; weigh(first, count, w) gives w.
 // While a panel of X is at hand all of the band is summed: right sides stay in the nearest cache, X is read once a
 // band. x is padded so far that a stripe may read beyond the columns.
 template <class Weigh>
-void gram_band(const float* x, Index rows, Index padded, Index begin, Index end, const Weigh& weigh, double* gram,
-               Index gram_stride) {
+void gram_band(const float* x, Index rows, Index padded, Index begin, Index end, const Weigh& weigh, Sums sums,
+               double* gram, Index gram_stride) {
+    const auto outer = sums == Sums::single ? kernels().outer : kernels().outer_double;
     const Index left = kernels().left, right = kernels().right, block = left * right;
     const Index groups = (end - 1) / right + 1, stripes = (end - begin + left - 1) / left;
     std::vector<double> blocks(stripes * groups * block);
@@ -33,8 +34,7 @@ void gram_band(const float* x, Index rows, Index padded, Index begin, Index end,
             for (Index s = 0; s < stripes; ++s) {
                 const Index i = begin + s * left;
                 if (g * right > std::min(i + left, end) - 1) continue;  // above the diagonal
-                kernels().outer(w, x + r * padded + i, x + r * padded + g * right, n, padded,
-                                &blocks[(s * groups + g) * block]);
+                outer(w, x + r * padded + i, x + r * padded + g * right, n, padded, &blocks[(s * groups + g) * block]);
             }
     }
     for (Index i = begin; i < end; ++i)
@@ -79,20 +79,22 @@ void subtract_done(double* a, Index n, Index first, Index end, Index c, Index wi
         }
 }
 
-// Relative to its diagonal, what a matrix summed in float says of a direction is noise below about this much.
-constexpr double FLOAT_NOISE = 1e-6;
-// A pivot of less, of its diagonal, is what rounding has left of nothing: it is raised, and the column below it is 0.
-// The factor then belongs to a matrix that is stiffer there, which is all that a preconditioner needs.
-constexpr double LEAST_PIVOT = 1e-7, RAISED_PIVOT = 1e-2;
+// Relative to its diagonal, what a matrix so summed says of a direction is noise below about this much.
+constexpr double noise_of(Sums sums) { return sums == Sums::single ? 1e-6 : 1e-12; }
+// A pivot of less than a tenth of that is what rounding has left of nothing: it is raised to this much of its diagonal,
+// and the column below it is 0. The factor then belongs to a matrix that is stiffer there, which is all that a
+// preconditioner needs.
+constexpr double RAISED_PIVOT = 1e-2;
 
 // A Cholesky factor in the making, in place of the lower triangle of a.
 struct Factor {
     double* a;
     Index n;
+    double noise, least = 1.0;          // least: the least pivot so far, of its diagonal
     std::vector<double> most, inverse;  // no number of a row is larger than the root of its diagonal; 1 over each pivot
 
-    Factor(double* a_, Index n_) : a(a_), n(n_), most(n_), inverse(n_) {
-        for (Index i = 0; i < n; ++i) most[i] = std::sqrt(a[i * n + i] *= 1.0 + FLOAT_NOISE);
+    Factor(double* a_, Index n_, double noise_) : a(a_), n(n_), noise(noise_), most(n_), inverse(n_) {
+        for (Index i = 0; i < n; ++i) most[i] = std::sqrt(a[i * n + i] *= 1.0 + noise);
     }
     // Columns [c, end) of row i, whose products with the columns before c are already subtracted. Where rounding has
     // made a number too large, it would grow from column to column without end.
@@ -109,16 +111,18 @@ struct Factor {
             row(i, c, i);
             double* const own = a + i * n;
             const double diagonal = most[i] * most[i], pivot = own[i] - kernels().dot(own + c, own + c, i - c);
-            const bool enough = pivot > LEAST_PIVOT * diagonal + 1e-300;
+            const bool enough = pivot > 0.1 * noise * diagonal + 1e-300;
+            if (!(pivot >= least * diagonal)) least = pivot / diagonal;
             own[i] = std::sqrt(enough ? pivot : RAISED_PIVOT * diagonal + 1e-300);
             inverse[i] = enough ? 1.0 / own[i] : 0.0;
         }
     }
 };
 
-// In place, STEP columns at a time; below the square, groups of rows are independent of each other.
-void cholesky(double* a, Index n, int threads) {
-    Factor factor(a, n);
+// In place, STEP columns at a time; below the square, groups of rows are independent of each other. The least pivot, of
+// its diagonal.
+double cholesky(double* a, Index n, double noise, int threads) {
+    Factor factor(a, n, noise);
     for (Index c = 0; c < n; c += STEP) {
         const Index width = n - c < STEP ? n - c : STEP;
         subtract_done(a, n, c, c + width, c, width);
@@ -130,12 +134,13 @@ void cholesky(double* a, Index n, int threads) {
             for (Index i = begin; i < end; ++i) factor.row(i, c, c + width);
         });
     }
+    return factor.least;
 }
 
 // The lower triangle of sum_i w_i C'(diag p_i - p_i p_i')C kron x_i x_i', m x m blocks of this size: C = [I; -1'], p_i
 // the shares of m classes and of the last.
 void coupled_blocks(const float* x, Index rows, Index size, Index padded, const double* shares, const double* last,
-                    const double* weights, Index m, double* out, int threads) {
+                    const double* weights, Index m, Sums sums, double* out, int threads) {
     const Index side = m * size, pairs = m * (m + 1) / 2;
     Bands(size, pairs).run(pairs, threads, [&](Index pair, Index begin, Index end) {
         Index a = 0;
@@ -145,7 +150,7 @@ void coupled_blocks(const float* x, Index rows, Index size, Index padded, const 
         const auto weigh = [&](Index first, Index n, float* w) {
             kernels().coupling(weights + first, pa + first, pb + first, last + first, n, w);
         };
-        gram_band(x, rows, padded, begin, end, weigh, out + a * size * side + b * size, side);
+        gram_band(x, rows, padded, begin, end, weigh, sums, out + a * size * side + b * size, side);
     });
     for (Index a = 0; a < m; ++a)
         for (Index b = 0; b < a; ++b) {
@@ -285,30 +290,32 @@ void weighted_squares(const Features& x, const Index* rows, Index row_count, con
     });
 }
 
-void curvature_factors(const float* x, Index rows, Index size, Index padded, const double* weights, Index blocks,
-                       const double* ridge, double* factors, int threads) {
+double curvature_factors(const float* x, Index rows, Index size, Index padded, const double* weights, Index blocks,
+                         const double* ridge, Sums sums, double* factors, int threads) {
     Bands(size, blocks).run(blocks, threads, [&](Index k, Index begin, Index end) {
         const auto weigh = [&](Index first, Index n, float* w) {
             for (Index r = 0; r < n; ++r) w[r] = static_cast<float>(weights[k * rows + first + r]);
         };
-        gram_band(x, rows, padded, begin, end, weigh, factors + k * size * size, size);
+        gram_band(x, rows, padded, begin, end, weigh, sums, factors + k * size * size, size);
     });
+    std::vector<double> least(blocks);
     parallel_for(blocks, threads, [&](Index k) {
         double* factor = factors + k * size * size;
         for (Index j = 0; j < size; ++j) factor[j * size + j] += ridge[j];
-        cholesky(factor, size, threads);
+        least[k] = cholesky(factor, size, noise_of(sums), threads);
     });
+    return *std::min_element(least.begin(), least.end());
 }
 
-void coupled_factor(const float* x, Index rows, Index size, Index padded, const double* shares, const double* weights,
-                    int classes, const double* ridge, double* factor, int threads) {
+double coupled_factor(const float* x, Index rows, Index size, Index padded, const double* shares, const double* weights,
+                      int classes, const double* ridge, Sums sums, double* factor, int threads) {
     const Index m = classes - 1, side = m * size;
-    coupled_blocks(x, rows, size, padded, shares, shares + m * rows, weights, m, factor, threads);
+    coupled_blocks(x, rows, size, padded, shares, shares + m * rows, weights, m, sums, factor, threads);
     for (Index a = 0; a < m; ++a)
         for (Index b = 0; b <= a; ++b)
             for (Index i = 0; i < size; ++i)
                 factor[(a * size + i) * side + b * size + i] += a == b ? 2.0 * ridge[i] : ridge[i];
-    cholesky(factor, side, threads);
+    return cholesky(factor, side, noise_of(sums), threads);
 }
 
 void whole_curvature(const float* x, Index rows, Index size, Index padded, const double* shares, const double* weights,
@@ -316,7 +323,7 @@ void whole_curvature(const float* x, Index rows, Index size, Index padded, const
     const Index side = outputs * size;
     const std::vector<double> none(rows);
     std::vector<double> blocks(side * side);
-    coupled_blocks(x, rows, size, padded, shares, none.data(), weights, outputs, blocks.data(), threads);
+    coupled_blocks(x, rows, size, padded, shares, none.data(), weights, outputs, Sums::single, blocks.data(), threads);
     const auto place = [&](Index at) { return at % size * outputs + at / size; };
     for (Index i = 0; i < side; ++i)
         for (Index j = 0; j <= i; ++j)

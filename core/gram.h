@@ -28,18 +28,22 @@ void row_hash(const Features& x, std::uint64_t seed, std::uint64_t* hash, int th
 void weighted_squares(const Features& x, const Index* rows, Index row_count, const double* weights, Index blocks,
                       double* out, int threads);
 
-// factors[k] (size x size, row-major, lower triangle) = Cholesky factor of X' diag(w_k) X + diag(ridge), summed in
-// float over panels of rows: curvature may be rough. x is rows x padded, row-major, columns from `size` on zero, padded
-// a multiple of GRAM_PAD. weights is blocks x rows.
+// How the rows of a panel are summed. Curvature may be rough, but sums in float tell nothing of a direction along which
+// it is below about a millionth of what it is along the columns, as where columns say almost the same.
+enum class Sums { single, exact };
+
+// factors[k] (size x size, row-major, lower triangle) = Cholesky factor of X' diag(w_k) X + diag(ridge). x is rows x
+// padded, row-major, columns from `size` on zero, padded a multiple of GRAM_PAD. weights is blocks x rows. Returns the
+// least pivot, of its diagonal: about the least that the curvature is along any direction.
 constexpr Index GRAM_PAD = 32;
-void curvature_factors(const float* x, Index rows, Index size, Index padded, const double* weights, Index blocks,
-                       const double* ridge, double* factors, int threads);
+double curvature_factors(const float* x, Index rows, Index size, Index padded, const double* weights, Index blocks,
+                         const double* ridge, Sums sums, double* factors, int threads);
 
 // The whole curvature at once, over the weights V of all classes but the last, which has minus their sum: factor
 // ((classes - 1) size square, lower triangle) = Cholesky factor of sum_i w_i C'(diag p_i - p_i p_i')C kron x_i x_i'
-// + C'C kron diag(ridge), C = [I; -1']. shares is classes x rows, the p.
-void coupled_factor(const float* x, Index rows, Index size, Index padded, const double* shares, const double* weights,
-                    int classes, const double* ridge, double* factor, int threads);
+// + C'C kron diag(ridge), C = [I; -1']. shares is classes x rows, the p. Returns the same.
+double coupled_factor(const float* x, Index rows, Index size, Index padded, const double* shares, const double* weights,
+                      int classes, const double* ridge, Sums sums, double* factor, int threads);
 
 // The whole curvature of all outputs (two classes: one), curvature (outputs * size square, symmetric) = sum_i w_i
 // x_i x_i' kron (diag p_i - p_i p_i'), in the order of points: column by column.

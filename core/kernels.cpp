@@ -511,6 +511,35 @@ static void outer(const float* w, const float* x, const float* y, Index rows, In
     }
 }
 
+static void outer_double(const float* w, const float* x, const float* y, Index rows, Index stride, double* block) {
+    typedef float Narrow __attribute__((vector_size(WIDTH * 4)));  // as many as Vec
+    for (int half = 0; half < RIGHT; half += 2 * WIDTH) {          // as many registers as `outer` has for the whole
+        Vec acc[LEFT][2] = {};
+        for (Index r = 0; r < rows; ++r) {
+            Vec right[2];
+#pragma GCC unroll 2
+            for (int p = 0; p < 2; ++p) {
+                Narrow v;
+                __builtin_memcpy(&v, y + r * stride + half + p * WIDTH, sizeof v);
+                right[p] = __builtin_convertvector(v, Vec) * static_cast<double>(w[r]);
+            }
+#pragma GCC unroll 8
+            for (int a = 0; a < LEFT; ++a) {
+                const Vec one = static_cast<double>(x[r * stride + a]) - Vec{};
+#pragma GCC unroll 2
+                for (int p = 0; p < 2; ++p) acc[a][p] += one * right[p];
+            }
+        }
+#pragma GCC unroll 8
+        for (int a = 0; a < LEFT; ++a) {
+            double sums[2 * WIDTH];
+            __builtin_memcpy(sums, acc[a], sizeof sums);
+#pragma omp simd
+            for (int v = 0; v < 2 * WIDTH; ++v) block[a * RIGHT + half + v] += sums[v];
+        }
+    }
+}
+
 static void coupling(const double* s, const double* p, const double* q, const double* t, Index rows, float* w) {
     if (p == q) {
 #pragma omp simd
@@ -615,6 +644,7 @@ const Kernels table = {
     LEFT,
     RIGHT,
     outer,
+    outer_double,
     coupling,
     dots,
     dot,

@@ -143,9 +143,10 @@ struct Kernels {
     double (*output_row)(const float* z, int outputs, int own, float weight, float* residual);
     void (*adam)(float* w, float* m, float* v, const float* g, Index count, const AdamStep& s);  // a multiple of UNITS
     // block[a * right + v] += sum over rows of w[r] * x[r * stride + a] * y[r * stride + v], in float over these rows;
-    // `left` and `right` are the sides that fill the registers
+    // `left` and `right` are the sides that fill the registers; outer_double: the same in double
     int left, right;
     void (*outer)(const float* w, const float* x, const float* y, Index rows, Index stride, double* block);
+    void (*outer_double)(const float* w, const float* x, const float* y, Index rows, Index stride, double* block);
     // w[r] = s[r] (a p_r (1 - p_r) or -p_r q_r  +  t_r (1 - t_r + p_r + q_r)), in double: what couples two classes p
     // and q seen from a third, t; the first form where p and q are the same
     void (*coupling)(const double* s, const double* p, const double* q, const double* t, Index rows, float* w);

@@ -9,6 +9,8 @@ import scipy.sparse
 import luce
 from luce import _core
 from luce.features import Features
+from luce.objective import Objective
+from luce.steps import LINE_SLOPE, NARROW, Quadratic, line_search
 
 Array = np.ndarray
 
@@ -69,6 +71,64 @@ def test_a_coupled_factor_is_that_of_the_whole_curvature(rows: int, columns: int
     lower = np.tril(factors[0])
     assert np.abs(lower @ lower.T - wanted).max() <= 3e-6 * np.abs(wanted).max()
     assert factors[0].tobytes() == factors[1].tobytes()
+
+
+def test_a_factor_summed_in_double_tells_columns_apart_that_say_almost_the_same() -> None:
+    """Along the difference of two columns that are 1e-4 apart the curvature is 5e-9 of that along each. 1e-2: numbers
+    and weights are rounded to float, 2^-24 each, and the diagonal is raised by 1e-12."""
+    x, p, w = panel(500, 4), shares_of(500, 3), np.random.default_rng(2).uniform(0.5, 2, 500)
+    x[:, 1] = x[:, 0] + 1e-4 * x[:, 1]
+    factors, leasts = [np.zeros((10, 10)) for _ in range(3)], []
+    for factor, threads in zip(factors, (1, 2, 2), strict=True):
+        exact = factor is not factors[2]
+        leasts.append(_core.coupled_factor(x, 5, p, w, np.zeros(5), factor, threads, exact))
+    assert factors[0].tobytes() == factors[1].tobytes()
+    difference = (x[:, 0].astype(float) - x[:, 1]) ** 2
+    to_last = p[0] + p[2] - (p[0] - p[2]) ** 2  # the curvature of a class along which another falls
+    wanted = float(np.sum(w * difference * to_last))
+    found = [float(np.sum((np.tril(factor).T @ np.eye(10)[:, :2] @ [1, -1]) ** 2)) for factor in factors]
+    assert abs(found[0] / wanted - 1) <= 1e-2
+    assert found[2] > 2 * wanted  # sums in float do not tell it
+    assert 0 < leasts[0] < 1e-8 and leasts[2] < 1e-5  # which the pivots say
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_fit_to_columns_that_say_almost_the_same_takes_few_passes(classes: int) -> None:
+    """In units of their own, as they come; the least curvature is some 1e-9 of the largest. With curvature summed in
+    float it takes over a thousand passes."""
+    rng = np.random.default_rng(5)
+    size = rng.lognormal(size=(3_000, 1))
+    x = 1e3 * size * (1 + 1e-4 * rng.normal(size=(3_000, 6)))
+    z = (x / size - 1e3) @ rng.normal(size=(6, classes)) * 10
+    y = (z + rng.gumbel(size=z.shape)).argmax(axis=1)
+    fit = luce.SoftmaxRegression(l2=1e-9).fit(x, y).certificate_
+    assert fit.converged and fit.passes < 100
+
+
+def far_rows(seed: int) -> tuple[Objective, Array, Array]:
+    """Rows of one class, some far on the wrong side and some on the right one, and a direction that moves the first to
+    the right and the others to the wrong one, each at its own pace: the loss along it has kinks."""
+    rng = np.random.default_rng(seed)
+    o = Objective(Features(6, np.zeros((6, 1))), np.ones(6, dtype=np.int32), 2, 1.0)
+    logits = np.append(-(10 ** rng.uniform(1, 4, 3)), 10 ** rng.uniform(0, 3, 3))
+    along = np.append(10 ** rng.uniform(2, 8, 3), -(10 ** rng.uniform(3, 9, 3)))
+    return o, logits[np.newaxis], along[np.newaxis]
+
+
+def test_a_step_lowers_the_loss_and_ends_near_a_kink() -> None:
+    searched = 0
+    for seed in range(300):
+        o, logits, along = far_rows(seed)
+        value, slope, _ = o.along(logits, along, 0.0)
+        if slope >= 0:
+            continue
+        step = line_search(o, logits, along, value, slope, Quadratic(0.0, 0.0, 0.0))
+        assert step > 0 and o.along(logits, along, step)[0] <= value, seed
+        fallen = abs(o.along(logits, along, step)[1]) <= LINE_SLOPE * abs(slope)
+        ends = [o.along(logits, along, step * (1 + far))[1] for far in (-2 * NARROW, 2 * NARROW)]
+        assert fallen or ends[0] < 0 < ends[1], seed
+        searched += 1
+    assert searched > 100
 
 
 def test_a_factor_of_columns_that_say_the_same_does_not_overflow() -> None:

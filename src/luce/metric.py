@@ -6,7 +6,7 @@ Curvature only shapes the way; value, gradient and certificate always use all ro
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ COUPLED_STEPS = 100  # the coupled metric is taken where it costs at most so man
 VERY_MANY = 1 << 20  # rows: of more only each so many-th is looked at
 MOST_NUMBERS = 1 << 25  # of the rows that curvature is taken from
 PARTS = ("basis", "factors", "diagonal")
+NEARLY_ALIKE = 1e-5  # a least pivot below which the next curvature is summed in double, twice the work
 SAMPLE_ROWS = 4_096  # rows that the metric in blocks is made from, or 8 a column
 
 
@@ -101,6 +102,7 @@ class Metric:
         self.rest = np.setdiff1d(np.arange(total), exact)
         self.pairs = _core.QuasiNewton(self.columns, self.rest, o.outputs, MEMORY)
         self.parts: tuple[Array, Array, Array] | None = None  # basis, factors, diagonal: the curvature, once taken
+        self.exact = False  # whether it is summed in double
         self.frame = Frame(o)
         self.units = self.frame.spread[exact][:, np.newaxis]
         m, size = max(o.outputs - 1, 1), len(self.columns)
@@ -158,23 +160,25 @@ class Metric:
         basis, weights = _class_directions(z, scale, o.classes, o.threads)
         blocks = weights if self.parts and self._affordable(len(rows)) else weights.max(axis=0, keepdims=True)
         factors = np.zeros((len(blocks), size, size))  # lower triangles; the rest is not written
-        _core.curvature_factors(x, size, blocks, ridge, factors, o.threads)
+        least = _core.curvature_factors(x, size, blocks, ridge, factors, o.threads, self.exact)
         diagonal = np.empty((o.outputs, 0))
         if len(self.rest):
             squares = o.features.weighted_squares(rows, weights, o.threads)
             diagonal = np.ascontiguousarray(squares[:, self.rest] + stiffness[self.rest].T)
-        self._take(basis, factors, diagonal)
+        self._take(basis, factors, diagonal, least)
 
     def _take_coupled(self, x: NDArray[np.float32], logits: Array, scale: Array, ridge: Array) -> None:
         o, m = self.objective, self.objective.outputs - 1
         factor = np.zeros((m * len(self.columns),) * 2)
-        _core.coupled_factor(x, len(self.columns), softmax(logits, axis=0), scale, ridge, factor, o.threads)
+        shares = softmax(logits, axis=0)
+        least = _core.coupled_factor(x, len(self.columns), shares, scale, ridge, factor, o.threads, self.exact)
         basis = np.eye(o.outputs)
         basis[-1] = -1.0
         basis[-1, -1] = 0.0
-        self._take(basis, factor[np.newaxis], np.empty((o.outputs, 0)))
+        self._take(basis, factor[np.newaxis], np.empty((o.outputs, 0)), least)
 
-    def _take(self, basis: Array, factors: Array, diagonal: Array) -> None:
+    def _take(self, basis: Array, factors: Array, diagonal: Array, least: float = 1.0) -> None:
+        self.exact |= least < NEARLY_ALIKE
         self.parts = basis, factors, diagonal
         self.pairs.take_metric(basis, factors, diagonal)
 
@@ -188,9 +192,13 @@ class Metric:
             self.pairs.pair(i, *pair)
         return {**dict(zip(PARTS, self.parts, strict=True)), "pairs": pairs}
 
-    def restore(self, arrays: Mapping[str, Array], wanted: int) -> None:
-        """Becomes that of which these are the arrays, for the same features and classes."""
-        self.wanted = wanted
+    def facts(self) -> tuple[int, int]:
+        """How the next curvature will be taken."""
+        return self.wanted, int(self.exact)
+
+    def restore(self, arrays: Mapping[str, Array], facts: Sequence[int]) -> None:
+        """Becomes that of which these are the arrays and facts, for the same features and classes."""
+        self.wanted, self.exact = facts[0], bool(facts[1])
         if "pairs" not in arrays:
             return
         basis, factors, diagonal = (arrays[name] for name in PARTS)

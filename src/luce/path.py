@@ -182,27 +182,27 @@ class Difference:
 @dataclass
 class Scored:
     """A fit of a race: what stopped it early; what it says of the rows held out, (rows,) and (rows, outputs), and where
-    it ended, with the parts of its metric and how many rows these are to be taken from next: as long as the race, or
-    one that goes on from its checkpoint, needs them."""
+    it ended, with the parts of its metric and its facts: as long as the race, or one that goes on from its checkpoint,
+    needs them."""
 
     stopped: str
     losses: Array | None
     logits: Array | None
     start: Start | None
-    curvature: tuple[Array, Array, Array, int] | None
+    curvature: tuple[Array, Array, Array, tuple[int, int]] | None
 
     @staticmethod
     def of(last: Ended, losses: Array | None, logits: Array | None) -> Scored:
-        parts = None if last.metric is None or last.metric.parts is None else (*last.metric.parts, last.metric.wanted)
+        parts = None if last.metric is None or last.metric.parts is None else (*last.metric.parts, last.metric.facts())
         return Scored("", losses, logits, last.start, parts)
 
     def ended(self, objective: Objective) -> Ended | None:
         """Where it ended, for a fit of this objective or a near one to go on from."""
         if self.start is None or self.curvature is None:
             return None if self.start is None else Ended(self.start)
-        *parts, wanted = self.curvature
+        *parts, facts = self.curvature
         metric = Metric(objective)
-        metric.restore(dict(zip((*PARTS, "pairs"), (*parts, np.empty(0)), strict=True)), wanted)
+        metric.restore(dict(zip((*PARTS, "pairs"), (*parts, np.empty(0)), strict=True)), facts)
         return Ended(self.start, metric)
 
     def no_end(self) -> None:

@@ -439,7 +439,7 @@ class FarNewton(QuasiNewton):
     def state(self) -> State:
         """All that what comes next depends on, beside the objective; the arrays are not written to later."""
         arrays = {"weights": self.weights, "gradient": self.gradient, **self.metric.arrays()}
-        return arrays, {name: getattr(self, name) for name in self.COUNTS} | {"wanted": self.metric.wanted}
+        return arrays, {name: getattr(self, name) for name in self.COUNTS} | {"metric": self.metric.facts()}
 
     @classmethod
     def resumed(cls, objective: Objective, arrays: Mapping[str, Array], facts: Mapping[str, Any]) -> Self:
@@ -452,7 +452,7 @@ class FarNewton(QuasiNewton):
         method.weights, method.gradient = arrays["weights"], arrays["gradient"]
         if not method.weights.shape == method.gradient.shape == objective.start().shape:
             raise ValueError(f"weights of shape {method.weights.shape}")
-        method.metric.restore(arrays, facts["wanted"])
+        method.metric.restore(arrays, facts["metric"])
         method.logits = FarLogits(objective, method.weights)  # type: ignore[assignment]
         return method
 

@@ -14,6 +14,7 @@ from luce.features import Array
 from luce.objective import Gap, Logits, Objective
 
 LINE_SLOPE = 0.3  # how exact the step along a direction is
+NARROW = 0.02  # or how near the ends are between which it lies, of the farther one: at a kink the slope never falls
 LINE = 64  # bytes of a line of the cache
 NEVER = -1e30  # the intercept of a class that is none: core/class_blocks.h
 
@@ -128,12 +129,15 @@ class Quadratic:
 
 
 def line_search(o: Objective, logits: Array, along: Array, value: float, slope: float, penalty: Quadratic) -> float:
-    """A step that lowers the objective and at which its slope has fallen to LINE_SLOPE of the first.
+    """A step that lowers the objective and at which its slope has fallen to LINE_SLOPE of the first; 0 if none does.
 
-    Works on the logits alone: safeguarded Newton, with the secant where Newton leaves the bracket.
+    Works on the logits alone: safeguarded Newton, with the secant where Newton leaves the bracket, and the middle where
+    two of these have not made it half as wide.
     """
     low, high, step = 0.0, np.inf, 1.0
     slope_low, slope_high = slope, np.inf
+    best, least = 0.0, np.inf
+    widths = [np.inf, np.inf]
     for _ in range(40):
         loss, first, second = o.along(logits, along, step)
         penalised = loss + penalty.value + step * (penalty.linear + 0.5 * step * penalty.square)
@@ -141,20 +145,27 @@ def line_search(o: Objective, logits: Array, along: Array, value: float, slope: 
         first += penalty.linear + step * penalty.square
         second += penalty.square
         if lower and abs(first) <= LINE_SLOPE * abs(slope):
-            break
+            return step
+        if lower and penalised < least:
+            best, least = step, penalised
         if first < 0:
             low, slope_low = step, first
         else:
             high, slope_high = step, first
+        if best > 0.0 and high - low <= NARROW * high:
+            break
+        widths.append(high - low)
         newton = step - first / second if second > 0 else np.inf
-        if low < newton < min(high, 8 * step):
+        if widths[-1] > 0.5 * widths[-3] and widths[-3] < np.inf:
+            step = 0.5 * (low + high) if low > 0 else 0.1 * high
+        elif low < newton < min(high, 8 * step):
             step = newton
         elif high == np.inf:
             step *= 8
         else:
             secant = low - slope_low * (high - low) / (slope_high - slope_low)
             step = min(max(secant, low + 0.02 * (high - low)), high - 0.02 * (high - low))
-    return step
+    return best
 
 
 class Bracket:
