@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
@@ -48,6 +49,27 @@ public:
     PlainArithmetic() {}
 #endif
 };
+
+// Before a thread goes to sleep it looks for so long whether what it waits for comes: the calls of a fit follow each
+// other within some tens of microseconds, and to wake a thread that sleeps takes as long, on a virtual machine longer.
+// Only where each thread has a core of its own, as else it would keep it from another.
+constexpr std::chrono::microseconds PATIENCE{200};
+
+template <class Come>
+bool comes_soon(const Come& come) {
+    const auto end = std::chrono::steady_clock::now() + PATIENCE;
+    do {
+        for (int i = 0; i < 64; ++i) {
+            if (come()) return true;
+#if defined(__x86_64__)
+            _mm_pause();
+#elif defined(__aarch64__)
+            __asm__ volatile("yield");
+#endif
+        }
+    } while (std::chrono::steady_clock::now() < end);
+    return false;
+}
 
 // One call of parallel_for. Workers keep it alive through a shared_ptr, so that a late waker
 // can never take a block of the next call. Each thread has a share of neighbouring blocks, the same in every call of
@@ -107,10 +129,11 @@ public:
                 ++started_;
             }
             job_ = job;
-            ++generation_;
+            generation_.fetch_add(1);
         }
         wake_.notify_all();
         job->work(0);
+        if (started_ < cores_ && comes_soon([&] { return job->left.load() == 0; })) return;
         std::unique_lock<std::mutex> lock(job->mutex);
         job->done.wait(lock, [&] { return job->left.load() == 0; });
     }
@@ -123,6 +146,7 @@ private:
         std::uint64_t seen = 0;
         for (;;) {
             std::shared_ptr<Job> job;
+            if (me < cores_) comes_soon([&] { return generation_.load() != seen; });
             {
                 std::unique_lock<std::mutex> lock(mutex_);
                 wake_.wait(lock, [&] { return generation_ != seen; });
@@ -137,8 +161,9 @@ private:
     std::mutex mutex_;  // guards what follows
     std::condition_variable wake_;
     std::shared_ptr<Job> job_;
-    std::uint64_t generation_ = 0;
+    std::atomic<std::uint64_t> generation_{0};
     int started_ = 0;
+    const int cores_ = static_cast<int>(std::thread::hardware_concurrency());
 };
 
 // Leaked on purpose: its threads may outlive every static destructor. After a fork the child
