@@ -62,6 +62,103 @@ struct Bands {
     }
 };
 
+// Numbers that `gram_band` multiplies for one triangle of this size and row, whole registers at a time.
+double multiplied(Index size) {
+    const Index left = kernels().left, right = kernels().right;
+    double blocks = 0.0;
+    for (Index i = 0; i < size; i += left) blocks += static_cast<double>((std::min(i + left, size) - 1) / right + 1);
+    return blocks * static_cast<double>(left * right);
+}
+
+// Many triangles at once, X' diag(w_k) X for k < count, in float: the weights (count x rows) times the products x_i
+// x_j, j <= i (rows x size (size + 1) / 2). Of few columns one triangle leaves most of the registers empty.
+class Products {
+public:
+    Products(const float* x, Index rows, Index size, Index padded, Index count)
+        : x_(x), rows_(rows), size_(size), padded_(padded), count_(count), terms_(size * (size + 1) / 2) {
+        groups_ = (terms_ + right_ - 1) / right_, stripes_ = (count + left_ - 1) / left_;
+        high_ =
+            std::clamp<Index>(stripes_ / 4, 1, 8);  // stripes of an item, and groups of one: enough for some threads
+        const Index bands = (stripes_ + high_ - 1) / high_, parts = (8 + bands - 1) / bands;
+        wide_ = std::clamp<Index>((groups_ + parts - 1) / parts, 1, 16);
+    }
+
+    bool pay() const {
+        const double whole = static_cast<double>(stripes_ * left_ * groups_ * right_);
+        return 1.2 * whole < static_cast<double>(count_) * multiplied(size_);
+    }
+
+    // weigh(k, first, n, w) gives the weights of rows from `first`; target(k) is where triangle k begins.
+    template <class Weigh, class Target>
+    void run(const Weigh& weigh, const Target& target, Index target_stride, int threads) const {
+        const Index bands = (stripes_ + high_ - 1) / high_, parts = (groups_ + wide_ - 1) / wide_;
+        parallel_for(bands * parts, threads, [&](Index item) {
+            const Index s = item / parts * high_, g = item % parts * wide_;
+            sum(s, std::min(stripes_, s + high_), g, std::min(groups_, g + wide_), weigh, target, target_stride);
+        });
+    }
+
+private:
+    template <class Weigh, class Target>
+    void sum(Index stripe, Index stripe_end, Index group, Index group_end, const Weigh& weigh, const Target& target,
+             Index target_stride) const {
+        const Index high = stripe_end - stripe, wide = group_end - group, block = left_ * right_;
+        const Index first = group * right_, end = std::min(terms_, group_end * right_);  // terms
+        const Index k = stripe * left_, k_end = std::min(count_, stripe_end * left_);
+        const Index before = size_, after = before + wide * right_ + size_ + 8;  // products beyond both ends are let be
+        const Index stride = after + high * left_;
+        std::vector<float> panel(PANEL * stride), ones(PANEL, 1.0f);
+        std::vector<double> sums(high * wide * block);
+        Index low = 0;
+        while ((low + 1) * (low + 2) / 2 <= first) ++low;
+        float w[PANEL];
+        for (Index r = 0; r < rows_; r += PANEL) {
+            const Index n = std::min(PANEL, rows_ - r);
+            for (Index i = 0; i < n; ++i)
+                multiply(x_ + (r + i) * padded_, low, end, &panel[i * stride + before] - first);
+            for (Index q = k; q < k_end; ++q) {
+                weigh(q, r, n, w);
+                for (Index i = 0; i < n; ++i) panel[i * stride + after + q - k] = w[i];
+            }
+            for (Index g = 0; g < wide; ++g)
+                for (Index s = 0; s < high; ++s)
+                    kernels().outer(ones.data(), &panel[after + s * left_], &panel[before + g * right_], n, stride,
+                                    &sums[(s * wide + g) * block]);
+        }
+        for (Index q = k; q < k_end; ++q) {
+            const double* own = &sums[((q - k) / left_ * wide) * block + (q - k) % left_ * right_];
+            double* to = target(q);
+            for (Index i = low, at = low * (low + 1) / 2; at < end; at += ++i)
+                for (Index j = std::max<Index>(first - at, 0); j <= i && at + j < end; ++j)
+                    to[i * target_stride + j] = own[(at + j - first) / right_ * block + (at + j - first) % right_];
+        }
+    }
+
+    // Products of one row from those with column `low` on, up to term `end`, eight at a time: what is written beyond
+    // the last of a column is overwritten by those of the next.
+    static void multiply(const float* x, Index low, Index end, float* out) {
+        for (Index i = low, at = low * (low + 1) / 2; at < end; at += ++i)
+            for (Index j = 0; j <= i; j += 8)
+                for (Index l = 0; l < 8; ++l) out[at + j + l] = x[i] * x[j + l];
+    }
+
+    const float* x_;
+    Index rows_, size_, padded_, count_, terms_;
+    Index left_ = kernels().left, right_ = kernels().right, groups_, stripes_, high_, wide_;
+};
+
+// The lower triangles X' diag(w_k) X for k < count, of which target(k) is the beginning.
+template <class Weigh, class Target>
+void grams(const float* x, Index rows, Index size, Index padded, Index count, const Weigh& weigh, Sums sums,
+           const Target& target, Index target_stride, int threads) {
+    const Products products(x, rows, size, padded, count);
+    if (sums == Sums::single && products.pay()) return products.run(weigh, target, target_stride, threads);
+    Bands(size, count).run(count, threads, [&](Index k, Index begin, Index end) {
+        const auto weighed = [&](Index first, Index n, float* w) { weigh(k, first, n, w); };
+        gram_band(x, rows, padded, begin, end, weighed, sums, target(k), target_stride);
+    });
+}
+
 // Rows [first, end) of columns [c, c + width): minus the products with the columns already done.
 void subtract_done(double* a, Index n, Index first, Index end, Index c, Index width) {
     double out[16];
@@ -141,17 +238,16 @@ double cholesky(double* a, Index n, double noise, int threads) {
 // the shares of m classes and of the last.
 void coupled_blocks(const float* x, Index rows, Index size, Index padded, const double* shares, const double* last,
                     const double* weights, Index m, Sums sums, double* out, int threads) {
-    const Index side = m * size, pairs = m * (m + 1) / 2;
-    Bands(size, pairs).run(pairs, threads, [&](Index pair, Index begin, Index end) {
-        Index a = 0;
-        while ((a + 1) * (a + 2) / 2 <= pair) ++a;
-        const Index b = pair - a * (a + 1) / 2;
-        const double *pa = shares + a * rows, *pb = shares + b * rows;
-        const auto weigh = [&](Index first, Index n, float* w) {
-            kernels().coupling(weights + first, pa + first, pb + first, last + first, n, w);
-        };
-        gram_band(x, rows, padded, begin, end, weigh, sums, out + a * size * side + b * size, side);
-    });
+    const Index side = m * size;
+    std::vector<Index> a_of, b_of;
+    for (Index a = 0; a < m; ++a)
+        for (Index b = 0; b <= a; ++b) a_of.push_back(a), b_of.push_back(b);
+    const auto weigh = [&](Index pair, Index first, Index n, float* w) {
+        const double *pa = shares + a_of[pair] * rows + first, *pb = shares + b_of[pair] * rows + first;
+        kernels().coupling(weights + first, pa, pb, last + first, n, w);
+    };
+    const auto target = [&](Index pair) { return out + a_of[pair] * size * side + b_of[pair] * size; };
+    grams(x, rows, size, padded, m * (m + 1) / 2, weigh, sums, target, side, threads);
     for (Index a = 0; a < m; ++a)
         for (Index b = 0; b < a; ++b) {
             double* block = out + a * size * side + b * size;
@@ -292,12 +388,11 @@ void weighted_squares(const Features& x, const Index* rows, Index row_count, con
 
 double curvature_factors(const float* x, Index rows, Index size, Index padded, const double* weights, Index blocks,
                          const double* ridge, Sums sums, double* factors, int threads) {
-    Bands(size, blocks).run(blocks, threads, [&](Index k, Index begin, Index end) {
-        const auto weigh = [&](Index first, Index n, float* w) {
-            for (Index r = 0; r < n; ++r) w[r] = static_cast<float>(weights[k * rows + first + r]);
-        };
-        gram_band(x, rows, padded, begin, end, weigh, sums, factors + k * size * size, size);
-    });
+    const auto weigh = [&](Index k, Index first, Index n, float* w) {
+        for (Index r = 0; r < n; ++r) w[r] = static_cast<float>(weights[k * rows + first + r]);
+    };
+    const auto target = [&](Index k) { return factors + k * size * size; };
+    grams(x, rows, size, padded, blocks, weigh, sums, target, size, threads);
     std::vector<double> least(blocks);
     parallel_for(blocks, threads, [&](Index k) {
         double* factor = factors + k * size * size;

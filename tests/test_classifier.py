@@ -19,6 +19,7 @@ from luce.classifier import Classifier
 from luce.errors import InputError, NotFittedError
 from luce.features import dense_row
 from luce.grouping import split_of
+from luce.plain import Plain
 from luce.schema import infer_schema
 from luce.splits import holdout
 from luce.table import Table
@@ -231,6 +232,27 @@ def test_d16_an_unseen_level_is_as_a_rare_one_and_a_missing_cell_has_its_place()
     assert shares[0].tobytes() == shares[1].tobytes()
     assert len({share.tobytes() for share in shares}) == 3
     assert np.isfinite(shares).all()
+
+
+@pytest.mark.parametrize("effects", ["linear", "pairs"])
+def test_levels_that_are_whole_numbers_are_known_by_either_spelling(effects: str) -> None:
+    """As pandas writes a column of them without a gap, and with one. Where both are levels, each is itself."""
+    rng = np.random.default_rng(0)
+    ward = rng.choice(["1", "2", "3.0", "-4", "b", "5", "5.0"], 400)
+    y = np.where((ward == "2") | (ward == "5") ^ (rng.random(400) < 0.1), "ill", "well")
+    data = {"ward": ward.tolist(), "size": rng.normal(size=400).tolist(), "y": y.tolist()}
+    model = Classifier(kinds={"ward": "category"}, effects=effects).fit(data, "y")
+    cells = ["1", "2", "3.0", "-4", "b", "5", "5.0"]
+    others = ["1.0", "2.0", "3", "-4.0", "b", "5", "5.0"]
+    table = {"ward": cells, "size": [0.1] * 7}
+    shares = model.predict_proba(table)
+    assert model.predict_proba(table | {"ward": others}).tobytes() == shares.tobytes()
+    assert abs(shares[5, 0] - shares[6, 0]) > 0.1
+    plain = Plain(model.fitted)
+    ours = [plain.features(table | {"ward": spelled}, 7) for spelled in (cells, others)]
+    theirs = model.fitted.features(Table.of(table))
+    assert all(part.indices is not None and theirs.indices is not None for part in ours)
+    assert {part.indices.tobytes() for part in ours} == {theirs.indices.tobytes()}  # type: ignore[union-attr]
 
 
 def test_missing_cells_and_whole_missing_columns_are_predicted() -> None:

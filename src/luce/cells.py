@@ -35,6 +35,7 @@ PAIRS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("off", "on")
 EXACT = 2**53
 """Above this size float64 cannot hold every integer, so longer digit strings are names, not quantities (D13)."""
 
+WHOLE_NUMBER = re.compile(r"([+-]?[0-9]+)(\.0+)?")  # as integers are written, or as floats are
 TRUTHS = {word: float(value) for pair in PAIRS for value, word in enumerate(pair)} | {"0": 0.0, "1": 1.0}
 
 

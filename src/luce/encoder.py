@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce import _core
+from luce.cells import WHOLE_NUMBER
 from luce.curves import IN_A_PAIR, Basis, LevelBasis, NumberBasis, counts_of, curve_sizes, pair_sizes
 from luce.errors import ModelFileError
 from luce.features import Array, Features
@@ -180,6 +181,14 @@ class CategoryPlan:
         kept = [(-count, level) for level, count in counts if count >= least]
         levels = [level for _, level in (sorted(kept)[:MOST_LEVELS] if len(kept) > MOST_LEVELS else kept)]
         return CategoryPlan(name, tuple(sorted(levels)))
+
+    @cached_property
+    def spellings(self) -> dict[str, str]:
+        """Levels that are whole numbers, by how a column that has a gap is often written, and the other way round: 3 by
+        3.0 and 3.0 by 3, but where both are levels."""
+        wholes = ((whole, level) for level in self.levels if (whole := WHOLE_NUMBER.fullmatch(level)))
+        other = {whole[1] if whole[2] else f"{whole[1]}.0": level for whole, level in wholes}
+        return {cell: level for cell, level in other.items() if cell not in self.levels}
 
     @property
     def names(self) -> list[str]:

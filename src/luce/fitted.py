@@ -137,11 +137,14 @@ class Fitted:
 
     def parsed(self, table: Table) -> dict[str, Any]:
         """The cells of rows that fit the schema; a column named as the label may be there and is not read."""
-        parsed = parse(table, self.schema, ignore={self.label} if self.label else set())
+        parsed: dict[str, Any] = dict(parse(table, self.schema, ignore={self.label} if self.label else set()))
         for e in self.encoder.embeddings:
             if (width := parsed[e.name].shape[1]) != e.width:
                 have = f"has {width:,} numbers a row, but the model was fitted on {e.width:,}"
                 raise InputError(f"{table.source}, column {shown(e.name)}: {have}; use the network that made those")
+        for plan in self.encoder.categories:
+            if plan.spellings:
+                parsed[plan.name] = parsed[plan.name].replace(plan.spellings)
         return parsed
 
     def features(self, table: Table, threads: int = 1) -> Features:

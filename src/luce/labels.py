@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 SENTENCE = 4  # words of the mean value from which on a column of nearly different values is text
 MOST_LABELS = 100  # different values of a column that is offered as the label
-_POINT_ZERO = re.compile(r"^([+-]?[0-9]+)\.0+$")  # a whole number as floats are written
 _SAYS_LABEL = re.compile("label|class|target|categor|sentiment|topic|라벨|레이블|분류|감정", re.IGNORECASE)
 
 
@@ -76,10 +75,15 @@ def encode_labels(
     if isinstance(values.dtype, pl.Boolean) or {label.lower() for label in codes} == {"false", "true"}:
         text = text.str.to_lowercase()
         codes = {label.lower(): code for label, code in codes.items()}
-    whole = {_POINT_ZERO.sub(r"\1", label): code for label, code in codes.items()}
+    whole = {_whole(label): code for label, code in codes.items()}
     if len(whole) == len(codes):
-        text, codes = text.str.replace(_POINT_ZERO.pattern, "$1"), whole
+        text, codes = text.str.replace(f"^{cells.WHOLE_NUMBER.pattern}$", "$1"), whole
     return text.replace_strict(codes, default=-1, return_dtype=pl.Int64).to_numpy()
+
+
+def _whole(label: str) -> str:
+    found = cells.WHOLE_NUMBER.fullmatch(label)
+    return found[1] if found else label
 
 
 def _refuse_mixed(mixture: str, place: str) -> None:

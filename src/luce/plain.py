@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from luce._core import JsonRows
 from luce.cells import LONGEST_MISSING, MISSING, TRUTHS, nfc
 from luce.curves import IN_A_PAIR, LevelBasis, NumberBasis, curve_sizes, pair_sizes
-from luce.encoder import DatePlan, beside, compressed
+from luce.encoder import CategoryPlan, DatePlan, beside, compressed
 from luce.features import Array, Features
 from luce.fitted import Fitted
 
@@ -49,7 +49,7 @@ class Plain:
         self.encoder = encoder
         kinds = {column.name: column for column in fitted.schema.columns}
         self._truths = {name for name, column in kinds.items() if column.kind == "boolean"}
-        self._levels = {plan.name: _Lookup(plan.levels) for plan in encoder.categories}
+        self._levels = {plan.name: _Lookup(plan) for plan in encoder.categories}
         self._iso = {name for name, column in kinds.items() if column.date_format in ("typed", "%Y-%m-%d")}
         plans = encoder.numbers
         self._mean = np.array([plan.mean for plan in plans])[:, np.newaxis]
@@ -196,10 +196,11 @@ def _date(plan: DatePlan, cells: Sequence[Any]) -> tuple[Array, list[NDArray[np.
 class _Lookup:
     """The code of each level of a category: its place, then one for unseen levels, then one for missing cells."""
 
-    def __init__(self, levels: Sequence[str]) -> None:
-        self.levels = levels
-        self.known: dict[str | None, int] = {level: k for k, level in enumerate(levels)}
-        self.known[None] = len(levels) + 1
+    def __init__(self, plan: CategoryPlan) -> None:
+        self.levels = plan.levels
+        self.known: dict[str | None, int] = {level: k for k, level in enumerate(plan.levels)}
+        self.known |= {cell: self.known[level] for cell, level in plan.spellings.items()}
+        self.known[None] = len(plan.levels) + 1
 
     def codes(self, cells: Sequence[Any]) -> NDArray[np.int32]:
         known = self.known
