@@ -77,8 +77,7 @@ public:
     Products(const float* x, Index rows, Index size, Index padded, Index count)
         : x_(x), rows_(rows), size_(size), padded_(padded), count_(count), terms_(size * (size + 1) / 2) {
         groups_ = (terms_ + right_ - 1) / right_, stripes_ = (count + left_ - 1) / left_;
-        high_ =
-            std::clamp<Index>(stripes_ / 4, 1, 8);  // stripes of an item, and groups of one: enough for some threads
+        high_ = std::min<Index>(stripes_, 8);  // stripes of an item; and groups of one: enough items for some threads
         const Index bands = (stripes_ + high_ - 1) / high_, parts = (8 + bands - 1) / bands;
         wide_ = std::clamp<Index>((groups_ + parts - 1) / parts, 1, 16);
     }
@@ -115,7 +114,7 @@ private:
         for (Index r = 0; r < rows_; r += PANEL) {
             const Index n = std::min(PANEL, rows_ - r);
             for (Index i = 0; i < n; ++i)
-                multiply(x_ + (r + i) * padded_, low, end, &panel[i * stride + before] - first);
+                kernels().products(x_ + (r + i) * padded_, low, end, &panel[i * stride + before] - first);
             for (Index q = k; q < k_end; ++q) {
                 weigh(q, r, n, w);
                 for (Index i = 0; i < n; ++i) panel[i * stride + after + q - k] = w[i];
@@ -132,14 +131,6 @@ private:
                 for (Index j = std::max<Index>(first - at, 0); j <= i && at + j < end; ++j)
                     to[i * target_stride + j] = own[(at + j - first) / right_ * block + (at + j - first) % right_];
         }
-    }
-
-    // Products of one row from those with column `low` on, up to term `end`, eight at a time: what is written beyond
-    // the last of a column is overwritten by those of the next.
-    static void multiply(const float* x, Index low, Index end, float* out) {
-        for (Index i = low, at = low * (low + 1) / 2; at < end; at += ++i)
-            for (Index j = 0; j <= i; j += 8)
-                for (Index l = 0; l < 8; ++l) out[at + j + l] = x[i] * x[j + l];
     }
 
     const float* x_;

@@ -511,6 +511,18 @@ static void outer(const float* w, const float* x, const float* y, Index rows, In
     }
 }
 
+static void products(const float* x, Index low, Index end, float* out) {
+    for (Index i = low, at = low * (low + 1) / 2; at < end; at += ++i) {
+        const Eight one = x[i] - Eight{};
+        for (Index j = 0; j <= i; j += 8) {
+            Eight v;
+            __builtin_memcpy(&v, x + j, sizeof v);
+            v *= one;
+            __builtin_memcpy(out + at + j, &v, sizeof v);
+        }
+    }
+}
+
 static void outer_double(const float* w, const float* x, const float* y, Index rows, Index stride, double* block) {
     typedef float Narrow __attribute__((vector_size(WIDTH * 4)));  // as many as Vec
     for (int half = 0; half < RIGHT; half += 2 * WIDTH) {          // as many registers as `outer` has for the whole
@@ -645,6 +657,7 @@ const Kernels table = {
     RIGHT,
     outer,
     outer_double,
+    products,
     coupling,
     dots,
     dot,

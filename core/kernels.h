@@ -147,6 +147,9 @@ struct Kernels {
     int left, right;
     void (*outer)(const float* w, const float* x, const float* y, Index rows, Index stride, double* block);
     void (*outer_double)(const float* w, const float* x, const float* y, Index rows, Index stride, double* block);
+    // out[i (i + 1) / 2 + j] = x[i] x[j], j <= i, for i from `low` until a row begins at `end` or beyond; eight at a
+    // time: up to 7 behind a row's last, which the next row overwrites, and as many numbers of x
+    void (*products)(const float* x, Index low, Index end, float* out);
     // w[r] = s[r] (a p_r (1 - p_r) or -p_r q_r  +  t_r (1 - t_r + p_r + q_r)), in double: what couples two classes p
     // and q seen from a third, t; the first form where p and q are the same
     void (*coupling)(const double* s, const double* p, const double* q, const double* t, Index rows, float* w);
