@@ -1,6 +1,9 @@
 #include "parallel.h"
 
 #include <pthread.h>
+#if defined(__linux__)
+#include <sched.h>
+#endif
 
 #include <atomic>
 #include <chrono>
@@ -117,6 +120,64 @@ private:
     }
 };
 
+// Where a helper of the pool ran last. Linux wakes it there, also if its caller runs there now and another processor
+// has nothing to do: then the two would share one, for tens of milliseconds, and the caller do all the work. All under
+// the mutex of the pool.
+class Seat {
+public:
+    explicit Seat(pthread_t thread) : thread_(thread) {}
+
+    // By the helper, when it has woken.
+    void sit() {
+#if defined(__linux__)
+        if (moved_ && !stays_) sched_setaffinity(0, sizeof allowed_, &allowed_);  // it may go anywhere again
+        moved_ = false;
+        processor_ = sched_getcpu();
+#endif
+    }
+
+    // By the caller, before it wakes the helpers of these seats: a helper that ran last where the caller or another one
+    // is wakes elsewhere, as far as this process may use more processors. It stays there where the threads need all of
+    // them, for Linux would soon bring it back.
+    static void spread(const std::vector<std::unique_ptr<Seat>>& seats, int helpers) {
+#if defined(__linux__)
+        std::uint64_t taken = bit(sched_getcpu());
+        for (int h = 0; h < helpers; ++h) {
+            Seat& seat = *seats[static_cast<std::size_t>(h)];
+            if ((taken & bit(seat.processor_)) != 0 && !seat.move(taken, helpers)) return;
+            taken |= bit(seat.processor_);
+        }
+#else
+        (void)seats, (void)helpers;
+#endif
+    }
+
+private:
+#if defined(__linux__)
+    static std::uint64_t bit(int cpu) { return cpu >= 0 && cpu < 64 ? std::uint64_t{1} << cpu : 0; }
+
+    bool move(std::uint64_t taken, int helpers) {
+        if (moved_) return true;  // it has yet to wake
+        if (sched_getaffinity(0, sizeof allowed_, &allowed_) != 0) return false;
+        int cpu = 0;
+        while (cpu < 64 && (!CPU_ISSET(cpu, &allowed_) || (taken & bit(cpu)) != 0)) ++cpu;
+        if (cpu == 64) return false;
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        moved_ = pthread_setaffinity_np(thread_, sizeof one, &one) == 0;
+        stays_ = CPU_COUNT(&allowed_) <= helpers + 1;
+        if (moved_) processor_ = cpu;
+        return moved_;
+    }
+
+    int processor_ = -1;
+    bool moved_ = false, stays_ = false;
+    cpu_set_t allowed_;
+#endif
+    pthread_t thread_;
+};
+
 class Pool {
 public:
     // Runs the job with up to `helpers` pool threads beside the caller.
@@ -124,16 +185,18 @@ public:
         const int helpers = static_cast<int>(job->shares.size()) - 1;
         {
             std::lock_guard<std::mutex> lock(mutex_);
-            while (started_ < helpers) {
-                std::thread([this, me = started_ + 1] { loop(me); }).detach();
-                ++started_;
+            while (started() < helpers) {
+                std::thread helper([this, me = started() + 1] { loop(me); });
+                seats_.push_back(std::make_unique<Seat>(helper.native_handle()));
+                helper.detach();
             }
+            if (helpers < cores_) Seat::spread(seats_, helpers);
             job_ = job;
             generation_.fetch_add(1);
         }
         wake_.notify_all();
         job->work(0);
-        if (started_ < cores_ && comes_soon([&] { return job->left.load() == 0; })) return;
+        if (helpers < cores_ && comes_soon([&] { return job->left.load() == 0; })) return;
         std::unique_lock<std::mutex> lock(job->mutex);
         job->done.wait(lock, [&] { return job->left.load() == 0; });
     }
@@ -150,6 +213,7 @@ private:
             {
                 std::unique_lock<std::mutex> lock(mutex_);
                 wake_.wait(lock, [&] { return generation_ != seen; });
+                seats_[static_cast<std::size_t>(me) - 1]->sit();
                 seen = generation_;
                 job = job_;
             }
@@ -157,12 +221,14 @@ private:
         }
     }
 
+    int started() const { return static_cast<int>(seats_.size()); }
+
     std::mutex busy_;   // held while a call uses the pool
     std::mutex mutex_;  // guards what follows
     std::condition_variable wake_;
     std::shared_ptr<Job> job_;
     std::atomic<std::uint64_t> generation_{0};
-    int started_ = 0;
+    std::vector<std::unique_ptr<Seat>> seats_;  // of the helpers, which never end
     const int cores_ = static_cast<int>(std::thread::hardware_concurrency());
 };
 

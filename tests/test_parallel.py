@@ -191,3 +191,30 @@ def test_n09_n22_the_callers_arithmetic_changes_no_bit(bits: int, rows: int) -> 
         found = [f(z) for f in functions] + [luce.cross_entropy_with_gradient(z, labels)[1]]
     for a, b in zip(plain, found, strict=True):
         assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs the affinities of Linux")
+def test_where_threads_run_is_left_to_the_caller() -> None:
+    """A thread of ours that would share a processor with its caller moves, within what the process may use; the
+    caller's own affinity is left alone."""
+    code = """
+import os, time
+import numpy as np
+import luce
+
+z = np.random.default_rng(0).normal(size=(300_000, 3))
+may = os.sched_getaffinity(0)
+before = set(os.listdir("/proc/self/task"))
+for cpu in [*sorted(may)[:2], None]:
+    os.sched_setaffinity(0, may if cpu is None else {cpu})
+    for _ in range(20):
+        luce.softmax(z)
+        time.sleep(0.002)
+own = {int(task) for task in set(os.listdir("/proc/self/task")) - before}
+assert os.sched_getaffinity(0) == may
+assert all(os.sched_getaffinity(task) <= may for task in own)
+print(len(own))
+"""
+    environment = {**os.environ, "LUCE_NUM_THREADS": "2"}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout == "1\n"

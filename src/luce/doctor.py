@@ -108,7 +108,7 @@ def examine_fitted(
     elif checked < MOST_CHECKED * n:
         notes.append(f"labels of {checked:,} of {n:,} rows were checked, those that a fit to so many rows holds out")
     if near.everywhere and len(parsed) > 1:  # one column is all that nearly equal rows could differ in
-        notes.append("nearly equal rows were not looked for: with so few different values rows agree by chance")
+        notes.append("nearly equal rows were not looked for: with so few columns or values chance makes some")
     return Findings(
         source=table.source, label=label, rows=n, classes=target.classes, class_rows=tuple(per_class.tolist()),
         model=scores, leaks=tuple(leaks), ranking=ranking, wrong=likely, suspects=_suspects(ranking, likely, target),
