@@ -32,6 +32,7 @@ from luce.run import Solve, State, now, solve
 from luce.steps import BlockPoint, Bracket, ColumnPoint, Method, Quadratic, RowPoint, Start, line_search
 
 MOST_ITERATIONS = 3000
+NO_STEP = "no further step"
 
 PART = 8  # a fit to many rows starts where a fit to one in so many ends
 LEAST_PART = 4_000  # if these are at least so many rows, and twice as many as there are weights
@@ -136,6 +137,8 @@ def minimise(
     method, stopped = _go(objective, None if start is None else Ended(start), near, time_limit, end, progress)
     if proven is None or stopped:
         proven = method.prove()
+    if stopped == NO_STEP and proven.gap <= max(tolerance * proven.value, enough):
+        stopped = ""
     if isinstance(method, BlockSteps):
         method.let_go()
     seconds = time.monotonic() - began
@@ -228,7 +231,7 @@ def _steps(
         if now() is not None:
             raise
         return "interrupted"
-    return "no further step"
+    return NO_STEP
 
 
 def _state(method: FarNewton | BlockSteps, pace: Pace) -> State:
