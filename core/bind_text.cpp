@@ -27,6 +27,7 @@ namespace {
 template <class T>
 using In = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Table = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Counts = nb::ndarray<std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 template <class T>
 using Out = nb::ndarray<T, nb::numpy, nb::ndim<1>>;
 
@@ -135,19 +136,20 @@ void check_places(const In<std::int32_t>& places, Index columns) {
 }
 
 void information(In<std::int64_t> starts, In<std::int32_t> places, In<std::int32_t> codes, int classes,
-                 In<std::int32_t> fold, int folds, Table out, int threads) {
+                 In<std::int32_t> fold, int folds, Table out, Counts often, int threads) {
     check_starts(starts, places.shape(0));
     const Index columns = static_cast<Index>(out.shape(1));
     check_places(places, columns);
     const std::size_t texts = starts.shape(0) - 1;
     require(codes.shape(0) == texts && fold.shape(0) == texts, "a class and a fold for each text");
     require(classes >= 2 && folds >= 1 && out.shape(0) == static_cast<std::size_t>(folds) + 1, "a row for each fold");
+    require(often.shape(0) == out.shape(1), "a count for each column");
     for (std::size_t i = 0; i < texts; ++i)
         require(codes.data()[i] >= 0 && codes.data()[i] < classes && fold.data()[i] >= 0 && fold.data()[i] < folds,
                 "a class or a fold is out of range");
     nb::gil_scoped_release release;
     luce::information(starts.data(), places.data(), static_cast<Index>(texts), codes.data(), classes, fold.data(),
-                      folds, columns, out.data(), threads);
+                      folds, columns, out.data(), often.data(), threads);
 }
 
 auto weigh(In<std::int64_t> starts, In<std::int32_t> places, In<std::uint8_t> counts, In<float> scale, int threads) {
@@ -253,7 +255,7 @@ void bind_text(nb::module_& m) {
     m.def("text_keys", &text_keys, "texts"_a, "threads"_a);
     m.def("frequent_buckets", &frequent_buckets, "packed"_a.noconvert(), "least"_a, "most"_a, "threads"_a);
     m.def("information", &information, "starts"_a.noconvert(), "places"_a.noconvert(), "codes"_a.noconvert(),
-          "classes"_a, "fold"_a.noconvert(), "folds"_a, "out"_a.noconvert(), "threads"_a);
+          "classes"_a, "fold"_a.noconvert(), "folds"_a, "out"_a.noconvert(), "often"_a.noconvert(), "threads"_a);
     m.def("weigh", &weigh, "starts"_a.noconvert(), "places"_a.noconvert(), "counts"_a.noconvert(),
           "scale"_a.noconvert(), "threads"_a);
     m.def("occurrences", &occurrences, "text"_a, "recipe"_a);

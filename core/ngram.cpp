@@ -1,8 +1,11 @@
 #include "ngram.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
+#include <span>
+#include <utility>
 
 #include "parallel.h"
 #include "unicode.h"
@@ -171,17 +174,15 @@ void lay_out(std::string_view bytes, bool spans, Desk& desk) {
 // so, and of which a short text uses the beginning alone.
 class Tally {
 public:
-    // The next text, of at most `most` n-grams, goes behind what is packed.
-    void begin(std::size_t most, std::vector<std::uint32_t>& packed) {
+    // The next text, of at most `most` n-grams.
+    void begin(std::size_t most) {
         int bits = 6;
         while ((std::size_t{1} << bits) < 2 * most) ++bits;
         if (slots_.size() < std::size_t{1} << bits) slots_.resize(std::size_t{1} << bits);
         mask_ = (std::uint32_t{1} << bits) - 1;
         shift_ = 32 - bits;
         if (++mark_ == 0) std::fill(slots_.begin(), slots_.end(), Slot{}), mark_ = 1;
-        first_ = packed.size();
-        packed.resize(first_ + most);
-        own_ = packed.data() + first_;
+        if (own_.size() < most) own_.resize(most);
         size_ = 0;
     }
 
@@ -201,7 +202,8 @@ public:
         }
     }
 
-    void end(std::vector<std::uint32_t>& packed) const { packed.resize(first_ + size_); }
+    // The n-grams of the text, each with its count.
+    std::span<const std::uint32_t> grams() const { return {own_.data(), size_}; }
 
 private:
     struct Slot {
@@ -210,8 +212,7 @@ private:
     std::vector<Slot> slots_;
     std::uint32_t mark_ = 0, mask_ = 0, size_ = 0;
     int shift_ = 0;
-    std::size_t first_ = 0;
-    std::uint32_t* own_ = nullptr;
+    std::vector<std::uint32_t> own_;
 };
 
 // No fewer than each_gram will emit.
@@ -248,14 +249,15 @@ Grams count_grams(const Texts& texts, const Recipe& recipe, int threads) {
     parallel_for(blocks, threads, [&](Index block) {
         Desk desk;
         Tally tally;
-        std::vector<std::uint32_t>& packed = found[static_cast<std::size_t>(block)];
+        std::vector<std::uint32_t> packed;
         for (Index i = block * BLOCK; i < std::min(n, (block + 1) * BLOCK); ++i) {
             lay_out(texts[static_cast<std::size_t>(i)], false, desk);
-            tally.begin(most_grams(desk, recipe), packed);
+            tally.begin(most_grams(desk, recipe));
             each_gram(desk, recipe, [&](std::uint64_t hash, std::size_t, std::size_t) { tally.add(bucket_of(hash)); });
-            tally.end(packed);
+            packed.insert(packed.end(), tally.grams().begin(), tally.grams().end());
             out.starts[static_cast<std::size_t>(i) + 1] = static_cast<std::int64_t>(packed.size());
         }
+        found[static_cast<std::size_t>(block)].assign(packed.begin(), packed.end());  // no more memory than they need
     });
     out.packed.resize(static_cast<std::size_t>(run_on(out.starts)));
     parallel_for(blocks, threads, [&](Index block) {
@@ -302,38 +304,48 @@ std::vector<Occurrence> occurrences(std::string_view text, const Recipe& recipe)
 
 std::vector<std::uint32_t> frequent_buckets(const std::uint32_t* packed, Index stored, int least, Index most,
                                             int threads) {
-    constexpr Index PARTS = 4;
-    constexpr std::uint32_t WIDTH = BUCKETS / PARTS;
-    std::vector<std::uint32_t> counts(BUCKETS);
-    parallel_for(PARTS, threads, [&](Index part) {  // each reads all and counts its own buckets
-        const std::uint32_t from = static_cast<std::uint32_t>(part) * WIDTH;
-        for (Index e = 0; e < stored; ++e) {
-            const std::uint32_t bucket = packed[e] & (BUCKETS - 1);
-            if (bucket - from < WIDTH) ++counts[bucket];
+    constexpr std::uint32_t FEW = 4096;  // buckets in fewer texts are sorted by counting
+    struct Part {
+        std::vector<std::uint32_t> counts;                          // of its own buckets, and of all others together
+        std::vector<std::pair<std::uint32_t, std::uint32_t>> many;  // the count and the bucket
+        std::vector<std::int64_t> places;  // by count: how many buckets have it, then where the next one goes
+    };
+    const auto number = std::bit_ceil(static_cast<std::uint32_t>(std::clamp(threads, 1, 8)));
+    const std::uint32_t width = BUCKETS / number, asked = static_cast<std::uint32_t>(std::max(least, 1));
+    std::vector<Part> parts(number);
+    parallel_for(number, threads, [&](Index p) {  // each reads all
+        const std::uint32_t from = static_cast<std::uint32_t>(p) * width;
+        Part& part = parts[static_cast<std::size_t>(p)];
+        part.counts.resize(width + 1);
+        for (Index e = 0; e < stored; ++e) ++part.counts[std::min((packed[e] & (BUCKETS - 1)) - from, width)];
+        part.places.resize(FEW);
+        for (std::uint32_t b = 0; b < width; ++b) {
+            const std::uint32_t count = part.counts[b];
+            if (count < asked) continue;
+            count < FEW ? void(++part.places[count]) : void(part.many.emplace_back(count, from + b));
         }
     });
-    constexpr std::uint32_t FEW = 4096;  // counts below are sorted by counting
-    std::vector<std::int64_t> places(FEW);
-    std::vector<std::uint32_t> many;
-    for (std::uint32_t bucket = 0; bucket < BUCKETS; ++bucket) {
-        const std::uint32_t count = counts[bucket];
-        if (count < static_cast<std::uint32_t>(least)) continue;
-        count < FEW ? void(++places[count]) : many.push_back(bucket);
-    }
-    std::stable_sort(many.begin(), many.end(), [&](std::uint32_t a, std::uint32_t b) { return counts[a] > counts[b]; });
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> many;
+    for (const Part& part : parts) many.insert(many.end(), part.many.begin(), part.many.end());
+    std::stable_sort(many.begin(), many.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
     std::int64_t at = static_cast<std::int64_t>(many.size());
     for (std::uint32_t count = FEW - 1; count > 0; --count) {
-        const std::int64_t own = places[count];
-        places[count] = at;
-        at += own;
+        for (Part& part : parts) {
+            const std::int64_t own = part.places[count];
+            part.places[count] = at;
+            at += own;
+        }
     }
-    std::vector<std::uint32_t> out = std::move(many);
-    out.resize(static_cast<std::size_t>(at));
-    for (std::uint32_t bucket = 0; bucket < BUCKETS; ++bucket) {
-        const std::uint32_t count = counts[bucket];
-        if (count >= static_cast<std::uint32_t>(least) && count < FEW)
-            out[static_cast<std::size_t>(places[count]++)] = bucket;
-    }
+    std::vector<std::uint32_t> out(static_cast<std::size_t>(at));
+    for (std::size_t i = 0; i < many.size(); ++i) out[i] = many[i].second;
+    parallel_for(number, threads, [&](Index p) {
+        Part& part = parts[static_cast<std::size_t>(p)];
+        for (std::uint32_t b = 0; b < width; ++b) {
+            const std::uint32_t count = part.counts[b];
+            if (count >= asked && count < FEW)
+                out[static_cast<std::size_t>(part.places[count]++)] = static_cast<std::uint32_t>(p) * width + b;
+        }
+    });
     if (static_cast<Index>(out.size()) > most) out.resize(static_cast<std::size_t>(most));
     return out;
 }
@@ -387,20 +399,13 @@ Known known_grams(const std::int64_t* starts, const std::uint32_t* packed, Index
     return out;
 }
 
-void information(const std::int64_t* starts, const std::int32_t* places, Index texts, const std::int32_t* codes,
-                 int classes, const std::int32_t* fold, int folds, Index columns, float* out, int threads) {
-    const Index stored = starts[texts];
-    std::vector<Index> next(static_cast<std::size_t>(columns) + 1);
-    for (Index e = 0; e < stored; ++e) ++next[static_cast<std::size_t>(places[e]) + 1];
-    for (Index j = 0; j < columns; ++j) next[static_cast<std::size_t>(j) + 1] += next[static_cast<std::size_t>(j)];
-    const std::vector<Index> begin = next;
-    std::vector<std::int32_t> members(static_cast<std::size_t>(stored));  // fold * classes + class, column by column
-    for (Index i = 0; i < texts; ++i)
-        for (Index e = starts[i]; e < starts[i + 1]; ++e)
-            members[static_cast<std::size_t>(next[static_cast<std::size_t>(places[e])]++)] =
-                fold[i] * classes + codes[i];
-    const std::size_t width = static_cast<std::size_t>(folds) * static_cast<std::size_t>(classes);
-    std::vector<double> rows(width), shares(static_cast<std::size_t>(folds + 1) * static_cast<std::size_t>(classes));
+namespace {
+
+// The shares of the classes among the texts without those of each fold, and last among all: (folds + 1) x classes.
+std::vector<double> shares_of(Index texts, const std::int32_t* codes, int classes, const std::int32_t* fold,
+                              int folds) {
+    std::vector<double> rows(static_cast<std::size_t>(folds) * static_cast<std::size_t>(classes));
+    std::vector<double> shares(static_cast<std::size_t>(folds + 1) * static_cast<std::size_t>(classes));
     for (Index i = 0; i < texts; ++i) rows[static_cast<std::size_t>(fold[i] * classes + codes[i])] += 1.0;
     for (int f = 0; f <= folds; ++f) {
         double all = 0.0;
@@ -410,45 +415,120 @@ void information(const std::int64_t* starts, const std::int32_t* places, Index t
         for (int k = 0; k < classes; ++k) all += own[k];
         for (int k = 0; k < classes; ++k) own[k] /= std::max(all, 1.0);
     }
-    constexpr Index COLUMNS = 4096;
+    return shares;
+}
+
+// The information of an n-gram that count[fold * classes + class] texts have, of classes that it was met in, without
+// each fold and last of all; out: folds + 1 of them, `apart` from each other.
+void tell(const std::int32_t* count, const std::vector<std::int32_t>& met, const std::vector<double>& shares,
+          int classes, int folds, float* out, Index apart) {
+    for (int f = 0; f <= folds; ++f) {
+        const double* share = &shares[static_cast<std::size_t>(f * classes)];
+        double total = 0.0, sum = 0.0, rest = 1.0;
+        const auto of_class = [&](std::int32_t k) {
+            std::int32_t c = 0;
+            for (int g = 0; g < folds; ++g)
+                if (g != f) c += count[static_cast<std::size_t>(g * classes + k)];
+            return static_cast<double>(c);
+        };
+        for (const std::int32_t k : met) total += of_class(k);
+        for (const std::int32_t k : met) {
+            const double q = share[k], c = of_class(k);
+            if (c == 0.0 || q == 0.0) continue;
+            const double p = (c + q) / (total + 1.0);
+            sum += p * std::log(p / q);
+            rest -= q;
+        }
+        sum -= std::max(rest, 0.0) / (total + 1.0) * std::log1p(total);
+        out[f * apart] = static_cast<float>(std::sqrt(std::max(sum, 0.0)));
+    }
+}
+
+constexpr Index COLUMNS = 4096;  // n-grams of a block
+
+// Where there are few classes: all counts at once, those of some parts of the texts apart.
+void count_at_once(const std::int64_t* starts, const std::int32_t* places, Index texts, const std::int32_t* codes,
+                   int classes, const std::int32_t* fold, int folds, Index columns, float* out, std::int64_t* often,
+                   int parts, int threads) {
+    const std::vector<double> shares = shares_of(texts, codes, classes, fold, folds);
+    const Index width = static_cast<Index>(folds) * classes;
+    std::vector<std::vector<std::int32_t>> counts(static_cast<std::size_t>(parts));
+    parallel_for(parts, threads, [&](Index part) {
+        auto& own = counts[static_cast<std::size_t>(part)];
+        own.resize(static_cast<std::size_t>(columns * width));
+        for (Index i = texts * part / parts; i < texts * (part + 1) / parts; ++i)
+            for (Index e = starts[i]; e < starts[i + 1]; ++e)
+                ++own[static_cast<std::size_t>(places[e] * width + fold[i] * classes + codes[i])];
+    });
     parallel_for((columns + COLUMNS - 1) / COLUMNS, threads, [&](Index block) {
-        std::vector<std::int32_t> count(width);
-        std::vector<std::int32_t> classes_met;
+        std::vector<std::int32_t> met;
+        for (Index j = block * COLUMNS; j < std::min(columns, (block + 1) * COLUMNS); ++j) {
+            std::int32_t* count = &counts[0][static_cast<std::size_t>(j * width)];
+            for (std::size_t part = 1; part < counts.size(); ++part)
+                for (Index c = 0; c < width; ++c) count[c] += counts[part][static_cast<std::size_t>(j * width + c)];
+            met.clear();
+            for (int k = 0; k < classes; ++k) {
+                std::int32_t own = 0;
+                for (int g = 0; g < folds; ++g) own += count[g * classes + k];
+                if (own > 0) met.push_back(k);
+                often[j] += own;
+            }
+            tell(count, met, shares, classes, folds, out + j, columns);
+        }
+    });
+}
+
+// Where there are many: n-gram by n-gram, each with the list of the texts that have it.
+void count_one_by_one(const std::int64_t* starts, const std::int32_t* places, Index texts, const std::int32_t* codes,
+                      int classes, const std::int32_t* fold, int folds, Index columns, float* out, std::int64_t* often,
+                      int threads) {
+    const std::vector<double> shares = shares_of(texts, codes, classes, fold, folds);
+    const Index stored = starts[texts];
+    std::vector<Index> next(static_cast<std::size_t>(columns) + 1);
+    for (Index e = 0; e < stored; ++e) ++next[static_cast<std::size_t>(places[e]) + 1];
+    for (Index j = 0; j < columns; ++j) {
+        often[j] = next[static_cast<std::size_t>(j) + 1];
+        next[static_cast<std::size_t>(j) + 1] += next[static_cast<std::size_t>(j)];
+    }
+    const std::vector<Index> begin = next;
+    std::vector<std::int32_t> members(static_cast<std::size_t>(stored));  // fold * classes + class, column by column
+    for (Index i = 0; i < texts; ++i)
+        for (Index e = starts[i]; e < starts[i + 1]; ++e)
+            members[static_cast<std::size_t>(next[static_cast<std::size_t>(places[e])]++)] =
+                fold[i] * classes + codes[i];
+    parallel_for((columns + COLUMNS - 1) / COLUMNS, threads, [&](Index block) {
+        std::vector<std::int32_t> count(static_cast<std::size_t>(folds) * static_cast<std::size_t>(classes));
+        std::vector<std::int32_t> met;
         std::vector<Index> last(static_cast<std::size_t>(classes), -1);  // column in which a class was met
         for (Index j = block * COLUMNS; j < std::min(columns, (block + 1) * COLUMNS); ++j) {
             const Index first = begin[static_cast<std::size_t>(j)], end = begin[static_cast<std::size_t>(j) + 1];
             for (Index e = first; e < end; ++e) ++count[static_cast<std::size_t>(members[static_cast<std::size_t>(e)])];
-            classes_met.clear();
+            met.clear();
             for (Index e = first; e < end; ++e) {
                 const std::int32_t k = members[static_cast<std::size_t>(e)] % classes;
                 if (last[static_cast<std::size_t>(k)] == j) continue;
                 last[static_cast<std::size_t>(k)] = j;
-                classes_met.push_back(k);
+                met.push_back(k);
             }
-            for (int f = 0; f <= folds; ++f) {
-                const double* share = &shares[static_cast<std::size_t>(f * classes)];
-                double total = 0.0, sum = 0.0, rest = 1.0;
-                const auto of_class = [&](std::int32_t k) {
-                    std::int32_t c = 0;
-                    for (int g = 0; g < folds; ++g)
-                        if (g != f) c += count[static_cast<std::size_t>(g * classes + k)];
-                    return static_cast<double>(c);
-                };
-                for (const std::int32_t k : classes_met) total += of_class(k);
-                for (const std::int32_t k : classes_met) {
-                    const double q = share[k], c = of_class(k);
-                    if (c == 0.0 || q == 0.0) continue;
-                    const double p = (c + q) / (total + 1.0);
-                    sum += p * std::log(p / q);
-                    rest -= q;
-                }
-                sum -= std::max(rest, 0.0) / (total + 1.0) * std::log1p(total);
-                out[f * columns + j] = static_cast<float>(std::sqrt(std::max(sum, 0.0)));
-            }
+            std::sort(met.begin(), met.end());  // so that sums do not hang on the order of the texts
+            tell(count.data(), met, shares, classes, folds, out + j, columns);
             for (Index e = first; e < end; ++e)
                 count[static_cast<std::size_t>(members[static_cast<std::size_t>(e)])] = 0;
         }
     });
+}
+
+}  // namespace
+
+void information(const std::int64_t* starts, const std::int32_t* places, Index texts, const std::int32_t* codes,
+                 int classes, const std::int32_t* fold, int folds, Index columns, float* out, std::int64_t* often,
+                 int threads) {
+    const Index parts = starts[texts] / std::max(columns * folds * classes, Index{1});  // counts take no more room
+    if (parts > 0)
+        count_at_once(starts, places, texts, codes, classes, fold, folds, columns, out, often,
+                      static_cast<int>(std::min<Index>(parts, threads)), threads);
+    else
+        count_one_by_one(starts, places, texts, codes, classes, fold, folds, columns, out, often, threads);
 }
 
 namespace {
@@ -485,18 +565,18 @@ Weighed text_rows(const Texts& texts, const Recipe& recipe, const Vocabulary& vo
     parallel_for(blocks, threads, [&](Index block) {
         Desk desk;
         Tally tally;
-        std::vector<std::uint32_t> packed;
         Weighed& part = found[static_cast<std::size_t>(block)];
         for (Index i = block * BLOCK; i < std::min(n, (block + 1) * BLOCK); ++i) {
             lay_out(texts[static_cast<std::size_t>(i)], false, desk);
-            packed.clear();
-            tally.begin(most_grams(desk, recipe), packed);
-            each_gram(desk, recipe, [&](std::uint64_t hash, std::size_t, std::size_t) { tally.add(bucket_of(hash)); });
-            tally.end(packed);
+            tally.begin(most_grams(desk, recipe));
+            each_gram(desk, recipe, [&](std::uint64_t hash, std::size_t, std::size_t) {
+                const std::uint32_t bucket = bucket_of(hash);
+                vocabulary.expect(bucket);
+                tally.add(bucket);
+            });
             const std::size_t first = part.values.size();
             double squares = 0.0;
-            for (const std::uint32_t gram : packed) vocabulary.expect(gram & (BUCKETS - 1));
-            for (const std::uint32_t gram : packed) {
+            for (const std::uint32_t gram : tally.grams()) {
                 const std::int32_t place = vocabulary.find(gram & (BUCKETS - 1));
                 if (place < 0) continue;
                 const float value = of_count[gram >> BUCKET_BITS] * scale[place];

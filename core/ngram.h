@@ -91,8 +91,10 @@ Known known_grams(const std::int64_t* starts, const std::uint32_t* packed, Index
 //   sqrt(sum_k p_k ln(p_k / q_k)),   p_k = (c_k + q_k) / (c + 1)
 //
 // out (folds + 1) x columns: without the texts of each fold, and last of all texts. fold: of each text, from 0 on.
+// often: how many texts have each, all 0 before.
 void information(const std::int64_t* starts, const std::int32_t* places, Index texts, const std::int32_t* codes,
-                 int classes, const std::int32_t* fold, int folds, Index columns, float* out, int threads);
+                 int classes, const std::int32_t* fold, int folds, Index columns, float* out, std::int64_t* often,
+                 int threads);
 
 // Sparse rows of (1 + ln count) * scale[place], each divided by its Euclidean length; n-grams of scale 0 are left out.
 struct Weighed {

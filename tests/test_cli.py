@@ -568,3 +568,20 @@ def test_inspect_cpu_says_what_does_the_work(luce: Run, monkeypatch: pytest.Monk
     assert good(luce("inspect", "--cpu")).out == f"instruction set {config['instruction_set']}, threads 3\n"
     refused(luce("inspect"), "--cpu")
     refused(luce("inspect", "model.luce", "--cpu"), "without one")
+
+
+def test_the_rows_of_many_files_are_measured_and_examined_as_those_of_one(patients: Path, luce: Run) -> None:
+    header, *rows = (patients / "patients.csv").read_text().splitlines(keepends=True)
+    (patients / "parts").mkdir()
+    for name, some in (("a", rows[:7]), ("b", rows[7:])):
+        (patients / "parts" / f"{name}.csv").write_text(header + "".join(some))
+
+    def told(*arguments: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(good(luce(*arguments, "--json")).out)
+        found.pop("source", None)
+        return found
+
+    whole = told("evaluate", "patients.luce", "patients.csv"), told("doctor", "patients.csv", "--label", "diagnosis")
+    for data in ("parts", "parts/*.csv"):
+        assert (told("evaluate", "patients.luce", data), told("doctor", data, "--label", "diagnosis")) == whole
+    refused(luce("evaluate", "patients.luce", "parts/*.parquet"), "matches no table file")

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -37,13 +37,19 @@ from luce.options import (
     token_option,
     workers_option,
 )
-from luce.sources import gathered, images_for, read_for, read_labelled, read_table
+from luce.sources import (
+    gathered,
+    images_for,
+    read_for,
+    read_labelled,
+    read_table,
+    read_weights,
+    rows_of_weights,
+)
 from luce.terminal import (
     BY_COSTS,
     answer_lines,
-    effects_line,
     explanation_json,
-    head_line,
     inspection_json,
     json_line,
     new_console,
@@ -52,6 +58,7 @@ from luce.terminal import (
     say,
     say_strangers,
     show_explanation,
+    show_fit,
     show_model,
     show_schema,
     show_softmax,
@@ -59,7 +66,6 @@ from luce.terminal import (
 
 if TYPE_CHECKING:
     import polars as pl
-    from numpy.typing import NDArray
 
     from luce.classifier import Classifier
     from luce.engine import Engine
@@ -196,15 +202,8 @@ def train(
         render(trained.report, new_console())
         if fitted.costs is not None:
             click.echo(BY_COSTS)
-    click.echo(f"\n{head_line(fitted)}fitted on all {fitted.facts['rows']:,} rows: {fitted.facts['certificate']}")
-    if fitted.encoder.curves or fitted.encoder.pairs or fitted.encoder.is_uncompressed:
-        click.echo(effects_line(fitted))
-    for text in fitted.encoder.texts:
-        click.echo(f"{inert(text.name)}: {len(text.buckets):,} n-grams ({text.recipe.name})")
-    for image in fitted.encoder.images:
-        click.echo(f"{inert(image.name)}: {image.plan.sentence()}")
-    if fitted.calibration.kind != "none":
-        click.echo(f"calibrated by {fitted.calibration.sentence()}")
+    click.echo()
+    show_fit(fitted)
     click.echo(f"saved {out}")
 
 
@@ -475,7 +474,8 @@ def evaluate(
     model: str, data: str, label: str | None, labels: str | None, skip_bad: bool, page: str | None, lang: str | None,
     as_json: bool, encoding: str | None, threads: int | None,
 ) -> None:  # fmt: skip
-    """Measure MODEL on the labelled rows of DATA: accuracy, precision, recall, F1, log loss, confusion.
+    """Measure MODEL on the labelled rows of DATA: accuracy, precision, recall, F1, log loss, confusion. DATA may be
+    many files of a table: a pattern in quotes, or their folder.
 
     Example: luce evaluate patients.luce next-year.csv --report next-year.html
     """
@@ -589,6 +589,7 @@ def doctor(
     raw: bool, encoding: str | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Examine DATA before a model is trusted: wrong labels, columns that give the label away, twin rows, rare classes.
+    DATA may be many files of a table: a pattern in quotes, or their folder.
 
     Example: luce doctor patients.csv --label diagnosis --out suspects.csv
     """
@@ -638,25 +639,10 @@ def audit(
     Example: luce audit weights.npz patients-numbers.csv --label diagnosis --C 1
     """
     import luce
-    from luce.schema import Column, Schema, parse
-    from luce.table import Table
 
-    given = _weights(weights)
-    table = Table.of(read_table(data, encoding))
-    rows = table.without(label)
-    names = [str(name) for name in given.pop("columns", rows.names)]
-    for name in names:
-        rows.column(name)
-    part = Table(rows.frame.select(names), rows.source)
-    parsed = parse(part, Schema(tuple(Column(name, "number") for name in names)))
-    X = np.column_stack([np.asarray(parsed[name]) for name in names])
-    missing = np.argwhere(np.isnan(X))
-    if len(missing):
-        raise InputError(
-            f"{data}: row {missing[0][0] + 1} has no number in column {inert(names[missing[0][1]])!r}: fill it as it "
-            "was filled for the fit"
-        )
-    found = luce.audit(given, X, _labels_like(table, label, given["classes"], data), C=C, l2=l2, threads=threads)
+    given = read_weights(weights)
+    X, y = rows_of_weights(given, data, label, encoding)
+    found = luce.audit(given, X, y, C=C, l2=l2, threads=threads)
     if as_json:
         names_of_facts = ("objective", "gap", "best", "left", "log_loss", "best_log_loss", "rows", "changed", "l2")
         click.echo(json_line({name: _finite(getattr(found, name)) for name in names_of_facts}))
@@ -666,46 +652,6 @@ def audit(
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _weights(path: str) -> dict[str, Any]:
-    """The arrays of an .npz file; nothing in it is run."""
-    try:
-        with open(path, "rb") as file:
-            found = _arrays_of(file, path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or inert(str(error))}") from None
-    if "classes" not in found or "coef" not in found:
-        raise InputError(f"{path} holds {', '.join(sorted(found)) or 'nothing'}: it needs coef, intercept and classes")
-    return found
-
-
-def _arrays_of(file: BinaryIO, path: str) -> dict[str, Any]:
-    try:
-        arrays = np.load(file, allow_pickle=False)
-        if isinstance(arrays, np.ndarray):
-            raise InputError(f"{path} holds one array: save coef, intercept and classes with numpy.savez")
-        return {name.removesuffix("_"): arrays[name] for name in arrays.files}
-    except InputError:
-        raise
-    except Exception as error:  # a broken archive has many ways to say so
-        raise InputError(
-            f"{path} is no .npz file of plain arrays ({inert(str(error))}): save with numpy.savez"
-        ) from None
-
-
-def _labels_like(table: Table, label: str, classes: NDArray[Any], source: str) -> NDArray[Any]:
-    """The label of each row, as one of the classes that the weights know."""
-    from luce.labels import encode_labels
-
-    known = [int(c) if isinstance(c, float) and c.is_integer() else c for c in classes.tolist()]
-    codes = encode_labels(table.column(label), known, f"{source}, label {label!r}")
-    if (codes < 0).any():
-        row = int(np.argmax(codes < 0))
-        raise InputError(f"{source}: row {row + 1} has a label that is none of the classes {known[:5]!r}")
-    return np.asarray(classes[codes])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,26 +1,33 @@
-"""What the commands read: tables, many files, arrays, images; for a fit, or for a model that knows their names."""
+"""What the commands read: tables, many files, arrays, images; for a fit, or for a model that knows their names; plain
+weights with the rows that they were fitted on."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
+import numpy as np
 
 from luce.errors import InputError, inert
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from luce.fitted import Fitted
     from luce.table import Table
 
 
 def read_table(data: str, encoding: str | None) -> Table:
+    from luce.gather import gather, is_many
     from luce.image_files import may_be_images
     from luce.images import read_images
     from luce.reader import read_file
     from luce.table import Table
 
+    if is_many(data):
+        return gather(data, encoding=encoding)
     if may_be_images(data):
         return Table.of(read_images(data), data)
     return Table.of(read_file(data, encoding=encoding))
@@ -135,6 +142,7 @@ def read_for(
 
     begun: what was read of standard input already.
     """
+    from luce.gather import gather, is_many
     from luce.labelled_lines import LABEL, TEXT
     from luce.pictures import with_pixels
     from luce.reader import read_file
@@ -150,11 +158,80 @@ def read_for(
         raise InputError(f"{inert(data)}: is no .npy file of embeddings, which are what the model reads")
     if (images := images_for(fitted, data, skip_bad)) is not None:
         return images[0]
-    sizes = fitted.image_sizes
-    table = Table.of(raw := read_file(data, encoding=encoding, begun=begun))
+    sizes, lines = fitted.image_sizes, False
+    if is_many(data):
+        table = gather(data, encoding=encoding)
+    else:
+        table = Table.of(raw := read_file(data, encoding=encoding, begun=begun))
+        lines = raw.label is not None
     names = [name for name in sizes if name in table.names]
-    table = with_pixels(table, names, os.path.dirname(data), sizes, skip_bad)
-    if raw.label is None or fitted.text_alone is None:
+    table = with_pixels(table, names, data if os.path.isdir(data) else os.path.dirname(data), sizes, skip_bad)
+    if not lines or fitted.text_alone is None:
         return table
     renamed = {LABEL: fitted.label or LABEL, TEXT: fitted.text_alone.name}
     return Table(table.frame.rename(renamed), table.source, table.notes)
+
+
+def read_weights(path: str) -> dict[str, Any]:
+    """The arrays of an .npz file: coef, classes, intercept, columns; nothing in it is run."""
+    try:
+        with open(path, "rb") as file:
+            found = _arrays_of(file, path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or inert(str(error))}") from None
+    if "classes" not in found or "coef" not in found:
+        raise InputError(f"{path} holds {', '.join(sorted(found)) or 'nothing'}: it needs coef, intercept and classes")
+    return found
+
+
+def _arrays_of(file: BinaryIO, path: str) -> dict[str, Any]:
+    try:
+        arrays = np.load(file, allow_pickle=False)
+        if isinstance(arrays, np.ndarray):
+            raise InputError(f"{path} holds one array: save coef, intercept and classes with numpy.savez")
+        return {name.removesuffix("_"): arrays[name] for name in arrays.files}
+    except InputError:
+        raise
+    except Exception as error:  # a broken archive has many ways to say so
+        raise InputError(
+            f"{path} is no .npz file of plain arrays ({inert(str(error))}): save with numpy.savez"
+        ) from None
+
+
+def rows_of_weights(
+    given: dict[str, Any], data: str, label: str, encoding: str | None
+) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """The rows of DATA as the weights of `read_weights` read them, numbers in the order of their `columns`, which are
+    taken from it, and their labels."""
+    from luce.schema import Column, Schema, parse
+    from luce.table import Table
+
+    table = Table.of(read_table(data, encoding))
+    rows = table.without(label)
+    names = [str(name) for name in given.pop("columns", rows.names)]
+    for name in names:
+        rows.column(name)
+    part = Table(rows.frame.select(names), rows.source)
+    parsed = parse(part, Schema(tuple(Column(name, "number") for name in names)))
+    X = np.column_stack([np.asarray(parsed[name]) for name in names])
+    missing = np.argwhere(np.isnan(X))
+    if len(missing):
+        raise InputError(
+            f"{data}: row {missing[0][0] + 1} has no number in column {inert(names[missing[0][1]])!r}: fill it as it "
+            "was filled for the fit"
+        )
+    return X, _labels_like(table, label, given["classes"], data)
+
+
+def _labels_like(table: Table, label: str, classes: NDArray[Any], source: str) -> NDArray[Any]:
+    """The label of each row, as one of the classes that the weights know."""
+    from luce.labels import encode_labels
+
+    known = [int(c) if isinstance(c, float) and c.is_integer() else c for c in classes.tolist()]
+    codes = encode_labels(table.column(label), known, f"{source}, label {label!r}")
+    if (codes < 0).any():
+        row = int(np.argmax(codes < 0))
+        raise InputError(f"{source}: row {row + 1} has a label that is none of the classes {known[:5]!r}")
+    return np.asarray(classes[codes])

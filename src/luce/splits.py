@@ -113,10 +113,11 @@ def kfold_of_groups(codes: NDArray[np.integer], keys: NDArray[np.uint64], folds:
     least = np.full(int(codes.max()) + 1, np.iinfo(np.uint64).max, dtype=np.uint64)
     np.minimum.at(least, codes, keys)
     turn = np.argsort(np.argsort(least, kind="stable"))  # renumbering the classes leaves their turns as they are
-    pairs = np.empty(len(codes), dtype=[("turn", np.int64), ("key", np.uint64)])
-    pairs["turn"], pairs["key"] = turn[codes], keys
-    groups, group_of_row = np.unique(pairs, return_inverse=True)
-    return np.asarray((np.arange(len(groups)) % folds)[group_of_row.ravel()])
+    order = np.lexsort((keys, turn[codes]))
+    code, key = codes[order], keys[order]
+    fold = np.empty(len(codes), dtype=np.int64)
+    fold[order] = np.concatenate(([0], np.cumsum((code[1:] != code[:-1]) | (key[1:] != key[:-1])))) % folds
+    return fold
 
 
 def keys_of_copies(

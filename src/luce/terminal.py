@@ -100,7 +100,7 @@ def rows_bar(title: str) -> Iterator[Callable[[str, int, float], None]]:
         yield show
 
 
-def effects_line(fitted: Fitted) -> str:
+def _effects_line(fitted: Fitted) -> str:
     """What the columns may do, and what it gained on rows held out."""
     from luce.choice import in_words
 
@@ -115,13 +115,27 @@ def effects_line(fitted: Fitted) -> str:
     return f"effects: {in_words(fitted.encoder)} ({gain})"
 
 
-def head_line(fitted: Fitted) -> str:
+def _head_line(fitted: Fitted) -> str:
     """The layers of a network, a line; nothing for a linear model."""
     from luce.heads import Network
 
     if not isinstance(fitted.head, Network):
         return ""
     return f"network {' -> '.join(f'{n:,}' for n in fitted.head.units)}: {fitted.head.parameters:,} weights\n"
+
+
+def show_fit(fitted: Fitted) -> None:
+    """What the fit to all rows has come to: its proof, what the columns may do, how texts and images are read."""
+    encoder = fitted.encoder
+    click.echo(f"{_head_line(fitted)}fitted on all {fitted.facts['rows']:,} rows: {fitted.facts['certificate']}")
+    if encoder.curves or encoder.pairs or encoder.is_uncompressed:
+        click.echo(_effects_line(fitted))
+    for text in encoder.texts:
+        click.echo(f"{inert(text.name)}: {len(text.buckets):,} n-grams ({text.recipe.name})")
+    for image in encoder.images:
+        click.echo(f"{inert(image.name)}: {image.plan.sentence()}")
+    if fitted.calibration.kind != "none":
+        click.echo(f"calibrated by {fitted.calibration.sentence()}")
 
 
 def show_schema(schema: Schema, rows: int, data: str) -> None:
@@ -266,7 +280,7 @@ def show_model(model: str, fitted: Fitted, strongest: dict[Any, list[tuple[str, 
         loss = "infinite" if held["log_loss"] is None else f"{held['log_loss']:.4g}"
         click.echo(f"held out {held['rows']:,} rows: accuracy {100 * held['accuracy']:.1f} %, log loss {loss}")
     strength = f"; l2 {facts['l2']:.4g}" if facts["l2"] is not None else ""
-    click.echo(f"{head_line(fitted)}the fit: {facts['certificate']}{strength}")
+    click.echo(f"{_head_line(fitted)}the fit: {facts['certificate']}{strength}")
     if fitted.calibration.rows:
         click.echo(f"calibration: {fitted.calibration.sentence()}")
     click.echo("columns:")

@@ -126,10 +126,10 @@ class Grams:
         `numbers` times classes."""
         folds = int(fold.max()) + 1
         out = np.empty((folds + 1, len(self.buckets)), dtype=np.float32)
-        _core.information(self.starts, self.places, codes, classes, fold, folds, out, threads)
+        often = np.zeros(len(self.buckets), dtype=np.int64)
+        _core.information(self.starts, self.places, codes, classes, fold, folds, out, often, threads)
         stored = max(len(self.places), 1)
         told, share = (LEFT_OUT if stored > MANY else 0.0), 1.0 - numbers / (stored * classes)
-        often = np.bincount(self.places, minlength=len(self.buckets))
         for scale in out:
             if max(told, share) > 0:
                 _leave_out(scale, often, told, share)
