@@ -546,6 +546,29 @@ def test_weights_are_those_of_numpy(threads: int) -> None:
     assert 1000 < kept.sum() < len(kept) - 1000
 
 
+@pytest.mark.parametrize("threads", [1, 2, 8])
+@pytest.mark.parametrize(("classes", "columns"), [(2, 60), (5, 60), (300, 900)])  # few, whose counts are kept; many
+def test_what_an_n_gram_tells_is_the_formula_in_numpy(classes: int, columns: int, threads: int) -> None:
+    """Doubles in another order, then one rounding to float32: 2^-24, and what cancels where it tells next to nothing."""
+    starts, packed = drawn_grams(5)
+    rng, texts, folds = np.random.default_rng(6), len(starts) - 1, 3
+    places = rng.integers(0, columns - 1, len(packed)).astype(np.int32)  # no text has the last one
+    codes, fold = rng.integers(0, classes, texts).astype(np.int32), rng.integers(0, folds, texts).astype(np.int32)
+    row = np.repeat(np.arange(texts), np.diff(starts))
+    found = np.empty((folds + 1, columns), dtype=np.float32)
+    often = np.zeros(columns, dtype=np.int64)
+    _core.information(starts, places, codes, classes, fold, folds, found, often, threads)
+    assert np.array_equal(often, np.bincount(places, minlength=columns))
+    for left_out in range(folds + 1):
+        q = np.bincount(codes[fold != left_out], minlength=classes) / np.sum(fold != left_out)
+        counts = np.zeros((columns, classes))
+        np.add.at(counts, (places, codes[row]), fold[row] != left_out)
+        p = (counts + q) / (counts.sum(axis=1, keepdims=True) + 1)
+        wanted = np.sqrt(np.maximum(np.sum(p * np.log(np.where(p > 0, p, 1) / np.where(q > 0, q, 1)), axis=1), 0))
+        assert np.median(wanted) > 1e-2 and wanted[-1] == 0
+        assert np.allclose(found[left_out], wanted, rtol=2.0**-23, atol=1e-7)
+
+
 def test_arrays_that_do_not_fit_are_refused() -> None:
     starts, packed = np.array([0, 2], np.int64), np.array([1, 2], np.uint32)
     places, counts, scale = np.array([0, 1], np.int32), np.ones(2, np.uint8), np.ones(2, np.float32)
