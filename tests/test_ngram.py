@@ -549,7 +549,7 @@ def test_weights_are_those_of_numpy(threads: int) -> None:
 @pytest.mark.parametrize("threads", [1, 2, 8])
 @pytest.mark.parametrize(("classes", "columns"), [(2, 60), (5, 60), (300, 900)])  # few, whose counts are kept; many
 def test_what_an_n_gram_tells_is_the_formula_in_numpy(classes: int, columns: int, threads: int) -> None:
-    """Doubles in another order, then one rounding to float32: 2^-24, and what cancels where it tells next to nothing."""
+    """Doubles in another order, then one rounding to float32: 2^-24, and what cancels where next to nothing is told."""
     starts, packed = drawn_grams(5)
     rng, texts, folds = np.random.default_rng(6), len(starts) - 1, 3
     places = rng.integers(0, columns - 1, len(packed)).astype(np.int32)  # no text has the last one
