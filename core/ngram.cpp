@@ -448,9 +448,8 @@ constexpr Index COLUMNS = 4096;  // n-grams of a block
 
 // Where there are few classes: all counts at once, those of some parts of the texts apart.
 void count_at_once(const std::int64_t* starts, const std::int32_t* places, Index texts, const std::int32_t* codes,
-                   int classes, const std::int32_t* fold, int folds, Index columns, float* out, std::int64_t* often,
-                   int parts, int threads) {
-    const std::vector<double> shares = shares_of(texts, codes, classes, fold, folds);
+                   int classes, const std::int32_t* fold, int folds, Index columns, const std::vector<double>& shares,
+                   float* out, std::int64_t* often, int parts, int threads) {
     const Index width = static_cast<Index>(folds) * classes;
     std::vector<std::vector<std::int32_t>> counts(static_cast<std::size_t>(parts));
     parallel_for(parts, threads, [&](Index part) {
@@ -480,9 +479,8 @@ void count_at_once(const std::int64_t* starts, const std::int32_t* places, Index
 
 // Where there are many: n-gram by n-gram, each with the list of the texts that have it.
 void count_one_by_one(const std::int64_t* starts, const std::int32_t* places, Index texts, const std::int32_t* codes,
-                      int classes, const std::int32_t* fold, int folds, Index columns, float* out, std::int64_t* often,
-                      int threads) {
-    const std::vector<double> shares = shares_of(texts, codes, classes, fold, folds);
+                      int classes, const std::int32_t* fold, int folds, Index columns,
+                      const std::vector<double>& shares, float* out, std::int64_t* often, int threads) {
     const Index stored = starts[texts];
     std::vector<Index> next(static_cast<std::size_t>(columns) + 1);
     for (Index e = 0; e < stored; ++e) ++next[static_cast<std::size_t>(places[e]) + 1];
@@ -523,12 +521,13 @@ void count_one_by_one(const std::int64_t* starts, const std::int32_t* places, In
 void information(const std::int64_t* starts, const std::int32_t* places, Index texts, const std::int32_t* codes,
                  int classes, const std::int32_t* fold, int folds, Index columns, float* out, std::int64_t* often,
                  int threads) {
+    const std::vector<double> shares = shares_of(texts, codes, classes, fold, folds);
     const Index parts = starts[texts] / std::max(columns * folds * classes, Index{1});  // counts take no more room
     if (parts > 0)
-        count_at_once(starts, places, texts, codes, classes, fold, folds, columns, out, often,
+        count_at_once(starts, places, texts, codes, classes, fold, folds, columns, shares, out, often,
                       static_cast<int>(std::min<Index>(parts, threads)), threads);
     else
-        count_one_by_one(starts, places, texts, codes, classes, fold, folds, columns, out, often, threads);
+        count_one_by_one(starts, places, texts, codes, classes, fold, folds, columns, shares, out, often, threads);
 }
 
 namespace {
