@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from commands import Run, refused
 from test_pictures import drawn, in_folders
@@ -88,6 +90,37 @@ def test_a_table_may_name_its_images(luce: Run, tmp_path: Path) -> None:
     done = luce("predict", model, str(tmp_path / "shapes"))
     assert done.code != 0
     assert "reads other columns too" in done.err
+
+
+@pytest.mark.parametrize("form", ["records", "bytes"])
+def test_images_inside_parquet_files_are_found(luce: Run, tmp_path: Path, form: str) -> None:
+    """As records of bytes and a path, as data sets have them, or as bytes; in one file or in many, where a list beside
+    them is left out."""
+    pixels, names = drawn(90)
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    cells: list[object] = []
+    for i, image in enumerate(pixels):
+        Image.fromarray(image.squeeze()).save(encoded := io.BytesIO(), "PNG")
+        data = encoded.getvalue()
+        cells.append({"bytes": data, "path": f"{i}.png"} if form == "records" else data)
+    whole = pl.DataFrame({"scan": cells, "shape": names, "tags": [[i] for i in range(90)]})
+    for part in range(2):
+        whole[45 * part : 45 * part + 45].write_parquet(folder / f"{part}.parquet")
+    model, one = str(tmp_path / "m.luce"), str(folder / "0.parquet")
+    for data, rows in ((one, 45), (str(folder), 90)):
+        done = luce("train", data, "--label", "shape", "--out", model)
+        assert done.code == 0
+        assert "images (1): scan" in done.err + done.out
+        assert "note: " in done.err
+        assert 'column "tags" is of the type List(Int64), which is not read' in done.err
+        assert len(luce("predict", model, str(folder / "*.parquet")).out.splitlines()) == 91
+        assert f"evaluated: {rows} rows" in luce("evaluate", model, data).out
+        assert f"{rows} rows" in luce("doctor", data, "--label", "shape").out
+    inside = read_images([data["bytes"] if isinstance(data, dict) else data for data in cells]).pixels
+    assert np.array_equal(inside.squeeze(), pixels.squeeze())
+    said = refused(luce("train", str(folder), "--label", "shape", "--out", model, "--memory", "40KB"))
+    assert "the images in column 'scan' take more than a quarter of the memory that is allowed" in said
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real data sets are not here: ../shared/data")

@@ -16,6 +16,7 @@ import pytest
 from reading import error_of
 
 from luce import columnar
+from luce.blocks import frames
 from luce.errors import InputError, LimitError
 from luce.reader import read_file
 
@@ -73,18 +74,38 @@ def test_types_that_are_cast(tmp_path):
     [
         ([[1], [2]], "List"),
         ([{"k": 1}, {"k": 2}], "Struct"),
-        ([b"x", b"y"], "Binary"),
+        ([{"bytes": b"x", "more": [1]}, None], "Struct"),
         ([datetime.time(1), None], "Time"),
         ([datetime.timedelta(1), None], "Duration"),
     ],
 )
 @pytest.mark.parametrize("form", ["parquet", "ipc"])
-def test_types_that_are_refused(tmp_path, values, kind, form):
+def test_columns_of_types_that_are_not_read(tmp_path, values, kind, form):
+    """They are left out and named; a file of nothing else is refused."""
     path = tmp_path / f"t.{form}"
     getattr(pl.DataFrame({"ok": [1, 2], "odd": values}), f"write_{form}")(path)
-    said = error_of(path)
-    assert 'column "odd"' in said
-    assert kind in said
+    table, notes = read_file(path), list[str]()
+    assert table.frame.to_dict(as_series=False) == {"ok": [1, 2]}
+    assert pl.concat(list(frames(path, notes=notes))).equals(table.frame)
+    assert list(table.notes) == notes
+    (note,) = notes
+    assert note.startswith(f'column "odd" is of the type {kind}')
+    getattr(pl.DataFrame({"odd": values}), f"write_{form}")(path)
+    assert f'column "odd" is of the type {kind}' in error_of(path)
+
+
+@pytest.mark.parametrize("form", ["parquet", "ipc"])
+def test_bytes_are_images_or_text(tmp_path, form):
+    picture, path = b"\x89PNG and more", tmp_path / f"t.{form}"
+    cells = {"word": ["가".encode(), None], "photo": [None, picture], "both": [{"bytes": picture, "path": "a"}, None]}
+    getattr(pl.DataFrame(cells), f"write_{form}")(path)
+    read = read_file(path).frame
+    assert read.to_dict(as_series=False) == cells | {"word": ["가", None]}
+    assert pl.concat(list(frames(path))).equals(read)
+    getattr(pl.DataFrame({"odd": [b"x", b"\xff\xfe"], "ok": [b"x", b"y"]}), f"write_{form}")(path)
+    assert error_of(path).endswith(
+        'column "odd" holds bytes that are neither text in UTF-8 nor images; leave it out of the file'
+    )
 
 
 # --- broken and hostile files (D17) ----------------------------------------------------------------------------------

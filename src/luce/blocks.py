@@ -140,9 +140,11 @@ def _read(
 ) -> Iterator[pl.DataFrame]:
     source = _Input(where, begun) if name == "-" else _File(name, where, told)
     if source.kind == "parquet" and isinstance(source, _File):
-        return source.parquet()
+        return source.parquet(notes)
     if source.kind in BINARY_KINDS.values():
-        return iter([read_file(name, begun=source.begun).frame])
+        whole = read_file(name, begun=source.begun)
+        notes += whole.notes
+        return iter([whole.frame])
     codec = _codec(source, encoding, notes) if isinstance(source, _File) else None
     return _text_frames(source, encoding, codec)
 
@@ -260,11 +262,11 @@ class _File:
         except (OSError, ValueError) as error:
             raise cannot_read(self.where, error) from None
 
-    def parquet(self) -> Iterator[pl.DataFrame]:
+    def parquet(self, notes: list[str]) -> Iterator[pl.DataFrame]:
         try:
             with open(self.name, "rb", opener=open_at_once) as file:
                 check_start(self.where, file.read(SAMPLE), self.kind)
-                for frame, share in parquet_frames(self.where, self.name, file, CELL_BYTES):
+                for frame, share in parquet_frames(self.where, self.name, file, CELL_BYTES, notes):
                     self.check()
                     self.told(share)
                     yield frame

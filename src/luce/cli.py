@@ -159,7 +159,6 @@ def train(
     if os.path.realpath(checkpoint) in map(os.path.realpath, (out, page or out)):
         raise InputError(f"--checkpoint {checkpoint} is a file that is written at the end; give another name")
     named = kinds_of(kinds, texts)
-    images = [name for name, kind in named.items() if kind == "image"]
     model = luce.Classifier(
         kinds=named,
         threads=threads,
@@ -179,9 +178,9 @@ def train(
     run: AbstractContextManager[object] = keeping(checkpoint) if budget is None else nullcontext()
     with run:  # until the model is saved
         if memory is not None or is_many(data):
-            table, label = gathered(data, label, encoding, memory, out)
+            table, label = gathered(data, label, encoding, memory, out, named, skip_bad)
         else:
-            table, label = read_labelled(data, label, labels, encoding, images, skip_bad)
+            table, label = read_labelled(data, label, labels, encoding, named, skip_bad)
         with progress_bar("fitting", kind) as progress:
             trained = luce.train(
                 table, label, classifier=model, held_out=holdout, seed=seed, group=group, time=time, progress=progress,
@@ -599,7 +598,7 @@ def doctor(
 
     if out is not None:
         check_target(out, data)
-    table = read_table(data, encoding)
+    table = read_table(data, encoding, kinds_of(kinds))
     settings = luce.Classifier(kinds=kinds_of(kinds), threads=threads)
     with progress_bar("fitting") as progress:
         found = luce.examine(table, label, group=group, time=time, classifier=settings, progress=progress)

@@ -7,7 +7,7 @@ import os
 import struct
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
@@ -27,25 +27,32 @@ MAX_DEPTH = 64  # of the groups of columns in groups, which native code follows 
 PARQUET_START = b"PAR1\x15"
 ARROW_STARTS = (b"ARROW1\0\0", b"\xff\xff\xff\xff")  # a file, a stream
 
+IMAGE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
 MAX_DICTIONARY_RATIO = 1_000  # of the bytes of a dictionary, unpacked and packed; its values differ, so it is far below
 
 _BAD = (LookupError, TypeError, ValueError, AttributeError, RecursionError)  # what a broken footer makes of its parser
 _STDERR_LOCK = threading.Lock()
 
 
-def read_columnar(where: str, data: bytes, kind: str) -> pl.DataFrame:
-    """The table in the bytes of a "parquet" or "arrow" file; raises InputError for a broken one, LimitError."""
+def read_columnar(where: str, data: bytes, kind: str, notes: list[str]) -> pl.DataFrame:
+    """The table in the bytes of a "parquet" or "arrow" file; raises InputError for a broken one, LimitError.
+
+    Columns of types that nothing can be made of, such as lists, are not read; notes: gets a line on each.
+    """
     with _one_line(where, kind):
-        frame = _parquet(where, data) if kind == "parquet" else _arrow(where, data)
+        frame = _parquet(where, data, notes) if kind == "parquet" else _arrow(where, data, notes)
     _refuse_empty(where, frame.width, frame.height)
     return _plain_types(where, frame)
 
 
-def parquet_frames(where: str, path: str, file: IO[bytes], size: int) -> Iterator[tuple[pl.DataFrame, float]]:
+def parquet_frames(
+    where: str, path: str, file: IO[bytes], size: int, notes: list[str]
+) -> Iterator[tuple[pl.DataFrame, float]]:
     """The rows of a Parquet file in frames of about `size` bytes, none of which asks for more of the file than its own,
     each with the share of the rows up to its end.
 
-    file: the same, open, to check what it claims. Raises InputError for a broken file, LimitError.
+    file: the same, open, to check what it claims. notes: as in `read_columnar`. Raises InputError for a broken file,
+    LimitError.
     """
     import polars as pl
 
@@ -56,14 +63,13 @@ def parquet_frames(where: str, path: str, file: IO[bytes], size: int) -> Iterato
     footer = _footer(where, file.read(), length)
     with _one_line(where, "parquet"):
         scan = pl.scan_parquet(os.path.abspath(path), glob=False, hive_partitioning=False)
-        schema = scan.collect_schema()
-        _plain_types(where, pl.DataFrame(schema=schema))
-        rows, groups = _sound_claims(where, footer, length, whole=False)
+        names = _readable(where, scan.collect_schema(), notes)
+        rows, groups = _sound_claims(where, footer, length, names, whole=False)
         _check_dictionaries(where, footer, lambda at, size: file.read(size) if file.seek(at) == at else b"")
-    _refuse_empty(where, len(schema), rows)
-    for start, count in _spans(groups, len(schema), size):
+    _refuse_empty(where, len(names), rows)
+    for start, count in _spans(groups, len(names), size):
         with _one_line(where, "parquet"):
-            frame = scan.slice(start, count).collect()
+            frame = scan.select(names).slice(start, count).collect()
         yield _plain_types(where, frame), (start + count) / rows
 
 
@@ -108,15 +114,15 @@ def _refuse_cut(where: str, data: bytes) -> None:
         raise InputError(f"{where}: is cut short: a Parquet file ends with PAR1; copy it again")
 
 
-def _parquet(where: str, data: bytes) -> pl.DataFrame:
+def _parquet(where: str, data: bytes, notes: list[str]) -> pl.DataFrame:
     import polars as pl
 
     _refuse_cut(where, data)
     footer = _footer(where, data, len(data))
-    _plain_types(where, pl.DataFrame(schema=pl.read_parquet_schema(data)))
-    _sound_claims(where, footer, len(data))
+    names = _readable(where, pl.read_parquet_schema(data), notes)
+    _sound_claims(where, footer, len(data), names)
     _check_dictionaries(where, footer, lambda at, size: data[at : at + size])
-    return pl.read_parquet(data)
+    return pl.read_parquet(data, columns=names)
 
 
 def _footer(where: str, data: bytes, length: int) -> dict[int, Any]:
@@ -154,12 +160,12 @@ def _contradicts(where: str) -> InputError:
 
 
 def _sound_claims(
-    where: str, footer: dict[int, Any], length: int, whole: bool = True
+    where: str, footer: dict[int, Any], length: int, names: Collection[str], whole: bool = True
 ) -> tuple[int, list[tuple[int, int]]]:
-    """The number of rows that a Parquet file claims, and rows and bytes of each row group. whole: all of it is to be
-    read at once."""
+    """The number of rows that a Parquet file claims, and rows and bytes of each row group. names: of the columns that
+    are to be read; whole: all of these at once."""
     try:
-        rows, columns, groups = _claimed(footer)
+        rows, columns, groups = _claimed(footer, names)
     except _BAD:
         raise _contradicts(where) from None
     limits = {"MAX_CELLS_PER_BYTE": max(1 << 24, MAX_CELLS_PER_BYTE * length)}
@@ -195,7 +201,7 @@ def _check_dictionaries(where: str, footer: dict[int, Any], read: Callable[[int,
         raise _contradicts(where) from None
 
 
-def _arrow(where: str, data: bytes) -> pl.DataFrame:
+def _arrow(where: str, data: bytes, notes: list[str]) -> pl.DataFrame:
     import polars as pl
 
     try:
@@ -206,7 +212,8 @@ def _arrow(where: str, data: bytes) -> pl.DataFrame:
         raise InputError(
             f"{where}: its columns lie more than {MAX_DEPTH} groups deep; give each of the values a column"
         )
-    return pl.read_ipc(data) if data.startswith(ARROW_STARTS[0]) else pl.read_ipc_stream(data)
+    frame = pl.read_ipc(data) if data.startswith(ARROW_STARTS[0]) else pl.read_ipc_stream(data)
+    return frame.select(_readable(where, frame.schema, notes))
 
 
 def _arrow_depth(data: bytes) -> int:
@@ -240,24 +247,71 @@ def _arrow_depth(data: bytes) -> int:
     return depth
 
 
-def _plain_types(where: str, frame: pl.DataFrame) -> pl.DataFrame:
-    """Numbers, text, booleans and dates; other types are cast where nothing is lost that counts, else refused."""
+def _readable(where: str, schema: Mapping[str, pl.DataType], notes: list[str]) -> list[str]:
+    """The columns that something can be made of; a note on each other one, InputError if there are only such."""
+    names, odd = [], []
+    for name, dtype in schema.items():
+        if _form(dtype) is not None:
+            names.append(name)
+            continue
+        fix = "give each of its values a column" if dtype.is_nested() else "write it as numbers, text or dates"
+        odd.append(f'column "{inert(name)}" is of the type {inert(str(dtype), 100)}, which is not read; {fix}')
+    if odd and not names:
+        raise InputError(f"{where}: {odd[0]}")
+    notes += odd
+    return names
+
+
+def is_encoded(dtype: pl.DataType) -> bool:
+    """Whether cells of this type may be image files: their bytes, or records of these and a path, as data sets have
+    them."""
     import polars as pl
 
+    if not isinstance(dtype, pl.Struct):
+        return isinstance(dtype, pl.Binary)
+    fields = {field.name: field.dtype for field in dtype.fields}
+    return fields.get("bytes") == pl.Binary and set(fields) <= {"bytes", "path"}
+
+
+def _form(dtype: pl.DataType) -> pl.DataType | type[pl.DataType] | None:
+    """The type that a column of this one is brought to: numbers, text, booleans, dates or encoded images; None if there
+    is none."""
+    import polars as pl
+
+    if isinstance(dtype, (pl.Decimal, pl.Float16)):
+        return pl.Float64
+    if isinstance(dtype, (pl.Categorical, pl.Enum, pl.Null)):
+        return pl.String
     kept = (pl.Boolean, pl.String, pl.Date, pl.Datetime, pl.Float32, pl.Float64)
-    casts: dict[str, type[pl.DataType]] = {}
+    integer = dtype.is_integer() and dtype not in (pl.Int128, pl.UInt128)
+    return dtype if integer or isinstance(dtype, kept) or is_encoded(dtype) else None
+
+
+def _plain_types(where: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Columns that are read in the few types that luce knows; bytes are images, or else text."""
+    import polars as pl
+
+    casts = {name: form for name, dtype in frame.schema.items() if (form := _form(dtype)) != dtype}
     for name, dtype in frame.schema.items():
-        if isinstance(dtype, kept) or (dtype.is_integer() and dtype not in (pl.Int128, pl.UInt128)):
-            continue
-        if isinstance(dtype, (pl.Decimal, pl.Float16)):
-            casts[name] = pl.Float64
-        elif isinstance(dtype, (pl.Categorical, pl.Enum, pl.Null)):
+        if dtype == pl.Binary and not _are_images(frame[name]):
             casts[name] = pl.String
-        else:
-            fix = "give each of its values a column" if dtype.is_nested() else "write it as numbers, text or dates"
-            what = f'column "{inert(name)}" is of the type {inert(str(dtype))}'
-            raise InputError(f"{where}: {what}; {fix}, or leave the column out of the file")
-    return frame.with_columns(frame[name].cast(dtype) for name, dtype in casts.items())
+    return frame.with_columns(_as(where, frame[name], form) for name, form in casts.items() if form is not None)
+
+
+def _as(where: str, series: pl.Series, form: pl.DataType | type[pl.DataType]) -> pl.Series:
+    import polars as pl
+
+    try:
+        return series.cast(form)
+    except pl.exceptions.ComputeError:
+        what = f'column "{inert(series.name)}" holds bytes that are neither text in UTF-8 nor images'
+        raise InputError(f"{where}: {what}; leave it out of the file") from None
+
+
+def _are_images(series: pl.Series) -> bool:
+    """Of a column of bytes: whether the first cell that is there begins as an image does."""
+    first = series.drop_nulls().head(1).to_list()
+    return not first or bytes(first[0]).startswith(IMAGE_STARTS)
 
 
 @contextmanager
@@ -280,9 +334,9 @@ def _held_stderr() -> Iterator[None]:
             os.write(2, kept)
 
 
-def _claimed(footer: dict[int, Any]) -> tuple[int, int, list[tuple[int, int]]]:
+def _claimed(footer: dict[int, Any], names: Collection[str]) -> tuple[int, int, list[tuple[int, int]]]:
     """Rows and columns by a Parquet footer, and rows and bytes (unpacked) of each row group; raises where its row
-    groups or column chunks contradict it.
+    groups, or the chunks of the columns of these names, contradict it.
 
     A reader allocates by these numbers before it sees a value, and a failed allocation would end the process.
     Fields are those of the format's FileMetaData (3 rows, 4 row groups), RowGroup (1 chunks, 3 rows), ColumnChunk
@@ -290,14 +344,32 @@ def _claimed(footer: dict[int, Any]) -> tuple[int, int, list[tuple[int, int]]]:
     """
     groups = footer.get(4, [])
     rows = footer[3]
-    columns = {len(group[1]) for group in groups}
-    metas = [(group[3], chunk[3]) for group in groups for chunk in group[1]]
-    if rows != sum(group[3] for group in groups) or len(columns) > 1:
+    leaves = _leaves(footer[2])
+    if rows != sum(group[3] for group in groups) or any(len(group[1]) != len(leaves) for group in groups):
         raise ValueError("rows")
+    read = [i for i, leaf in enumerate(leaves) if leaf in names]
+    metas = [(group[3], group[1][i][3]) for group in groups for i in read]
     if any(count < 0 or meta[5] != count or not 0 <= meta[6] <= MAX_INPUT_BYTES for count, meta in metas):
         raise ValueError("values")
-    sizes = [(group[3], sum(chunk[3][6] for chunk in group[1])) for group in groups]
-    return rows, max(columns, default=0), sizes
+    return rows, len(leaves), [(group[3], sum(group[1][i][3][6] for i in read)) for group in groups]
+
+
+def _leaves(elements: Sequence[dict[int, Any]]) -> list[str]:
+    """The column that each chunk of a row group belongs to, in their order, by the elements of a schema (4 the name,
+    5 the number of children), the first of which is the root."""
+    out, open_groups, column = list[str](), list[int](), ""
+    for element in elements[1:]:
+        while open_groups and not open_groups[-1]:
+            open_groups.pop()
+        if open_groups:
+            open_groups[-1] -= 1
+        else:
+            column = element[4].decode()
+        if element.get(5):
+            open_groups.append(element[5])
+        else:
+            out.append(column)
+    return out
 
 
 def parquet_pieces(frames: Iterable[pl.DataFrame]) -> Iterator[bytes]:

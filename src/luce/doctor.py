@@ -21,6 +21,7 @@ from luce.grouping import groups_of, times_of
 from luce.hints import hints_of
 from luce.intervals import shares
 from luce.labels import Labels, labels, labels_of
+from luce.pictures import image_columns, with_pixels
 from luce.schema import Schema, parse
 from luce.solver import Progress
 from luce.splits import Split, holdout, holdout_by_time, holdout_of_groups
@@ -55,10 +56,11 @@ def examine(
     """
     table = Table.of(data)
     name, target = (label, labels(table, label)) if isinstance(label, str) else ("", labels_of(label))
+    settings = classifier if classifier is not None else Classifier()
     rows = table.without(label) if isinstance(label, str) else table
     if len(target.codes) != rows.rows:
         raise InputError(f"there are {len(target.codes)} labels for {rows.rows} rows: give one for each row")
-    settings = classifier if classifier is not None else Classifier()
+    rows = with_pixels(rows, image_columns(rows, settings.kinds or {}), ".")
     groups = None if group is None else groups_of(rows, group)
     times = None if time is None else times_of(rows, time)
     schema, held_out = _held_out(rows, target, settings, progress)

@@ -47,7 +47,7 @@ from luce.linear import LinearFit, fit_linear, warn_of
 from luce.network import NetworkClassifier
 from luce.objective import MOST_LOGITS
 from luce.path import HeldOutLogits, Problem
-from luce.pictures import choose_images, ink_of, seconds_of, with_pixels
+from luce.pictures import choose_images, image_columns, ink_of, seconds_of, with_pixels
 from luce.probe import choose_embeddings
 from luce.run import aside, keeping, now, piece
 from luce.schema import Schema, infer_schema, parse
@@ -118,7 +118,7 @@ def _rows_and_labels(
     if isinstance(data, Images) and not isinstance(label, str):
         data = replace(data, labels=None)  # which are no column beside the labels that are given
     table = table_of(data, {"embedding": True, "number": False}.get(kinds.get(EMBEDDING, "")))
-    table = with_pixels(table, [name for name, kind in kinds.items() if kind == "image"], ".")
+    table = with_pixels(table, image_columns(table, kinds), ".")
     if isinstance(label, str):
         target = labels(table, label)
         return table.without(label), label, target

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from luce.blocks import files_of, frames
 from luce.cells import says_date, shown
+from luce.columnar import is_encoded
 from luce.errors import InputError, inert
 from luce.reader import kind_of
 from luce.store import Store, StoredFrame
@@ -56,6 +57,7 @@ def gather(
             kept.append(columns.take(frame, path))
             size += int(kept[-1].estimated_size())
             if store is None and memory is not None and size > memory / SHARE:
+                columns.refuse_images(source)
                 store = Store(parent)
             if store is not None and (size >= most or sum(each.height for each in kept) >= PART):
                 parts.append(_stored(store, kept, columns))
@@ -139,6 +141,12 @@ class _Columns:
             if cells.dtype != pl.String or not cells.str.contains(NUMBER).all(ignore_nulls=True):
                 self.texts_of_numbers.discard(name)
         return frame.select(list(self.types))
+
+    def refuse_images(self, source: str) -> None:
+        for name, dtype in self.types.items():
+            if is_encoded(dtype):
+                what = f"the images in column {shown(name)} take more than a quarter of the memory that is allowed"
+                raise InputError(f"{inert(source, 4096)}: {what}; allow more, or give fewer rows")
 
     def stored_types(self) -> dict[str, pl.DataType]:
         """With numbers for texts that are all plain numbers: a column of so many different ones would be read as such,

@@ -23,6 +23,7 @@ from luce.choice import (
     compared,
     sample_of,
 )  # fmt: skip
+from luce.columnar import is_encoded
 from luce.encoder import Encoder, ImagePlan
 from luce.errors import InputError
 from luce.features import Features
@@ -301,6 +302,12 @@ def ink_of(images: NDArray[np.uint8]) -> str | None:
     if not even or NEAR < ground < 255 - NEAR:
         return None
     return "light on dark" if ground <= NEAR else "dark on light"
+
+
+def image_columns(table: Table, kinds: Mapping[str, str]) -> list[str]:
+    """The columns that are images as `kinds` says, or as their cells are files of images and it says nothing."""
+    said = [name for name, kind in kinds.items() if kind == "image"]
+    return said + [name for name, dtype in table.frame.schema.items() if is_encoded(dtype) and name not in kinds]
 
 
 def with_pixels(

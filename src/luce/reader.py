@@ -99,7 +99,7 @@ def read_file(source: str | os.PathLike[str], *, encoding: str | None = None, be
         data, kind = _read_stdin(begun) if name == "-" else _read_path(name, where)
         if kind in ("parquet", "arrow"):
             check_start(where, data, kind)
-            frame, found = read_columnar(where, data, kind), None
+            frame, found = read_columnar(where, data, kind, notes), None
             if encoding is not None:
                 notes.append(f"the encoding {encoding} does not apply to Parquet and Arrow files")
         else:

@@ -4,6 +4,7 @@ weights with the rows that they were fitted on."""
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -19,18 +20,23 @@ if TYPE_CHECKING:
     from luce.table import Table
 
 
-def read_table(data: str, encoding: str | None) -> Table:
+def read_table(data: str, encoding: str | None, kinds: Mapping[str, str]) -> Table:
     from luce.gather import gather, is_many
     from luce.image_files import may_be_images
     from luce.images import read_images
+    from luce.pictures import image_columns, with_pixels
     from luce.reader import read_file
     from luce.table import Table
 
-    if is_many(data):
-        return gather(data, encoding=encoding)
-    if may_be_images(data):
+    if not is_many(data) and may_be_images(data):
         return Table.of(read_images(data), data)
-    return Table.of(read_file(data, encoding=encoding))
+    table = gather(data, encoding=encoding) if is_many(data) else Table.of(read_file(data, encoding=encoding))
+    return with_pixels(table, image_columns(table, kinds), folder_of(data))
+
+
+def folder_of(data: str) -> str:
+    """Where the paths in a table are seen from."""
+    return data if os.path.isdir(data) else os.path.dirname(data)
 
 
 def array_of_file(data: str, label: str | None, labels: str | None) -> Table | None:
@@ -60,15 +66,12 @@ def _named(table: Table, names: dict[str, str | None]) -> Table:
 
 
 def read_labelled(
-    data: str, label: str | None, labels: str | None, encoding: str | None, images: list[str], skip_bad: bool
+    data: str, label: str | None, labels: str | None, encoding: str | None, kinds: Mapping[str, str], skip_bad: bool
 ) -> tuple[Table, str]:
-    """A table and its label column, which the form of the file may say; click.UsageError if nothing says it.
-
-    images: columns of paths or bytes of images.
-    """
+    """A table and its label column, which the form of the file may say; click.UsageError if nothing says it."""
     from luce.image_files import may_be_images
     from luce.images import read_images
-    from luce.pictures import with_pixels
+    from luce.pictures import image_columns, with_pixels
     from luce.reader import may_be_lines, read_file
     from luce.table import LABEL, Table
 
@@ -91,13 +94,18 @@ def read_labelled(
     if label is None:
         names = ", ".join(map(inert, raw.frame.columns[:10])) + (", ..." if raw.frame.width > 10 else "")
         raise click.UsageError(f"{missing}; the columns are {names}", click.get_current_context())
-    return with_pixels(Table.of(raw), images, os.path.dirname(data), skip_bad=skip_bad), label
+    table = Table.of(raw)
+    return with_pixels(table, image_columns(table, kinds), folder_of(data), skip_bad=skip_bad), label
 
 
-def gathered(data: str, label: str | None, encoding: str | None, memory: str | None, out: str) -> tuple[Table, str]:
+def gathered(
+    data: str, label: str | None, encoding: str | None, memory: str | None, out: str, kinds: Mapping[str, str],
+    skip_bad: bool,
+) -> tuple[Table, str]:  # fmt: skip
     """The rows of many files, or of more than memory may take; what it may not take lies beside the model meanwhile."""
     from luce.compact import bytes_of
     from luce.gather import gather
+    from luce.pictures import image_columns, with_pixels
 
     room = None if memory is None else bytes_of(memory, "--memory")
     table = gather(data, encoding=encoding, memory=room, parent=os.path.dirname(out) or ".", keep=label)
@@ -105,18 +113,19 @@ def gathered(data: str, label: str | None, encoding: str | None, memory: str | N
         names = ", ".join(map(inert, table.names[:10])) + (", ..." if len(table.names) > 10 else "")
         what = f"say which column of {inert(data)} to predict: --label COLUMN; the columns are {names}"
         raise click.UsageError(what, click.get_current_context())
-    return table, label
+    return with_pixels(table, image_columns(table, kinds), folder_of(data), skip_bad=skip_bad), label
 
 
 def images_for(fitted: Fitted, data: str, skip_bad: bool) -> tuple[Table, list[str]] | None:
     """Images under the name of the column that the model knows them by, and where each came from; None where the model
     reads none, or DATA is a table."""
+    from luce.gather import is_many
     from luce.image_files import may_be_images
     from luce.images import read_images
     from luce.table import IMAGE, LABEL, Table
 
     sizes = fitted.image_sizes
-    if not sizes or not may_be_images(data):
+    if not sizes or not may_be_images(data) or is_many(data):
         return None
     if any(mark in data for mark in "*?[") and not os.path.exists(data):
         raise InputError(f"{data}: images are not read by a pattern: give the folder that holds them")
@@ -165,7 +174,7 @@ def read_for(
         table = Table.of(raw := read_file(data, encoding=encoding, begun=begun))
         lines = raw.label is not None
     names = [name for name in sizes if name in table.names]
-    table = with_pixels(table, names, data if os.path.isdir(data) else os.path.dirname(data), sizes, skip_bad)
+    table = with_pixels(table, names, folder_of(data), sizes, skip_bad)
     if not lines or fitted.text_alone is None:
         return table
     renamed = {LABEL: fitted.label or LABEL, TEXT: fitted.text_alone.name}
@@ -208,7 +217,7 @@ def rows_of_weights(
     from luce.schema import Column, Schema, parse
     from luce.table import Table
 
-    table = Table.of(read_table(data, encoding))
+    table = Table.of(read_table(data, encoding, {}))
     rows = table.without(label)
     names = [str(name) for name in given.pop("columns", rows.names)]
     for name in names:
