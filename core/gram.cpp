@@ -16,53 +16,77 @@ namespace {
 constexpr Index PANEL = 128;  // rows that are summed at a time
 constexpr Index STEP = 64;    // columns that Cholesky works on at a time
 
-// A band of rows of the lower triangle of X' diag(w) X, from row `begin` to `end`; weigh(first, count, w) gives w.
-// While a panel of X is at hand all of the band is summed: right sides stay in the nearest cache, X is read once a
-// band. x is padded so far that a stripe may read beyond the columns.
-template <class Weigh>
-void gram_band(const float* x, Index rows, Index padded, Index begin, Index end, const Weigh& weigh, Sums sums,
-               double* gram, Index gram_stride) {
-    const auto outer = sums == Sums::single ? kernels().outer : kernels().outer_double;
-    const Index left = kernels().left, right = kernels().right, block = left * right;
-    const Index groups = (end - 1) / right + 1, stripes = (end - begin + left - 1) / left;
-    std::vector<double> blocks(stripes * groups * block);
-    float w[PANEL];
-    for (Index r = 0; r < rows; r += PANEL) {
-        const Index n = std::min(PANEL, rows - r);
-        weigh(r, n, w);
-        for (Index g = 0; g < groups; ++g)
-            for (Index s = 0; s < stripes; ++s) {
-                const Index i = begin + s * left;
-                if (g * right > std::min(i + left, end) - 1) continue;  // above the diagonal
-                outer(w, x + r * padded + i, x + r * padded + g * right, n, padded, &blocks[(s * groups + g) * block]);
+// A band of rows of the lower triangle of X' diag(w) X, from row `begin` to `end`.
+class Band {
+public:
+    Band(Index begin, Index end) : begin_(begin), end_(end), blocks_(stripes_ * groups_ * block_) {}
+
+    // Adds rows [first, last) of X; weigh(first, count, w) gives w. While a panel of X is at hand all of the band is
+    // summed: right sides stay in the nearest cache, X is read once a band. x is padded so far that a stripe may read
+    // beyond the columns.
+    template <class Weigh>
+    void add(const float* x, Index first, Index last, Index padded, const Weigh& weigh, Sums sums) {
+        const auto outer = sums == Sums::single ? kernels().outer : kernels().outer_double;
+        float w[PANEL];
+        for (Index r = first; r < last; r += PANEL) {
+            const Index n = std::min(PANEL, last - r);
+            weigh(r, n, w);
+            for (Index g = 0; g < groups_; ++g)
+                for (Index s = 0; s < stripes_; ++s) {
+                    const Index i = begin_ + s * left_;
+                    if (g * right_ > std::min(i + left_, end_) - 1) continue;  // above the diagonal
+                    const float* own = x + r * padded;
+                    outer(w, own + i, own + g * right_, n, padded, &blocks_[(s * groups_ + g) * block_]);
+                }
+        }
+    }
+    void add(const Band& other) {
+        for (std::size_t i = 0; i < blocks_.size(); ++i) blocks_[i] += other.blocks_[i];
+    }
+    void write(double* gram, Index stride) const {
+        for (Index i = begin_; i < end_; ++i)
+            for (Index j = 0; j <= i; ++j) {
+                const Index s = (i - begin_) / left_, a = (i - begin_) % left_;
+                gram[i * stride + j] = blocks_[(s * groups_ + j / right_) * block_ + a * right_ + j % right_];
             }
     }
-    for (Index i = begin; i < end; ++i)
-        for (Index j = 0; j <= i; ++j) {
-            const Index s = (i - begin) / left, a = (i - begin) % left;
-            gram[i * gram_stride + j] = blocks[(s * groups + j / right) * block + a * right + j % right];
-        }
-}
 
-// Bands of `matrices` triangles of this size: few enough to read X seldom, enough for some threads.
-struct Bands {
-    Index size, height, each;
-    Bands(Index size_, Index matrices) : size(size_) {
-        const Index left = kernels().left, stripes = (size + left - 1) / left;
-        height = std::clamp<Index>(stripes * matrices / 16, 1, 16) * left;
-        each = (size + height - 1) / height;
-    }
-    // Calls body(matrix, first row, end row) for all, long bands first, so that threads end together.
-    template <class Body>
-    void run(Index matrices, int threads, const Body& body) const {
-        parallel_for(matrices * each, threads, [&](Index item) {
-            const Index begin = (each - 1 - item / matrices) * height;
-            body(item % matrices, begin, std::min(size, begin + height));
-        });
-    }
+private:
+    Index begin_, end_, left_ = kernels().left, right_ = kernels().right, block_ = left_ * right_;
+    Index groups_ = (end_ - 1) / right_ + 1, stripes_ = (end_ - begin_ + left_ - 1) / left_;
+    std::vector<double> blocks_;
 };
 
-// Numbers that `gram_band` multiplies for one triangle of this size and row, whole registers at a time.
+// The lower triangles X' diag(w_k) X for k < count, one after the other. Bands are high, so that X is read seldom;
+// where they are few, some threads share the rows of each.
+template <class Weigh, class Target>
+void one_by_one(const float* x, Index rows, Index size, Index padded, Index count, const Weigh& weigh, Sums sums,
+                const Target& target, Index target_stride, int threads) {
+    const Index left = kernels().left, stripes = (size + left - 1) / left, each = (stripes + 15) / 16;
+    const Index height = (stripes + each - 1) / each * left, bands = count * each;
+    const Index parts = std::min<Index>((15 + bands) / bands, (rows + PANEL - 1) / PANEL);
+    const Index share = (rows / PANEL + parts) / parts * PANEL;
+    const auto band_of = [&](Index b) {
+        const Index begin = (each - 1 - b / count) * height;  // long ones first, so that threads end together
+        return Band(begin, std::min(size, begin + height));
+    };
+    const auto sum = [&](Index b, Index part) {
+        Band band = band_of(b);
+        const auto weighed = [&](Index first, Index n, float* w) { weigh(b % count, first, n, w); };
+        band.add(x, std::min(rows, part * share), std::min(rows, (part + 1) * share), padded, weighed, sums);
+        return band;
+    };
+    if (parts <= 1)
+        return parallel_for(bands, threads, [&](Index b) { sum(b, 0).write(target(b % count), target_stride); });
+    std::vector<Band> kept(bands * parts, Band(0, 0));
+    parallel_for(bands * parts, threads, [&](Index item) { kept[item] = sum(item / parts, item % parts); });
+    parallel_for(bands, 1, [&](Index b) {
+        for (Index part = 1; part < parts; ++part) kept[b * parts].add(kept[b * parts + part]);
+        kept[b * parts].write(target(b % count), target_stride);
+    });
+}
+
+// Numbers that a Band multiplies for one triangle of this size and row, whole registers at a time.
 double multiplied(Index size) {
     const Index left = kernels().left, right = kernels().right;
     double blocks = 0.0;
@@ -144,10 +168,7 @@ void grams(const float* x, Index rows, Index size, Index padded, Index count, co
            const Target& target, Index target_stride, int threads) {
     const Products products(x, rows, size, padded, count);
     if (sums == Sums::single && products.pay()) return products.run(weigh, target, target_stride, threads);
-    Bands(size, count).run(count, threads, [&](Index k, Index begin, Index end) {
-        const auto weighed = [&](Index first, Index n, float* w) { weigh(k, first, n, w); };
-        gram_band(x, rows, padded, begin, end, weighed, sums, target(k), target_stride);
-    });
+    one_by_one(x, rows, size, padded, count, weigh, sums, target, target_stride, threads);
 }
 
 // Rows [first, end) of columns [c, c + width): minus the products with the columns already done.

@@ -514,12 +514,8 @@ static void outer(const float* w, const float* x, const float* y, Index rows, In
 static void products(const float* x, Index low, Index end, float* out) {
     for (Index i = low, at = low * (low + 1) / 2; at < end; at += ++i) {
         const Eight one = x[i] - Eight{};
-        for (Index j = 0; j <= i; j += 8) {
-            Eight v;
-            __builtin_memcpy(&v, x + j, sizeof v);
-            v *= one;
-            __builtin_memcpy(out + at + j, &v, sizeof v);
-        }
+        for (Index j = 0; j <= i; j += 8)
+            *reinterpret_cast<Eight*>(out + at + j) = one * *reinterpret_cast<const Eight*>(x + j);
     }
 }
 
