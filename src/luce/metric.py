@@ -25,6 +25,7 @@ WIDE_ROWS = 4  # a pass; then a block for each direction may cost
 WIDE_PASSES, WIDE_NUMBERS = 100, 1 << 28  # so many passes, and hold so many numbers
 COUPLED_STEPS = 100  # the coupled metric is taken where it costs at most so many steps
 VERY_MANY = 1 << 20  # rows: of more only each so many-th is looked at
+MOST_MORE = 8.0  # times the chance that the other rows would have, where some are taken for sure
 MOST_NUMBERS = 1 << 25  # of the rows that curvature is taken from
 PARTS = ("basis", "factors", "diagonal")
 NEARLY_ALIKE = 1e-5  # a least pivot below which the next curvature is summed in double, twice the work
@@ -41,18 +42,15 @@ def sample(o: Objective, logits: Logits, energy: Array, wanted: int) -> tuple[ND
     looked = np.arange(0, n, step)
     every = np.full(len(looked), float(step)) if o.weights is None else step * o.weights[looked]
     chance = o.row_curvature(logits) if step == 1 else o.curvature_of_rows(logits, looked)
-    chance *= 1.0 + energy[looked]
+    chance *= 1.0 + (energy if step == 1 else energy[looked])
     chance *= wanted / max(chance.sum(), 1e-300)
+    high, more = chance[chance >= 1 / MOST_MORE], 1.0
     for _ in range(5):  # rows with chance above 1 are taken for sure; the others share what is left
-        chance = np.minimum(chance, 1.0)
-        sure = chance >= 1.0
-        left = chance[~sure].sum()
-        if left <= 0:
-            break
-        chance[~sure] *= max(wanted - int(sure.sum()), 1) / left
-    chance = np.clip(chance, 1e-12, 1.0)
-    upto = np.cumsum(chance)
-    rows = np.flatnonzero(np.floor(upto + 0.5) > np.floor(np.concatenate([[0.0], upto[:-1]]) + 0.5))
+        sure = high[more * high >= 1.0]
+        more = min(max(wanted - len(sure), 1) / max(wanted - sure.sum(), 1e-300), MOST_MORE)
+    chance *= more
+    np.clip(chance, 1e-12, 1.0, out=chance)
+    rows = np.flatnonzero(np.diff(np.floor(np.cumsum(chance) + 0.5), prepend=0.0))
     return looked[rows], every[rows] / chance[rows]
 
 
