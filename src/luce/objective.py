@@ -241,16 +241,16 @@ class Objective:
         return loss + self.penalty_of(point), self._smooth(gradient, self.pull(point))
 
     def whole_step(
-        self, moved: Array, logits: Array, direction: Array, single: bool = False
-    ) -> tuple[float, Array, Array]:
-        """P and its gradient at `moved` = the point of these logits + direction, and the direction's logits, in one
-        read of X."""
-        gradient, along = np.empty_like(moved), np.empty_like(logits)
+        self, moved: Array, logits: Array, direction: Array, along: Array, single: bool = False
+    ) -> tuple[float, Array]:
+        """P and its gradient at `moved` = the point of these logits + direction, in one read of X; along: gets the
+        logits of the direction, (outputs, rows)."""
+        gradient = np.empty_like(moved)
         loss = _core.whole_step(
             self.features.design, logits, np.ascontiguousarray(direction[:-1]), np.ascontiguousarray(direction[-1]),
             self.labels, along, gradient, self.threads, single,
         )  # fmt: skip
-        return loss + self.penalty_of(moved), self._smooth(gradient, self.pull(moved)), along
+        return loss + self.penalty_of(moved), self._smooth(gradient, self.pull(moved))
 
     def of_some_columns(self, columns: NDArray[np.int64]) -> Objective:
         """The same with the weights of the other columns held at 0; for features that are all sparse."""

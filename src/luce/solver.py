@@ -405,10 +405,15 @@ class QuasiNewton(WeightSteps):
         self.iteration += 1
         return True
 
+    @cached_property
+    def along(self) -> Array:
+        """Room for the logits of a direction: fresh memory for each step would take longer than what is put there."""
+        return np.empty_like(self.logits)
+
     def _moved(self, direction: Array, slope: float) -> tuple[Array, float, Array]:
         """A point along the direction, P and its gradient there; the logits are those of the point."""
-        o, moved = self.objective, self.weights + direction
-        value, fresh, along = o.whole_step(moved, self.logits, direction, self.single)
+        o, moved, along = self.objective, self.weights + direction, self.along
+        value, fresh = o.whole_step(moved, self.logits, direction, along, self.single)
         self.passes += 1
         if self._will_do(value, dot(fresh, direction), slope):
             self.logits += along
@@ -529,7 +534,8 @@ class ProximalNewton(WeightSteps):
         o = self.objective
         direction = self._matrix_step() if self.few else self._columns_step()
         moved = self.weights + direction
-        value, fresh, along = o.whole_step(moved, self.logits, direction)
+        along = np.empty_like(self.logits)
+        value, fresh = o.whole_step(moved, self.logits, direction, along)
         self.passes += 1
         if value <= self._bound(direction, 1.0):
             self.logits += along
