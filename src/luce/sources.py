@@ -125,10 +125,12 @@ def images_for(fitted: Fitted, data: str, skip_bad: bool) -> tuple[Table, list[s
     from luce.table import IMAGE, LABEL, Table
 
     sizes = fitted.image_sizes
-    if not sizes or not may_be_images(data) or is_many(data):
+    if not sizes or not may_be_images(data):
         return None
-    if any(mark in data for mark in "*?[") and not os.path.exists(data):
-        raise InputError(f"{data}: images are not read by a pattern: give the folder that holds them")
+    if is_many(data):
+        if not os.path.isdir(data):
+            raise InputError(f"{data}: images are not read by a pattern: give the folder that holds them")
+        return None
     if len(fitted.encoder.sources) > 1:
         raise InputError(f"{data}: the model reads other columns too: give a table with a column of image files")
     name, (height, width, channels) = next(iter(sizes.items()))
