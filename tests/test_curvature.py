@@ -73,6 +73,28 @@ def test_a_coupled_factor_is_that_of_the_whole_curvature(rows: int, columns: int
     assert factors[0].tobytes() == factors[1].tobytes()
 
 
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(("rows", "columns", "blocks"), [(1, 4, 1), (129, 39, 3), (1000, 120, 1), (777, 200, 2)])
+def test_factors_are_those_of_weighted_squares(rows: int, columns: int, blocks: int, exact: bool) -> None:
+    """L L' = X' diag(w) X + ridge, whether threads share the rows of a matrix or not; the diagonal is raised by 1e-6 of
+    itself where float sums, which alone would show some 1e-7."""
+    rng = np.random.default_rng(rows)
+    size = columns + 1
+    x = np.zeros((rows, (columns + 40) // 32 * 32), dtype=np.float32)
+    x[:, :size] = rng.normal(size=(rows, size))
+    w, ridge = rng.uniform(size=(blocks, rows)), np.full(size, 0.5)
+    found = []
+    for threads in (1, 2, 3, 8):
+        factors = np.zeros((blocks, size, size))
+        _core.curvature_factors(x, size, w, ridge, factors, threads, exact)
+        found.append(np.tril(factors))
+    assert all(np.array_equal(found[0], other) for other in found[1:])
+    own = x[:, :size].astype(np.float64)
+    for lower, weights in zip(found[0], w, strict=True):
+        want = (own * weights[:, np.newaxis]).T @ own + np.diag(ridge)
+        assert np.abs(lower @ lower.T - want).max() <= (2e-8 if exact else 2e-6) * np.abs(want).max()
+
+
 def test_a_factor_summed_in_double_tells_columns_apart_that_say_almost_the_same() -> None:
     """Along the difference of two columns that are 1e-4 apart the curvature is 5e-9 of that along each. 1e-2: numbers
     and weights are rounded to float, 2^-24 each, and the diagonal is raised by 1e-12."""
@@ -115,14 +137,17 @@ def far_rows(seed: int) -> tuple[Objective, Array, Array]:
     return o, logits[np.newaxis], along[np.newaxis]
 
 
-def test_a_step_lowers_the_loss_and_ends_near_a_kink() -> None:
+@pytest.mark.parametrize("known", [False, True])
+def test_a_step_lowers_the_loss_and_ends_near_a_kink(known: bool) -> None:
+    """Whether or not the loss and its slope at the whole step are known, which then need not be looked at."""
     searched = 0
     for seed in range(300):
         o, logits, along = far_rows(seed)
         value, slope, _ = o.along(logits, along, 0.0)
         if slope >= 0:
             continue
-        step = line_search(o, logits, along, value, slope, Quadratic(0.0, 0.0, 0.0))
+        whole = o.along(logits, along, 1.0)[:2] if known else None
+        step = line_search(o, logits, along, value, slope, Quadratic(0.0, 0.0, 0.0), whole)
         assert step > 0 and o.along(logits, along, step)[0] <= value, seed
         fallen = abs(o.along(logits, along, step)[1]) <= LINE_SLOPE * abs(slope)
         ends = [o.along(logits, along, step * (1 + far))[1] for far in (-2 * NARROW, 2 * NARROW)]

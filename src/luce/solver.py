@@ -415,7 +415,8 @@ class QuasiNewton(WeightSteps):
         o, moved, along = self.objective, self.weights + direction, self.along
         value, fresh = o.whole_step(moved, self.logits, direction, along, self.single)
         self.passes += 1
-        if self._will_do(value, dot(fresh, direction), slope):
+        there = dot(fresh, direction)
+        if self._will_do(value, there, slope):
             self.logits += along
         else:
             quadratic = Quadratic(
@@ -423,7 +424,7 @@ class QuasiNewton(WeightSteps):
                 dot(o.pull(self.weights), direction),
                 dot(o.stiffness() * direction, direction),
             )
-            step = line_search(o, self.logits, along, self.value, slope, quadratic)
+            step = line_search(o, self.logits, along, self.value, slope, quadratic, (value, there))
             moved = self.weights + step * direction
             if np.isfinite(step):
                 value, fresh = o.gradient_at(moved, self.logits, (along, step), single=self.single)

@@ -128,15 +128,25 @@ class Quadratic:
     square: float
 
 
-def line_search(o: Objective, logits: Array, along: Array, value: float, slope: float, penalty: Quadratic) -> float:
+def line_search(
+    o: Objective, logits: Array, along: Array, value: float, slope: float, penalty: Quadratic,
+    whole: tuple[float, float] | None = None,
+) -> float:  # fmt: skip
     """A step that lowers the objective and at which its slope has fallen to LINE_SLOPE of the first; 0 if none does.
 
     Works on the logits alone: safeguarded Newton, with the secant where Newton leaves the bracket, and the middle where
-    two of these have not made it half as wide.
+    two of these have not made it half as wide. whole: P and its slope at 1, if they are known.
     """
     low, high, step = 0.0, np.inf, 1.0
     slope_low, slope_high = slope, np.inf
     best, least = 0.0, np.inf
+    if whole is not None and np.isfinite(whole).all():
+        if whole[1] < 0:
+            low, slope_low, step = 1.0, whole[1], min(max(slope / (slope - whole[1]), 1.1), 8.0)
+        else:
+            high, slope_high, step = 1.0, whole[1], _least_of_cubic(value, slope, *whole)
+        if whole[0] <= value * (1 + 1e-12):
+            best, least = 1.0, whole[0]
     widths = [np.inf, np.inf]
     for _ in range(40):
         loss, first, second = o.along(logits, along, step)
@@ -166,6 +176,13 @@ def line_search(o: Objective, logits: Array, along: Array, value: float, slope: 
             secant = low - slope_low * (high - low) / (slope_high - slope_low)
             step = min(max(secant, low + 0.02 * (high - low)), high - 0.02 * (high - low))
     return best
+
+
+def _least_of_cubic(value: float, slope: float, there: float, slope_there: float) -> float:
+    """Where the cubic is least between 0 and 1 that has these values and slopes there, which fall and rise."""
+    bend = slope + slope_there - 3 * (there - value)
+    root = np.sqrt(max(bend * bend - slope * slope_there, 0.0))
+    return float(np.clip(1 - (slope_there + root - bend) / (slope_there - slope + 2 * root), 0.02, 0.98))
 
 
 class Bracket:
