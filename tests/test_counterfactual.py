@@ -242,6 +242,21 @@ def test_whole_numbers_stay_whole_and_within_what_the_training_rows_had(model: C
             assert low - off <= move.after <= high + off, "the outermost rows are no realistic aim"
 
 
+@pytest.mark.parametrize("decimals", [0, 1, 3])
+def test_a_new_number_has_the_decimals_of_its_column(decimals: int) -> None:
+    rng = np.random.default_rng(decimals)
+    heat = rng.normal(37.5, 1.0, 400).round(decimals)
+    data = {"heat": heat, "ill": np.where(heat + rng.normal(0, 0.4, 400) > 38, "yes", "no")}
+    fitted, seen = Classifier().fit(data, "ill"), 0
+    for row in range(0, 400, 40):
+        found = fitted.counterfactual(data, row)
+        for move in found.moves if found else ():
+            assert move.after == round(move.after, decimals) != move.before
+            assert len(move.written.partition(".")[2]) <= decimals
+            seen += 1
+    assert seen > 5
+
+
 def test_the_distance_is_the_part_of_the_training_rows_that_is_passed(model: Classifier) -> None:
     """A category is half of the way; of continuous columns each row is as wide as any other, but for the knots."""
     data = table()

@@ -21,6 +21,7 @@ FEW_STEPS = 12  # where two columns change
 PROMISING = 8  # columns of which all pairs are tried
 CLOSER = 3  # times that the way to the nearest of them is cut into as many parts
 ROUND = 0.01  # of a change: to so much the new number is rounded
+MOST_DECIMALS = 6  # a new number has no more than all those of its column, where these have at most so many
 LEVEL_STEP = 0.5  # how far it is from one level of a category to another; a number goes from 0 to 1
 
 
@@ -125,8 +126,7 @@ def _candidates(basis: NumberBasis | LevelBasis, cells: Any) -> _Candidates | No
         return None  # what a cell that is not known would be is no change of it
     few = len(basis.knots) <= STEPS
     values = np.asarray(basis.knots) if few else np.unique(basis.at(np.linspace(0.01, 0.99, STEPS)))
-    if all(knot.is_integer() for knot in basis.knots):
-        values = np.unique(np.rint(values))
+    values = np.unique(_written(values, _decimals(basis)))
     values = values[values != cells[0]]
     distances = np.abs(basis.places_of(values) - basis.places_of(cells))
     if len(basis.knots) == 2:
@@ -159,7 +159,7 @@ def _closer(
 ) -> Flip:
     """The same with the number of one column as near to the row's own as does it, in few digits."""
     name, (distance, moved, code, p) = basis.name, best
-    given, whole = float(parsed[name][0]), all(knot.is_integer() for knot in basis.knots)
+    given, decimals = float(parsed[name][0]), _decimals(basis)
     low, high = basis.at(np.array([0.01, 0.99]))
     start, end = float(np.clip(given, low, high)), float(moved[name])
 
@@ -177,22 +177,32 @@ def _closer(
         return i
 
     for _ in range(CLOSER):
-        values = np.linspace(start, end, STEPS + 1)
-        values = np.rint(values) if whole else values
+        values = _written(np.linspace(start, end, STEPS + 1), decimals)
         values = values[np.append(True, np.diff(values) != 0) & (values != given)]
         i = first(values)
         if i is None:
             return best
         start, end = float(values[max(i - 1, 0)]), float(values[i])
-    if not whole:
-        step = 10.0 ** np.floor(np.log10(ROUND * abs(end - given)))
-        rounded = float(f"{(np.ceil if end > given else np.floor)(end / step) * step:.12g}")
-        nearer = abs(rounded - given) <= abs(float(moved[name]) - given)
-        if nearer and first(np.array([rounded])) is not None:
-            end = rounded
+    finest = -np.inf if decimals is None else -decimals
+    step = 10.0 ** max(np.floor(np.log10(ROUND * abs(end - given))), finest)
+    rounded = float(f"{(np.ceil if end > given else np.floor)(round(end / step, 6)) * step:.12g}")
+    nearer = abs(rounded - given) <= abs(float(moved[name]) - given)
+    if nearer and first(np.array([rounded])) is not None:
+        end = rounded
     own_place, before, after = basis.places_of(np.array([given, float(moved[name]), end])).tolist()
     distance += abs(after - own_place) - abs(before - own_place)
     return distance, moved | {name: _plain(end)}, code, p
+
+
+def _decimals(basis: NumberBasis) -> int | None:
+    """With how many decimals the numbers of a column are written, None where they are more than MOST_DECIMALS."""
+    knots = np.asarray(basis.knots)
+    fits = (d for d in range(MOST_DECIMALS + 1) if np.allclose(knots.round(d), knots, rtol=1e-12, atol=0))
+    return next(fits, None)
+
+
+def _written(values: Array, decimals: int | None) -> Array:
+    return values if decimals is None else values.round(decimals)
 
 
 def _all_of(like: Any, cell: Any, rows: int) -> Any:
