@@ -584,3 +584,10 @@ def test_the_rows_of_many_files_are_measured_and_examined_as_those_of_one(patien
     for data in ("parts", "parts/*.csv"):
         assert (told("evaluate", "patients.luce", data), told("doctor", data, "--label", "diagnosis")) == whole
     refused(luce("evaluate", "patients.luce", "parts/*.parquet"), "matches no table file")
+    (patients / "parts" / "old").mkdir()
+    said = refused(
+        luce("train", "parts", "--label", "diagnosis"), "parts/old is a folder; name the folder or the files"
+    )
+    assert "image" not in said
+    (patients / "parts" / "old" / "1.png").write_bytes(b"")
+    assert "image" in refused(luce("train", "parts", "--label", "diagnosis"))

@@ -14,6 +14,7 @@ from luce.blocks import files_of, frames
 from luce.cells import says_date, shown
 from luce.columnar import is_encoded
 from luce.errors import InputError, inert
+from luce.image_files import IMAGE_NAMES
 from luce.reader import kind_of
 from luce.store import Store, StoredFrame
 from luce.table import Table
@@ -81,11 +82,19 @@ def be_lean() -> None:
 
 
 def is_many(source: str) -> bool:
-    """Whether this is a pattern, or a folder of table files and no others inside."""
+    """Whether this is a pattern, or a folder of table files and of none with images."""
     if os.path.isdir(source):
         inside = [os.path.join(source, name) for name in os.listdir(source)]
-        return any(kind_of(name)[0] not in ("other", "txt") for name in inside) and not any(map(os.path.isdir, inside))
+        tables = any(kind_of(name)[0] not in ("other", "txt") for name in inside)
+        return tables and not any(os.path.isdir(name) and _holds_images(name) for name in inside)
     return has_magic(source) and not os.path.exists(source)
+
+
+def _holds_images(folder: str) -> bool:
+    try:
+        return any(name.lower().endswith(IMAGE_NAMES) for name in os.listdir(folder))
+    except OSError:  # which is said by who reads it
+        return False
 
 
 def _stored(store: Store, kept: list[pl.DataFrame], columns: _Columns) -> tuple[Path, int]:
