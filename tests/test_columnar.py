@@ -98,7 +98,8 @@ def test_columns_of_types_that_are_not_read(tmp_path, values, kind, form):
 def test_bytes_are_images_or_text(tmp_path, form):
     picture, path = b"\x89PNG and more", tmp_path / f"t.{form}"
     cells = {"word": ["가".encode(), None], "photo": [None, picture], "both": [{"bytes": picture, "path": "a"}, None]}
-    getattr(pl.DataFrame(cells), f"write_{form}")(path)
+    cells["none"] = [None, None]
+    getattr(pl.DataFrame(cells, schema_overrides={"none": pl.Binary}), f"write_{form}")(path)
     read = read_file(path).frame
     assert read.to_dict(as_series=False) == cells | {"word": ["가", None]}
     assert pl.concat(list(frames(path))).equals(read)

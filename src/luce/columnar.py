@@ -311,7 +311,7 @@ def _as(where: str, series: pl.Series, form: pl.DataType | type[pl.DataType]) ->
 def _are_images(series: pl.Series) -> bool:
     """Of a column of bytes: whether the first cell that is there begins as an image does."""
     first = series.drop_nulls().head(1).to_list()
-    return not first or bytes(first[0]).startswith(IMAGE_STARTS)
+    return bool(first) and bytes(first[0]).startswith(IMAGE_STARTS)
 
 
 @contextmanager
