@@ -112,8 +112,7 @@ def test_images_inside_parquet_files_are_found(luce: Run, tmp_path: Path, form: 
         done = luce("train", data, "--label", "shape", "--out", model)
         assert done.code == 0
         assert "images (1): scan" in done.err + done.out
-        assert "note: " in done.err
-        assert 'column "tags" is of the type List(Int64), which is not read' in done.err
+        assert done.err.count('note: column "tags" is of the type List(Int64), which is not read') == 1
         assert len(luce("predict", model, str(folder / "*.parquet")).out.splitlines()) == 91
         assert f"evaluated: {rows} rows" in luce("evaluate", model, data).out
         assert f"{rows} rows" in luce("doctor", data, "--label", "shape").out

@@ -51,7 +51,7 @@ def gather(
     columns, kept, size = _Columns(keep), [], 0
     store: Store | None = None
     parts: list[tuple[Path, int]] = []
-    notes: list[str] = []
+    said: dict[str, list[str]] = {}  # each note, and the files that it is on
     for path in files:
         own: list[str] = []
         for frame in frames(path, encoding=encoding, notes=own):
@@ -63,7 +63,9 @@ def gather(
             if store is not None and (size >= most or sum(each.height for each in kept) >= PART):
                 parts.append(_stored(store, kept, columns))
                 kept, size = [], 0
-        notes += [f"{inert(path, 4096)}: {note}" if len(files) > 1 else note for note in own]
+        for note in own:
+            said.setdefault(note, []).append(inert(path, 4096))
+    notes = [note if len(paths) == len(files) else _of_some(note, paths) for note, paths in said.items()]
     where = source if len(files) > 1 else files[0]
     if store is None:
         whole = Table.of(pl.concat([_cast(frame, columns.types) for frame in kept]), where)
@@ -72,6 +74,11 @@ def gather(
         parts.append(_stored(store, kept, columns))
     paths, heights = zip(*parts, strict=True)
     return Table(StoredFrame(store, paths, heights, columns.stored_types()), where, tuple(notes))  # type: ignore[arg-type]
+
+
+def _of_some(note: str, paths: list[str]) -> str:
+    others = len(paths) - 1
+    return f"{paths[0]}: {note}" + (f"; so in {others:,} other file{'s' * (others > 1)}" if others else "")
 
 
 def be_lean() -> None:
