@@ -68,10 +68,11 @@ def test_every_pass_has_the_same_bits(columns: int) -> None:
         o = Objective(features, y.astype(np.int32), 3, 0.7)
         point = np.random.default_rng(1).normal(size=(columns + 1, 3))
         logits, step = o.logits(point), 0.1 * point
+        along = np.empty_like(logits)
         rows, some = np.arange(0, 300, 7), np.arange(columns)
         parts = [
             *o.value_and_gradient(point), *o.value_and_gradient(point, single=True), *o.gradient_at(point, logits),
-            *o.whole_step(point + step, logits, step, True), o.hessian_product(logits, point),
+            *o.whole_step(point + step, logits, step, along, True), along, o.hessian_product(logits, point),
             features.transposed_product(np.ascontiguousarray(logits), 2), *features.energy(2),
             features.submatrix(rows, some, np.zeros(columns), np.ones(columns), 2),
             features.weighted_squares(rows, np.ones((2, len(rows))), 2), features.take(rows).means(),
