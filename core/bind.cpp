@@ -17,18 +17,17 @@
 #include "bind_json.h"
 #include "bind_network.h"
 #include "bind_patches.h"
+#include "bind_sparse.h"
 #include "bind_text.h"
 #include "chunks.h"
 #include "coordinate_descent.h"
 #include "cross_entropy.h"
 #include "dense_part.h"
-#include "dual_ascent.h"
 #include "gram.h"
 #include "kernels.h"
 #include "pair_sums.h"
 #include "predict.h"
 #include "quasi_newton.h"
-#include "row_space.h"
 #include "softmax.h"
 #include "symmetric.h"
 
@@ -43,11 +42,6 @@ namespace {
 void check_weights(const Design& d, const Matrix<double>& w, const Vector<double>& b) {
     require(static_cast<Index>(w.shape(0)) == d.x.columns(), "weights need one row for each column of the design");
     require(w.shape(1) == b.shape(0), "weights and bias differ in width");
-}
-
-void check_logits(Index rows, int outputs, std::size_t have_outputs, std::size_t have_rows) {
-    require(static_cast<int>(have_outputs) == outputs && static_cast<Index>(have_rows) == rows,
-            "logits must be outputs x rows");
 }
 
 void forward(const Design& d, Matrix<double> w, Vector<double> b, OutMatrix out, int threads, bool single) {
@@ -458,77 +452,6 @@ private:
     luce::History history_;
 };
 
-// X X' of a sparse design, and the last steps of a solver whose vectors are [a | X X'a | b] (core/quasi_newton.h).
-class RowSpace {
-public:
-    explicit RowSpace(const Design& d) : space_(checked(d)) {}
-
-    void product(Matrix<double> a, OutMatrix z, int threads) const {
-        require(static_cast<Index>(a.shape(1)) == space_.rows() && a.shape(0) == z.shape(0) && a.shape(1) == z.shape(1),
-                "a and z must be outputs x rows");
-        nb::gil_scoped_release free;
-        space_.product(a.data(), static_cast<int>(a.shape(0)), z.data(), threads);
-    }
-
-    void peaks(Matrix<double> r, double least, OutVector peak, OutVector excess, int threads) const {
-        require(static_cast<Index>(r.shape(1)) == space_.rows() && r.shape(0) >= 1, "r must be outputs x rows");
-        require(static_cast<Index>(peak.shape(0)) == space_.columns() && peak.shape(0) == excess.shape(0),
-                "a peak and an excess for each column");
-        nb::gil_scoped_release free;
-        space_.peaks(r.data(), static_cast<int>(r.shape(0)), least, peak.data(), excess.data(), threads);
-    }
-
-private:
-    static const luce::Csr& checked(const Design& d) {
-        require(d.x.dense_columns == 0 && d.x.sparse.columns > 0, "the design must be sparse alone");
-        return d.x.sparse;
-    }
-    luce::RowSpace space_;
-};
-
-class DualAscent {
-public:
-    DualAscent(const Design& d, const Labels& labels, double l2)
-        : rows_(d.x.rows), outputs_(labels.y.outputs()), ascent_(checked(d, labels, l2), labels.y, l2) {}
-
-    std::pair<double, double> epoch(OutVector bias, bool free_bias) {
-        require(static_cast<int>(bias.shape(0)) == outputs_, "a bias for each output");
-        nb::gil_scoped_release free;
-        const luce::DualAscent::Met met = ascent_.epoch(bias.data(), free_bias);
-        return {met.loss, met.divergence};
-    }
-    void residual(OutMatrix out) const {
-        check_logits(rows_, outputs_, out.shape(0), out.shape(1));
-        ascent_.residual(out.data());
-    }
-    void take(Matrix<double> residual) {
-        check_logits(rows_, outputs_, residual.shape(0), residual.shape(1));
-        nb::gil_scoped_release free;
-        ascent_.take(residual.data());
-    }
-    double square() const { return ascent_.square(); }
-    void logits(Vector<double> bias, OutMatrix out, int threads) const {
-        require(static_cast<int>(bias.shape(0)) == outputs_, "a bias for each output");
-        check_logits(rows_, outputs_, out.shape(0), out.shape(1));
-        nb::gil_scoped_release free;
-        ascent_.logits(bias.data(), out.data(), threads);
-    }
-
-private:
-    static const luce::Features& checked(const Design& d, const Labels& labels, double l2) {
-        const luce::Features& x = d.x;
-        const bool dense = x.sparse.columns == 0 && ((x.dense32.columns > 0 && x.dense32.column_stride == 1) ||
-                                                     (x.dense16.columns > 0 && x.dense16.column_stride == 1));
-        require((x.dense_columns == 0 && x.sparse.columns > 0) || dense,
-                "the design must be sparse, float16 or float32 alone");
-        require(labels.rows() == x.rows && l2 > 0.0, "a label for each row, and a penalty");
-        return x;
-    }
-    Index rows_;
-    int outputs_;
-    luce::DualAscent ascent_;
-};
-
 class PairedHistory {
 public:
     PairedHistory(Index length, Index paired, int memory)
@@ -833,19 +756,6 @@ NB_MODULE(_core, m) {
           "out"_a.noconvert());
     m.def("predict", &predict<float>, "x"_a.noconvert(), "coef"_a.noconvert(), "bias"_a.noconvert(), "largest"_a,
           "out"_a.noconvert());
-    nb::class_<RowSpace>(m, "RowSpace")
-        .def(nb::init<const Design&>(), "design"_a)
-        .def("product", &RowSpace::product, "a"_a.noconvert(), "z"_a.noconvert(), "threads"_a)
-        .def("peaks", &RowSpace::peaks, "r"_a.noconvert(), "least"_a, "peak"_a.noconvert(), "excess"_a.noconvert(),
-             "threads"_a);
-    nb::class_<DualAscent>(m, "DualAscent")
-        .def(nb::init<const Design&, const Labels&, double>(), "design"_a, "labels"_a, "l2"_a, nb::keep_alive<1, 2>(),
-             nb::keep_alive<1, 3>())
-        .def("epoch", &DualAscent::epoch, "bias"_a.noconvert(), "free_bias"_a)
-        .def("residual", &DualAscent::residual, "out"_a.noconvert())
-        .def("take", &DualAscent::take, "residual"_a.noconvert())
-        .def("square", &DualAscent::square)
-        .def("logits", &DualAscent::logits, "bias"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
     nb::class_<PairedHistory>(m, "PairedHistory")
         .def(nb::init<Index, Index, int>(), "length"_a, "paired"_a, "memory"_a)
         .def("forget", &PairedHistory::forget)
@@ -861,6 +771,7 @@ NB_MODULE(_core, m) {
     bind_network(m);
     bind_blocks(m);
     bind_patches(m);
+    bind_sparse(m);
     bind_text(m);
     bind_softmax<float>(m);
     bind_softmax<double>(m);

@@ -36,6 +36,11 @@ inline void require(bool holds, const char* what) {
     if (!holds) throw std::invalid_argument(what);
 }
 
+inline void check_logits(Index rows, int outputs, std::size_t have_outputs, std::size_t have_rows) {
+    require(static_cast<int>(have_outputs) == outputs && static_cast<Index>(have_rows) == rows,
+            "logits must be outputs x rows");
+}
+
 template <class T>
 luce::View<T> view_of(const Strided<T>& a) {
     return {a.data(), static_cast<Index>(a.shape(0)), static_cast<Index>(a.shape(1)), a.stride(0), a.stride(1)};

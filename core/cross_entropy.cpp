@@ -289,6 +289,26 @@ void write_row_curvature(const Logits& logits, Index rows, const Targets& y, dou
     });
 }
 
+// The columns cut into ranges of which each stores about as much: count + 1 ends, by every sixteenth row.
+std::vector<Index> equal_ranges(const Csr& x, int count) {
+    constexpr Index EVERY = 16;
+    std::vector<Index> stored(x.columns);
+    Index all = 0;
+    for (Index i = 0; i < x.rows; i += EVERY) {
+        for (Index e = x.starts[i]; e < x.starts[i + 1]; ++e) ++stored[x.indices[e]];
+        all += x.starts[i + 1] - x.starts[i];
+    }
+    std::vector<Index> cuts(1);
+    Index met = 0;
+    for (Index j = 0; j < x.columns; ++j) {
+        while (static_cast<int>(cuts.size()) < count && met * count >= all * static_cast<Index>(cuts.size()))
+            cuts.push_back(j);
+        met += stored[j];
+    }
+    cuts.resize(count + 1, x.columns);
+    return cuts;
+}
+
 double operations(const Features& x, int outputs) {
     const double stored = x.sparse.columns > 0 ? static_cast<double>(x.sparse.starts[x.rows]) : 0.0;
     return (static_cast<double>(x.rows) * static_cast<double>(x.dense_columns + 10) + 4 * stored) * outputs;
@@ -397,19 +417,33 @@ double residuals(const double* logits, Index stride, Index rows, const Targets& 
 
 void transposed_product(const Features& x, const double* residual, Index stride, int outputs, double* gradient,
                         int threads) {
-    const Index width = x.columns() * outputs, ranges = 8;
-    std::fill(gradient, gradient + width, 0.0);
-    parallel_for(ranges, worth(threads, 2 * operations(x, outputs)), [&](Index g) {
-        const Index first = x.columns() * g / ranges, end = x.columns() * (g + 1) / ranges;
+    threads = worth(threads, 2 * operations(x, outputs));
+    if (x.dense_columns > 0) {
+        const DensePlan plan(x, outputs, false, nullptr);
+        Numbers sums((x.columns() + 1) * outputs);
+        gradient_pass(x, plan, outputs, sums.data(), 0, threads,
+                      [&](Index t, int rows, DensePart&, Scratch& s, double*) {
+                          gather(residual, stride, t, rows, outputs, s.residual.data());
+                      });
+        std::copy(sums.begin(), sums.end() - outputs, gradient);
+        return;
+    }
+    const std::vector<Index> cuts = equal_ranges(x.sparse, threads);
+    parallel_for(threads, threads, [&](Index g) {
+        const Index first = cuts[g], end = cuts[g + 1];
+        std::fill(gradient + first * outputs, gradient + end * outputs, 0.0);
         Numbers r(outputs);
         for (Index i = 0; i < x.rows; ++i) {
             for (int k = 0; k < outputs; ++k) r[k] = residual[k * stride + i];
-            const auto add = [&](Index j, double value) {
+            sparse_cells(x.sparse, i, [&](Index j, double value) {
                 if (j < first || j >= end) return;
-                for (int k = 0; k < outputs; ++k) gradient[j * outputs + k] += value * r[k];
-            };
-            dense_row(x, i, add);
-            sparse_cells(x.sparse, i, [&](Index j, double value) { add(x.dense_columns + j, value); });
+                double* to = gradient + j * outputs;
+                if (outputs == 1) {
+                    *to += value * r[0];
+                    return;
+                }
+                for (int k = 0; k < outputs; ++k) to[k] += value * r[k];
+            });
         }
     });
 }

@@ -22,6 +22,7 @@ class Estimator:
     FITTED: ClassVar[str]
     classes_: NDArray[Any]
     n_features_in_: int
+    threads: int | None
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments of the constructor by name (scikit-learn's protocol)."""
@@ -62,7 +63,7 @@ class Estimator:
         if not hasattr(self, self.FITTED):
             raise not_fitted(type(self).__name__)
         self._check_names(names_of(X))
-        return features_of(X, self.n_features_in_, type(self).__name__)
+        return features_of(X, self.n_features_in_, type(self).__name__, self.threads)
 
     def _check_names(self, names: NDArray[np.object_] | None) -> None:
         known = getattr(self, "feature_names_in_", None)

@@ -18,6 +18,7 @@ MANY_COLUMNS = 4_096
 MANY_DENSE = 1_024
 WIDE_SPARSE = 512
 ENTRIES_AT_ONCE = 1 << 22
+LEAST_ALONE = 0.1  # the share of numbers alone in their columns from which it pays to set them apart
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,31 @@ class Features:
         wide = self.indices is None and self.dense.dtype in (np.float16, np.float32)
         return wide and self.dense_columns >= MANY_DENSE and self.dense.strides[1] == self.dense.itemsize
 
+    def shared(self, threads: int) -> Shared:
+        """A sparse matrix without the numbers that are alone in their columns, if these are many. Worked out once."""
+        found: Shared | None = self.__dict__.get("_shared")
+        if found is None:
+            found = self.__dict__["_shared"] = self._part(threads)
+        return found
+
+    def _part(self, threads: int) -> Shared:
+        if self.dense is not None:
+            return Shared(self, None)
+        met = np.zeros(self.sparse_columns, dtype=np.uint8)
+        alone = _core.meet_columns(self.design, met)
+        if not LEAST_ALONE * self.stored < alone < self.stored:
+            return Shared(self, None)
+        each, squares = np.empty(self.rows, dtype=np.int64), np.empty(self.rows)
+        _core.part_rows(self.design, met, each, squares, threads)
+        place = np.cumsum(met > 1, dtype=np.int32)
+        columns = int(place[-1])
+        place -= 1
+        starts = np.concatenate([[0], np.cumsum(each)])
+        indices = np.empty(starts[-1], dtype=np.int32)
+        values = np.empty(len(indices), dtype=np.float32 if self.values is None else self.values.dtype)
+        _core.shared_entries(self.design, met, place, starts, indices, values, threads)
+        return Shared(Features(self.rows, None, starts, indices, values, columns), squares)
+
     @cached_property
     def row_space(self) -> _core.RowSpace:
         """A sparse matrix by its columns: X X', and the columns whose X'R stands out."""
@@ -132,9 +158,9 @@ class Features:
             values = each.astype(np.float32) if values is None else (values * each).astype(values.dtype)
         return Features(self.rows, dense, self.starts, self.indices, values, self.sparse_columns)
 
-    def transposed_product(self, residual: Array, threads: int) -> Array:
+    def transposed_product(self, residual: Array, threads: int, out: Array | None = None) -> Array:
         """X'R for R (outputs, rows): (columns, outputs)."""
-        out = np.empty((self.columns, len(residual)))
+        out = np.empty((self.columns, len(residual))) if out is None else out
         _core.transposed_product(self.design, residual, out, threads)
         return out
 
@@ -303,6 +329,15 @@ class Features:
         out = np.empty((len(weights), self.columns))
         _core.weighted_squares(self.design, rows, weights, out, threads)
         return out
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A matrix without the numbers that are each the only one of their column: X X' is that of `features` plus the
+    diagonal `alone`, (rows,), None where nothing was left out."""
+
+    features: Features
+    alone: Array | None
 
 
 def joined(parts: Sequence[Features]) -> Features:

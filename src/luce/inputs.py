@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from luce import _core
 from luce.arrays import array_of
 from luce.errors import InputError, KindError, LuceWarning, inert, warn
 from luce.features import Features
+from luce.functional import available_threads
 
 LARGEST = 1e100  # numbers farther out would overflow when squared and summed
 EXACT_IN_SINGLE = (np.bool_, np.int8, np.int16, np.uint16, np.float16)
@@ -39,14 +41,16 @@ def names_of(X: object) -> NDArray[np.object_] | None:
     return names if kinds == {True} else None
 
 
-def features_of(X: Any, columns: int | None = None, model: str = "SoftmaxRegression") -> Features:
+def features_of(
+    X: Any, columns: int | None = None, model: str = "SoftmaxRegression", threads: int | None = None
+) -> Features:
     """X (n, d) as the solver sees it, without a copy where its kind allows: float16, float32, float64 and uint8 arrays
-    of any strides, read-only and memory-mapped ones, and compressed rows of scipy.sparse. `columns`: how many a fit of
-    `model` saw.
+    of any strides, read-only and memory-mapped ones, and compressed rows of scipy.sparse whose columns ascend.
+    `columns`: how many a fit of `model` saw. threads: that may put columns in order; None means all processors.
 
     Raises InputError for anything but finite numbers in rows and columns.
     """
-    features = _sparse(X) if is_sparse(X) else _dense(X)
+    features = _sparse(X, threads) if is_sparse(X) else _dense(X)
     if columns is not None and features.columns != columns:
         raise InputError(
             f"X has {features.columns} features, but {model} is expecting {columns} features as input: "
@@ -135,7 +139,7 @@ def _unusable(value: Any, row: int, column: int) -> str:
     return f"X has {value} in row {row}, column {column}: Input X {what}; fill or drop it, or use luce.Classifier"
 
 
-def _sparse(X: Any) -> Features:
+def _sparse(X: Any, threads: int | None) -> Features:
     if X.ndim != 2:
         raise InputError(f"X has {X.ndim} dimensions: give rows x columns")
     _some(X.shape)
@@ -145,9 +149,7 @@ def _sparse(X: Any) -> Features:
     if X.shape[1] > np.iinfo(np.int32).max:
         raise InputError(f"X has {X.shape[1]} columns: at most {np.iinfo(np.int32).max} can be told apart")
     x = X if X.format == "csr" else X.tocsr()
-    if not x.has_canonical_format:  # columns out of order, or met twice in a row
-        x = x.copy()
-        x.sum_duplicates()
+    ordered = x.has_canonical_format  # columns ascend, and none is met twice in a row
     values = x.data
     if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float32 if values.dtype in (*EXACT_IN_SINGLE, np.uint8) else np.float64)
@@ -155,13 +157,15 @@ def _sparse(X: Any) -> Features:
         entry = int(np.flatnonzero(~(np.abs(values) <= LARGEST))[0])
         row = int(np.searchsorted(x.indptr, entry, side="right")) - 1
         raise InputError(_unusable(values[entry], row, int(x.indices[entry])))
-    return Features(
-        x.shape[0],
-        starts=np.ascontiguousarray(x.indptr, dtype=np.int64),
-        indices=np.ascontiguousarray(x.indices, dtype=np.int32),
-        values=np.ascontiguousarray(values),
-        sparse_columns=x.shape[1],
-    )
+    starts, indices = np.ascontiguousarray(x.indptr, dtype=np.int64), np.ascontiguousarray(x.indices, dtype=np.int32)
+    values = np.ascontiguousarray(values)
+    if not ordered:
+        indices, values = indices[: starts[-1]].copy(), values[: starts[-1]].copy()
+        if _core.sort_rows(starts, indices, values, available_threads(threads)):
+            x = x.copy()
+            x.sum_duplicates()
+            return _sparse(x, threads)
+    return Features(x.shape[0], starts=starts, indices=indices, values=values, sparse_columns=x.shape[1])
 
 
 def classes_of(y: ArrayLike, rows: int) -> tuple[NDArray[Any], NDArray[np.int32]]:

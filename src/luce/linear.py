@@ -95,7 +95,7 @@ class SoftmaxRegression(Estimator):
         fit leaves an earlier one as it was. Warns with the proven distance if the optimum was not reached.
         """
         names = names_of(X)
-        features = features_of(X)
+        features = features_of(X, threads=self.threads)
         classes, codes = classes_of(y, features.rows)
         weights = row_weights(sample_weight, self.class_weight, classes, codes)
         if weights is not None and len(np.unique(codes[weights > 0])) < 2:
@@ -135,7 +135,8 @@ class SoftmaxRegression(Estimator):
         if self.l1:
             raise InputError("partial_fit works without l1: set l1=0, or give all rows to fit")
         known: Online | None = getattr(self, "_online", None)
-        names, features = names_of(X), features_of(X, None if known is None else self.n_features_in_)
+        names = names_of(X)
+        features = features_of(X, None if known is None else self.n_features_in_, threads=self.threads)
         tol, time_limit = _settings(self.tol, self.time_limit)
         if known is not None:
             self._check_names(names)

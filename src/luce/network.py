@@ -110,7 +110,7 @@ class NetworkClassifier(Estimator):
         InputError for a checkpoint of other rows or settings, ModelFileError for one that is damaged or not written.
         """
         settings = Settings.of(self)
-        names, features = names_of(X), features_of(X)
+        names, features = names_of(X), features_of(X, threads=self.threads)
         classes, codes = classes_of(y, features.rows)
         weights = row_weights(sample_weight, self.class_weight, classes, codes)
         if weights is not None and len(np.unique(codes[weights > 0])) < 2:

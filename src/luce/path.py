@@ -29,7 +29,6 @@ from luce.steps import Method, RowPoint, Start
 FOLDS = 5
 FOLD_SHARE = 5e-4  # how near the fits in the folds come (see approach): far below the noise of a held-out loss
 MUCH_WORK = 1e7  # multiplications in a pass; with fewer they come nearer, as losses of few rows hang on single logits
-TEXT_SHARE = 1e-3  # the same for fits that are told by rows
 COMMON_SHARE = 1e-3  # of the fits that some of them start at
 STEP = 10.0**0.5  # from one strength to the next
 LONG = 1e7  # multiplications in a pass, of a race whose fits a run keeps one by one
@@ -296,20 +295,23 @@ class Race:
         whole = (fold.last for fold in self.folds if len(fold.left) == self.problem.classes)
         return next((last.start for last in whole if last is not None), None)
 
+    @property
+    def _share(self) -> float:
+        p = self.problem
+        return FOLD_SHARE * min(1.0, p.features.stored * p.outputs / MUCH_WORK)
+
     def score(self, place: int) -> bool:
         """One fold more. False if time ran out, or the penalty is so weak that the fit finds no end."""
-        p, f = self.problem, self.done.get(place, 0)
+        f = self.done.get(place, 0)
         fold = self.folds[f]
         self._open(place)
-        share = FOLD_SHARE * min(1.0, p.features.stored * p.outputs / MUCH_WORK)
-
         near, last = fold.last, None
         if near is None and fold.newest is None:
             near = self._common(f, place)
 
         def scored() -> Scored:
             nonlocal last
-            method, stopped = self._fit(fold.rest, place, share, near)
+            method, stopped = self._fit(fold.rest, place, self._share, near)
             last = ended(method)
             return self._of_fold(fold, method, stopped)
 
@@ -327,7 +329,7 @@ class Race:
 
         def fit(f: int) -> Scored:
             fold = self.folds[f]
-            method, stopped = self._fit(replace(fold.rest, threads=1), place, TEXT_SHARE, fold.last)
+            method, stopped = self._fit(replace(fold.rest, threads=1), place, self._share, fold.last)
             lasts[f] = ended(method)
             return self._of_fold(fold, method, stopped)
 

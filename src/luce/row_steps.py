@@ -7,6 +7,7 @@ another method goes on: for sparse ones RowSteps, limited-memory BFGS.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from luce.objective import Gap, Objective, dot, logits_of_rows
 from luce.steps import Method, Quadratic, RowPoint, Start, line_search
 
 MOST_BIAS_STEPS = 6
+BIAS_GAIN = 1e-14  # the share of the loss that a step of the bias must gain
 NEAREST = 0.98  # how much of a row's probability may go to classes that it is not of, where a start is scaled
 
 
@@ -154,11 +156,24 @@ class RowSteps:
     def point(self) -> Array:
         o = self.objective
         a, _, b = self._parts(self.at)
-        return np.vstack([o.features.transposed_product(a, o.threads), b])
+        out = np.empty((o.features.columns + 1, o.outputs))
+        o.features.transposed_product(a, o.threads, out[:-1])
+        out[-1] = b
+        return out
 
     def resume(self) -> Start:
         a, _, b = self._parts(self.at)
         return RowPoint(a.copy(), b.copy(), self.objective.penalty)
+
+
+@dataclass(frozen=True)
+class Proven:
+    """What a proof of DualSteps is about: s (a - y), (outputs, rows), the bias, and the weights (columns, outputs), if
+    they were worked out for all columns."""
+
+    residual: Array
+    bias: Array
+    weights: Array | None
 
 
 class DualSteps:
@@ -177,14 +192,15 @@ class DualSteps:
         """after: the method that goes on where the ascent is slow."""
         self.objective, self.after = objective, after
         o = objective
-        self.ascent = _core.DualAscent(o.features.design, o.labels, o.penalty)
+        self.shared = o.features.shared(o.threads)
+        self.ascent = _core.DualAscent(self.shared.features.design, o.labels, o.penalty, self.shared.alone)
         self.bias = np.ascontiguousarray(o.start()[-1])
         self.runs = 0  # reads of X, but for those of `rest`
         self.rough, self.value = [o.known_loss], o.known_loss
         self.every = np.arange(o.features.rows)
         self.rest: Method | None = None
         self.exact: Array | None = None  # the logits, if they have been worked out since the last run
-        self.weights: Array | None = None  # of the last proof, if no run followed
+        self.proven: Proven | None = None  # of the last proof, if no run followed
         if isinstance(start, RowPoint):
             self.ascent.take(self._scaled(start))
             self.bias = start.b.copy()
@@ -212,7 +228,7 @@ class DualSteps:
             return self._advance_rest()
         o = self.objective
         loss, divergence = self.ascent.epoch(self.bias, o.intercept)
-        self.exact = self.weights = None
+        self.exact = self.proven = None
         self.runs += 1
         self.value = loss + 0.5 * o.penalty * self.ascent.square()
         self.rough.append(divergence)
@@ -239,11 +255,20 @@ class DualSteps:
             self.ascent.logits(self.bias, self.exact, self.objective.threads)
         return self.exact
 
+    def _alone(self, residual: Array) -> Array | float:
+        """What the other columns add to the logits, (outputs, rows)."""
+        return 0.0 if self.shared.alone is None else residual * (self.shared.alone / -self.objective.penalty)
+
     def _residual(self) -> Array:
         """s (a - y), (outputs, rows)."""
         out = np.empty((self.objective.outputs, self.objective.features.rows))
         self.ascent.residual(out)
         return out
+
+    @property
+    def _at(self) -> Proven:
+        """Of the last proof, if no run followed, else where the runs are."""
+        return Proven(self._residual(), self.bias, None) if self.proven is None else self.proven
 
     def intercept_slope(self) -> Array:
         return np.asarray(self._residual().sum(axis=1)) if self.rest is None else self.rest.intercept_slope()
@@ -251,7 +276,8 @@ class DualSteps:
     def prove(self) -> Gap:
         """The gap of distributions that meet the intercepts' demand, and of the weights that follow from them.
 
-        a becomes a - (diag a - a a') c, as in Objective.certify; what the weights are is then worked out afresh.
+        a becomes a - (diag a - a a') c, as in Objective.certify; what the weights are is then worked out afresh. The
+        runs go on from where they were: what meets the demand is the farther from its best the weaker the penalty.
         """
         o = self.objective
         if self.rest is not None:
@@ -262,32 +288,38 @@ class DualSteps:
         correction = o.intercept_correction(logits, residual.sum(axis=1)) if o.intercept else np.zeros(o.outputs)
         if correction is not None:
             _core.residuals(logits, o.labels, correction, residual, o.threads)
-        self.weights = o.features.transposed_product(residual, o.threads) / -o.penalty
-        self.exact = o.features.logits(self.weights, self.bias, o.threads)
-        loss = self._settle_bias(self.exact)
-        self.value = loss + 0.5 * o.penalty * float(np.sum(self.weights**2))
-        self.ascent.take(residual)
-        self.runs += 3
+        alone = self._alone(residual)
+        weights = self.shared.features.transposed_product(residual, o.threads)
+        weights /= -o.penalty
+        bias = self.bias.copy()
+        self.exact = self.shared.features.logits(weights, bias, o.threads)
+        self.exact += alone
+        square = float(np.sum(weights**2)) - float(np.sum(residual * alone)) / o.penalty
+        loss = self._settle(bias, self.exact)
+        self.value = loss + 0.5 * o.penalty * square
+        self.proven = Proven(residual, bias, weights if self.shared.alone is None else None)
+        self.runs += 2
         if correction is None:
             return Gap(self.value, float("inf"))
         gap = loss - float(np.sum(residual * self.exact)) - self._entropy(residual)
         return Gap(self.value, max(gap, 0.0))
 
-    def _settle_bias(self, logits: Array) -> float:
-        """The bias by steps of Newton's, as long as they lower the loss, which is returned; logits move along."""
+    def _settle(self, bias: Array, logits: Array) -> float:
+        """Moves the bias by steps of Newton's, as long as they lower the loss, which is returned; logits move along."""
         o = self.objective
         loss, _, _ = o.along(logits, np.zeros_like(logits), 0.0)
         for _ in range(MOST_BIAS_STEPS if o.intercept else 0):
             _core.residuals(logits, o.labels, None, away := np.empty_like(logits), o.threads)
-            step = o.intercept_correction(logits, away.sum(axis=1))
-            if step is None:
+            slope = away.sum(axis=1)
+            step = o.intercept_correction(logits, slope)
+            if step is None or float(step @ slope) <= BIAS_GAIN * loss:
                 break
             lower, _, _ = o.along(logits, np.broadcast_to(step[:, np.newaxis], logits.shape).copy(), -1.0)
             if not lower < loss:
                 break
             loss = lower
             logits -= step[:, np.newaxis]
-            self.bias -= step
+            bias -= step
         return float(loss)
 
     def _distributions(self, residual: Array) -> Array:
@@ -321,12 +353,17 @@ class DualSteps:
         if self.rest is not None:
             return self.rest.point()
         o = self.objective
-        weights = self.weights
-        if weights is None:
-            weights = o.features.transposed_product(self._residual(), o.threads) / -o.penalty
-        return np.vstack([weights, self.bias])
+        at = self._at
+        if at.weights is not None:
+            return np.vstack([at.weights, at.bias])
+        out = np.empty((o.features.columns + 1, o.outputs))
+        o.features.transposed_product(at.residual, o.threads, out[:-1])
+        out[:-1] /= -o.penalty
+        out[-1] = at.bias
+        return out
 
     def resume(self) -> Start:
         if self.rest is not None:
             return self.rest.resume()
-        return RowPoint(self._residual() / -self.objective.penalty, self.bias.copy(), self.objective.penalty)
+        at = self._at
+        return RowPoint(at.residual / -self.objective.penalty, at.bias.copy(), self.objective.penalty)
