@@ -161,6 +161,130 @@ def test_more_than_4096_columns_and_still_more_rows(classes: int, weighted: bool
     same_optimum(problem, minimise(problem.sparse()))
 
 
+def with_alone(problem: Problem, each: int = 30) -> Problem:
+    """The same with so many more columns for each row, in which no other stores anything; shuffled among the others."""
+    rng = np.random.default_rng(each)
+    rows, columns = problem.x.shape
+    wide = np.zeros((rows, columns + each * rows))
+    wide[:, :columns] = problem.x
+    for i in range(rows):
+        wide[i, columns + each * i : columns + each * (i + 1)] = rng.normal(size=each)
+    return replace(problem, x=wide[:, rng.permutation(wide.shape[1])])
+
+
+@pytest.mark.parametrize("dtype", [None, np.float32, np.float64])
+def test_numbers_alone_in_their_columns_are_set_apart(dtype: type | None) -> None:
+    """X X' is that of the other columns plus a diagonal; few such numbers stay where they are."""
+    problem = with_alone(drawn(3))
+    if dtype is None:
+        problem = replace(problem, x=(problem.x != 0).astype(np.float64))
+    if dtype is np.float32:
+        problem = replace(problem, x=problem.x.astype(np.float32).astype(np.float64))
+    features = problem.sparse(dtype).features
+    shared = features.shared(2)
+    assert shared.alone is not None
+    met = np.count_nonzero(problem.x, axis=0)
+    assert np.allclose(shared.alone, np.square(problem.x[:, met == 1]).sum(axis=1), rtol=1e-14, atol=0)
+    residual = np.random.default_rng(0).normal(size=(2, len(problem.x)))
+    rest = shared.features.transposed_product(residual, 1)
+    assert np.allclose(rest, problem.x[:, met > 1].T @ residual.T, rtol=1e-13, atol=1e-13)
+    few = drawn(3)
+    assert few.sparse().features.shared(1).alone is None
+    assert replace(few, x=np.eye(80, 5000)).sparse().features.shared(1).alone is None
+
+
+@pytest.mark.parametrize("l2", [1e-5, 1e-3, 0.1])
+@every_intercept
+@every_weight
+@every_k
+def test_columns_of_one_row_have_the_weights_of_the_dense_rows(
+    classes: int, weighted: bool, intercept: bool, l2: float
+) -> None:
+    problem = with_alone(drawn(classes, weighted, l2=l2, intercept=intercept))
+    best = problem.best()
+    for tolerance in (1e-3, 1e-7):
+        found = minimise(problem.sparse(), tolerance)
+        assert found.certificate.relative_gap <= tolerance
+        same_optimum(problem, found, best)
+    stronger = minimise(replace(problem, l2=3 * l2).sparse(), 1e-7).resume
+    same_optimum(problem, minimise(problem.sparse(), 1e-7, start=stronger), best)
+
+
+def test_what_forgets_the_numbers_alone_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = with_alone(drawn(3))
+    best = problem.best()
+    part = Features._part
+
+    def half(features: Features, threads: int) -> luce.features.Shared:
+        found = part(features, threads)
+        assert found.alone is not None
+        return replace(found, alone=0.5 * found.alone)
+
+    monkeypatch.setattr(Features, "_part", half)
+    found = minimise(problem.sparse())
+    with pytest.raises(AssertionError):
+        truly_proven(problem, found, best)
+
+
+def divergence(steps: DualSteps) -> float:
+    """sum_i s_i KL(a_i || p_i), by NumPy."""
+    o = steps.objective
+    weight = np.ones(len(o.codes)) if o.weights is None else o.weights
+    own = np.zeros((o.classes, len(o.codes)))
+    own[o.codes, np.arange(len(o.codes))] = 1.0
+    away = steps._residual() / np.where(weight > 0, weight, 1.0)
+    if o.outputs == 1:
+        away, z = np.vstack([-away, away]), np.vstack([np.zeros_like(steps.logits), steps.logits])
+    else:
+        z = steps.logits
+    a = np.maximum(own + away, 0.0)
+    log_p = z - np.logaddexp.reduce(z, axis=0)
+    return float(weight @ (a * (np.log(np.where(a > 0, a, 1.0)) - log_p)).sum(axis=0))
+
+
+@pytest.mark.parametrize("rows", [80, 1500])
+@every_weight
+@every_k
+def test_a_run_tells_how_far_it_has_come(classes: int, weighted: bool, rows: int) -> None:
+    """Up to 512 rows to what float32 leaves of logarithms, 1e-6 of each; of more by a sample of 512, whose error is
+    some tenths where few rows have most of it."""
+    problem = with_alone(drawn(classes, weighted, rows=rows), 1)
+    steps = DualSteps(problem.sparse(), None, RowSteps)
+    for _ in range(4):
+        assert steps.advance()
+        wanted = divergence(steps)
+        near = 1e-5 * wanted + 1e-6 * rows if rows == 80 else 0.5 * wanted
+        assert abs(steps.rough_gap() - wanted) <= near
+
+
+def test_a_proof_leaves_the_runs_where_they_are() -> None:
+    problem = with_alone(drawn(3))
+    one, other = (DualSteps(problem.sparse(), None, RowSteps) for _ in range(2))
+    for _ in range(3):
+        assert one.advance() and other.advance()
+        assert np.isfinite(one.prove().gap)
+    assert one.advance() and other.advance()
+    assert one.logits.tobytes() == other.logits.tobytes()
+    assert one.point().tobytes() == other.point().tobytes()
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_the_transposed_product_has_the_bits_of_one_thread(outputs: int) -> None:
+    """Most numbers in the first columns, some columns empty, more threads than columns."""
+    rng = np.random.default_rng(0)
+    for columns in (2, 300):
+        x = np.where(rng.random((3000, columns)) < 1 / (1 + np.arange(columns)), rng.normal(size=(3000, columns)), 0.0)
+        x[:, columns // 2] = 0.0
+        row, column = np.nonzero(x)
+        starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=3000))])
+        features = Features(3000, None, starts, column.astype(np.int32), x[row, column], columns)
+        residual = rng.normal(size=(outputs, 3000))
+        found = [features.transposed_product(residual, threads) for threads in (1, 2, 3, 8)]
+        assert len({f.tobytes() for f in found}) == 1
+        # 3,000 products, summed in order: n u of their absolute sum
+        assert np.all(np.abs(found[0] - x.T @ residual.T) <= 3e3 * 2.3e-16 * (np.abs(x).T @ np.abs(residual.T)))
+
+
 @every_intercept
 @every_k
 def test_values_of_either_width_or_none_have_one_optimum(classes: int, intercept: bool) -> None:

@@ -19,6 +19,7 @@ MANY_DENSE = 1_024
 WIDE_SPARSE = 512
 ENTRIES_AT_ONCE = 1 << 22
 LEAST_ALONE = 0.1  # the share of numbers alone in their columns from which it pays to set them apart
+MOST_PARTED = 1 << 26  # numbers of which the others are copied for that
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Features:
         return found
 
     def _part(self, threads: int) -> Shared:
-        if self.dense is not None:
+        if self.dense is not None or self.stored > MOST_PARTED:
             return Shared(self, None)
         met = np.zeros(self.sparse_columns, dtype=np.uint8)
         alone = _core.meet_columns(self.design, met)
