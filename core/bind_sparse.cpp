@@ -37,10 +37,10 @@ bool sort_rows(Vector<std::int64_t> starts, Out<std::int32_t> indices, Out<T> va
     return luce::sort_rows(starts.data(), rows, indices.data(), values.data(), threads);
 }
 
-Index meet_columns(const Design& d, Out<std::uint8_t> met) {
+Index meet_columns(const Design& d, Out<std::uint8_t> met, int threads) {
     require(static_cast<Index>(met.shape(0)) == sparse_of(d).columns, "a count for each column");
     nb::gil_scoped_release free;
-    return luce::meet_columns(d.x.sparse, met.data());
+    return luce::meet_columns(d.x.sparse, met.data(), std::max(threads, 1));
 }
 
 void part_rows(const Design& d, Vector<std::uint8_t> met, Out<std::int64_t> shared, OutVector alone, int threads) {
@@ -60,6 +60,21 @@ void shared_entries(const Design& d, Vector<std::uint8_t> met, Vector<std::int32
             "starts as the rows have numbers that are not alone");
     nb::gil_scoped_release free;
     luce::shared_entries(d.x.sparse, met.data(), place.data(), starts.data(), indices.data(), values.data(), threads);
+}
+
+void spread_product(const Design& d, Vector<std::uint8_t> met, Vector<std::int32_t> place, Matrix<double> shared,
+                    Matrix<double> residual, OutMatrix out, int threads) {
+    const Index columns = sparse_of(d).columns;
+    require(static_cast<Index>(met.shape(0)) == columns && met.shape(0) == place.shape(0) && place.shape(0) > 0,
+            "a count and a place for each column");
+    require(static_cast<Index>(shared.shape(0)) == place.data()[columns - 1] + 1, "a row for each place");
+    require(static_cast<Index>(residual.shape(1)) == d.x.rows && residual.shape(0) == shared.shape(1),
+            "the residual must be outputs x rows");
+    require(static_cast<Index>(out.shape(0)) == columns && out.shape(1) == residual.shape(0),
+            "the product must be columns x outputs");
+    nb::gil_scoped_release free;
+    luce::spread_product(d.x.sparse, met.data(), place.data(), shared.data(), residual.data(),
+                         static_cast<int>(out.shape(1)), out.data(), threads);
 }
 
 // X X' of a sparse design, and the last steps of a solver whose vectors are [a | X X'a | b] (core/quasi_newton.h).
@@ -140,9 +155,11 @@ void bind_sparse(nb::module_& m) {
           "threads"_a);
     m.def("sort_rows", &sort_rows<double>, "starts"_a.noconvert(), "indices"_a.noconvert(), "values"_a.noconvert(),
           "threads"_a);
-    m.def("meet_columns", &meet_columns, "design"_a, "met"_a.noconvert());
+    m.def("meet_columns", &meet_columns, "design"_a, "met"_a.noconvert(), "threads"_a);
     m.def("part_rows", &part_rows, "design"_a, "met"_a.noconvert(), "shared"_a.noconvert(), "alone"_a.noconvert(),
           "threads"_a);
+    m.def("spread_product", &spread_product, "design"_a, "met"_a.noconvert(), "place"_a.noconvert(),
+          "shared"_a.noconvert(), "residual"_a.noconvert(), "out"_a.noconvert(), "threads"_a);
     m.def("shared_entries", &shared_entries<float>, "design"_a, "met"_a.noconvert(), "place"_a.noconvert(),
           "starts"_a.noconvert(), "indices"_a.noconvert(), "values"_a.noconvert(), "threads"_a);
     m.def("shared_entries", &shared_entries<double>, "design"_a, "met"_a.noconvert(), "place"_a.noconvert(),

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <numeric>
 #include <vector>
 
 #include "parallel.h"
@@ -46,14 +47,19 @@ bool sort_rows(const std::int64_t* starts, Index rows, std::int32_t* indices, T*
     return twice;
 }
 
-Index meet_columns(const Csr& x, std::uint8_t* met) {
-    Index alone = 0;
-    for (Index e = 0; e < x.starts[x.rows]; ++e) {
-        std::uint8_t& of = met[x.indices[e]];
-        alone += of == 0 ? 1 : of == 1 ? -1 : 0;
-        of = of == 0 ? 1 : 2;
-    }
-    return alone;
+Index meet_columns(const Csr& x, std::uint8_t* met, int threads) {
+    std::vector<Index> alone(threads);
+    parallel_for(threads, threads, [&](Index g) {
+        const Index first = x.columns * g / threads, end = x.columns * (g + 1) / threads;
+        std::fill(met + first, met + end, std::uint8_t{0});
+        for (Index e = 0; e < x.starts[x.rows]; ++e) {
+            const Index j = x.indices[e];
+            if (j < first || j >= end || met[j] == 2) continue;
+            alone[g] += met[j] == 0 ? 1 : -1;
+            ++met[j];
+        }
+    });
+    return std::accumulate(alone.begin(), alone.end(), Index{0});
 }
 
 void part_rows(const Csr& x, const std::uint8_t* met, std::int64_t* shared, double* alone, int threads) {
@@ -82,6 +88,23 @@ void shared_entries(const Csr& x, const std::uint8_t* met, const std::int32_t* p
                 indices[at] = place[j];
                 values[at] = static_cast<T>(value);
                 ++at;
+            });
+    });
+}
+
+void spread_product(const Csr& x, const std::uint8_t* met, const std::int32_t* place, const double* shared,
+                    const double* residual, int outputs, double* out, int threads) {
+    each_part(x.columns, threads, [&](Index first, Index end) {
+        for (Index j = first; j < end; ++j) {
+            if (met[j] == 2) std::copy_n(shared + place[j] * static_cast<Index>(outputs), outputs, out + j * outputs);
+            if (met[j] == 0) std::fill_n(out + j * outputs, outputs, 0.0);
+        }
+    });
+    each_part(x.rows, threads, [&](Index first, Index end) {
+        for (Index i = first; i < end; ++i)
+            sparse_cells(x, i, [&](Index j, double value) {
+                if (met[j] != 1) return;
+                for (int k = 0; k < outputs; ++k) out[j * outputs + k] = value * residual[k * x.rows + i];
             });
     });
 }

@@ -9,9 +9,9 @@ namespace luce {
 template <class T>
 bool sort_rows(const std::int64_t* starts, Index rows, std::int32_t* indices, T* values, int threads);
 
-// met (columns), zeros at first: how many rows store something in each column, 2 for more than one. Returns how many
-// numbers are alone, each the only one of its column.
-Index meet_columns(const Csr& x, std::uint8_t* met);
+// met (columns): how many rows store something in each column, 2 for more than one. Returns how many numbers are alone,
+// each the only one of its column.
+Index meet_columns(const Csr& x, std::uint8_t* met, int threads);
 
 // Of each row how many numbers are not alone, and the sum of the squares of those that are: (rows) each.
 void part_rows(const Csr& x, const std::uint8_t* met, std::int64_t* shared, double* alone, int threads);
@@ -21,5 +21,9 @@ void part_rows(const Csr& x, const std::uint8_t* met, std::int64_t* shared, doub
 template <class T>
 void shared_entries(const Csr& x, const std::uint8_t* met, const std::int32_t* place, const std::int64_t* starts,
                     std::int32_t* indices, T* values, int threads);
+
+// out (columns x outputs) = X'R for R (outputs x rows), of which `shared` is what the numbers have that are not alone.
+void spread_product(const Csr& x, const std::uint8_t* met, const std::int32_t* place, const double* shared,
+                    const double* residual, int outputs, double* out, int threads);
 
 }  // namespace luce

@@ -188,6 +188,9 @@ def test_numbers_alone_in_their_columns_are_set_apart(dtype: type | None) -> Non
     residual = np.random.default_rng(0).normal(size=(2, len(problem.x)))
     rest = shared.features.transposed_product(residual, 1)
     assert np.allclose(rest, problem.x[:, met > 1].T @ residual.T, rtol=1e-13, atol=1e-13)
+    whole = np.full((problem.x.shape[1], 2), np.nan)
+    shared.spread(rest, residual, whole, 2)
+    assert np.allclose(whole, problem.x.T @ residual.T, rtol=1e-13, atol=1e-13)
     few = drawn(3)
     assert few.sparse().features.shared(1).alone is None
     assert replace(few, x=np.eye(80, 5000)).sparse().features.shared(1).alone is None

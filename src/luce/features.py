@@ -95,11 +95,11 @@ class Features:
 
     def _part(self, threads: int) -> Shared:
         if self.dense is not None or self.stored > MOST_PARTED:
-            return Shared(self, None)
-        met = np.zeros(self.sparse_columns, dtype=np.uint8)
-        alone = _core.meet_columns(self.design, met)
+            return Shared(self, self)
+        met = np.empty(self.sparse_columns, dtype=np.uint8)
+        alone = _core.meet_columns(self.design, met, threads)
         if not LEAST_ALONE * self.stored < alone < self.stored:
-            return Shared(self, None)
+            return Shared(self, self)
         each, squares = np.empty(self.rows, dtype=np.int64), np.empty(self.rows)
         _core.part_rows(self.design, met, each, squares, threads)
         place = np.cumsum(met > 1, dtype=np.int32)
@@ -109,7 +109,8 @@ class Features:
         indices = np.empty(starts[-1], dtype=np.int32)
         values = np.empty(len(indices), dtype=np.float32 if self.values is None else self.values.dtype)
         _core.shared_entries(self.design, met, place, starts, indices, values, threads)
-        return Shared(Features(self.rows, None, starts, indices, values, columns), squares)
+        rest = Features(self.rows, None, starts, indices, values, columns)
+        return Shared(self, rest, squares, met, place)
 
     @cached_property
     def row_space(self) -> _core.RowSpace:
@@ -159,9 +160,9 @@ class Features:
             values = each.astype(np.float32) if values is None else (values * each).astype(values.dtype)
         return Features(self.rows, dense, self.starts, self.indices, values, self.sparse_columns)
 
-    def transposed_product(self, residual: Array, threads: int, out: Array | None = None) -> Array:
+    def transposed_product(self, residual: Array, threads: int) -> Array:
         """X'R for R (outputs, rows): (columns, outputs)."""
-        out = np.empty((self.columns, len(residual))) if out is None else out
+        out = np.empty((self.columns, len(residual)))
         _core.transposed_product(self.design, residual, out, threads)
         return out
 
@@ -334,11 +335,24 @@ class Features:
 
 @dataclass(frozen=True)
 class Shared:
-    """A matrix without the numbers that are each the only one of their column: X X' is that of `features` plus the
-    diagonal `alone`, (rows,), None where nothing was left out."""
+    """A matrix, `whole`, without the numbers that are each the only one of their column, `features`: X X' is that of
+    these plus the diagonal `alone`, (rows,), None where nothing was left out.
 
+    met, place: how many numbers each column of the whole has, at most 2, and where it is among the others.
+    """
+
+    whole: Features
     features: Features
-    alone: Array | None
+    alone: Array | None = None
+    met: NDArray[np.uint8] | None = None
+    place: NDArray[np.int32] | None = None
+
+    def spread(self, product: Array, residual: Array, out: Array, threads: int) -> None:
+        """out (columns, outputs) = X'R of the whole, for the product that `features` have with R (outputs, rows)."""
+        if self.met is None or self.place is None:
+            out[:] = product
+        else:
+            _core.spread_product(self.whole.design, self.met, self.place, product, residual, out, threads)
 
 
 def joined(parts: Sequence[Features]) -> Features:

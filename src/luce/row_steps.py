@@ -156,10 +156,7 @@ class RowSteps:
     def point(self) -> Array:
         o = self.objective
         a, _, b = self._parts(self.at)
-        out = np.empty((o.features.columns + 1, o.outputs))
-        o.features.transposed_product(a, o.threads, out[:-1])
-        out[-1] = b
-        return out
+        return np.vstack([o.features.transposed_product(a, o.threads), b])
 
     def resume(self) -> Start:
         a, _, b = self._parts(self.at)
@@ -168,12 +165,12 @@ class RowSteps:
 
 @dataclass(frozen=True)
 class Proven:
-    """What a proof of DualSteps is about: s (a - y), (outputs, rows), the bias, and the weights (columns, outputs), if
-    they were worked out for all columns."""
+    """What a proof of DualSteps is about: s (a - y), (outputs, rows), the bias, and the weights of the columns that
+    rows share, (columns, outputs)."""
 
     residual: Array
     bias: Array
-    weights: Array | None
+    weights: Array
 
 
 class DualSteps:
@@ -255,6 +252,12 @@ class DualSteps:
             self.ascent.logits(self.bias, self.exact, self.objective.threads)
         return self.exact
 
+    def _weights_of(self, residual: Array) -> Array:
+        """X'R / -l2 of the columns that rows share, (columns, outputs)."""
+        weights = self.shared.features.transposed_product(residual, self.objective.threads)
+        weights /= -self.objective.penalty
+        return weights
+
     def _alone(self, residual: Array) -> Array | float:
         """What the other columns add to the logits, (outputs, rows)."""
         return 0.0 if self.shared.alone is None else residual * (self.shared.alone / -self.objective.penalty)
@@ -264,11 +267,6 @@ class DualSteps:
         out = np.empty((self.objective.outputs, self.objective.features.rows))
         self.ascent.residual(out)
         return out
-
-    @property
-    def _at(self) -> Proven:
-        """Of the last proof, if no run followed, else where the runs are."""
-        return Proven(self._residual(), self.bias, None) if self.proven is None else self.proven
 
     def intercept_slope(self) -> Array:
         return np.asarray(self._residual().sum(axis=1)) if self.rest is None else self.rest.intercept_slope()
@@ -289,15 +287,14 @@ class DualSteps:
         if correction is not None:
             _core.residuals(logits, o.labels, correction, residual, o.threads)
         alone = self._alone(residual)
-        weights = self.shared.features.transposed_product(residual, o.threads)
-        weights /= -o.penalty
+        weights = self._weights_of(residual)
         bias = self.bias.copy()
         self.exact = self.shared.features.logits(weights, bias, o.threads)
         self.exact += alone
         square = float(np.sum(weights**2)) - float(np.sum(residual * alone)) / o.penalty
         loss = self._settle(bias, self.exact)
         self.value = loss + 0.5 * o.penalty * square
-        self.proven = Proven(residual, bias, weights if self.shared.alone is None else None)
+        self.proven = Proven(residual, bias, weights)
         self.runs += 2
         if correction is None:
             return Gap(self.value, float("inf"))
@@ -353,17 +350,18 @@ class DualSteps:
         if self.rest is not None:
             return self.rest.point()
         o = self.objective
-        at = self._at
-        if at.weights is not None:
-            return np.vstack([at.weights, at.bias])
+        at = self.proven
+        if at is None:
+            residual = self._residual()
+            at = Proven(residual, self.bias, self._weights_of(residual))
         out = np.empty((o.features.columns + 1, o.outputs))
-        o.features.transposed_product(at.residual, o.threads, out[:-1])
-        out[:-1] /= -o.penalty
+        self.shared.spread(at.weights, at.residual / -o.penalty, out[:-1], o.threads)
         out[-1] = at.bias
         return out
 
     def resume(self) -> Start:
         if self.rest is not None:
             return self.rest.resume()
-        at = self._at
-        return RowPoint(at.residual / -self.objective.penalty, at.bias.copy(), self.objective.penalty)
+        at = self.proven
+        residual, bias = (self._residual(), self.bias) if at is None else (at.residual, at.bias)
+        return RowPoint(residual / -self.objective.penalty, bias.copy(), self.objective.penalty)
