@@ -54,10 +54,10 @@ Index meet_columns(const Csr& x, std::uint8_t* met, int threads) {
         std::fill(met + first, met + end, std::uint8_t{0});
         for (Index e = 0; e < x.starts[x.rows]; ++e) {
             const Index j = x.indices[e];
-            if (j < first || j >= end || met[j] == 2) continue;
-            alone[g] += met[j] == 0 ? 1 : -1;
-            ++met[j];
+            if (j >= first && j < end)
+                met[j] = static_cast<std::uint8_t>(met[j] + (met[j] < 2));  // no branch on a count
         }
+        alone[g] = std::count(met + first, met + end, std::uint8_t{1});
     });
     return std::accumulate(alone.begin(), alone.end(), Index{0});
 }

@@ -36,6 +36,8 @@ from luce.text import MOST_GRAMS, MOST_WEIGHTS, Grams, Recipe, SparseRows, Texts
 RICHER = 0.01  # of the log loss: by less, more n-grams are not worth their time
 CANDIDATES = 8  # n-grams, the most frequent, for each one that many classes have room for
 GROWTH = 0.5  # the best strength falls with some such power of the rows
+FEW_LETTERS = 3_000_000  # of the texts on which recipes are compared
+LEAST_READ, LEAST_OF_EACH = 1_000, 20  # their rows
 NEAR = 1e-5  # where the strength is looked for
 
 
@@ -91,7 +93,7 @@ def choose_texts(
     units: int = 0,
 ) -> Choice:  # fmt: skip
     """The n-grams of the text columns `names` beside the other columns, by the recipe of least log loss on rows held
-    out; on 5,000 rows where there are many more, and the strength then on all.
+    out; on 5,000 rows where there are many more, fewer of long texts, and the strength then on all.
 
     plain: the choice without the texts, None where there is no other column; it stays if the texts do not lower the log
     loss. units: of the hidden layer that is to read the n-grams, 0 for a linear model. Where the logits of all rows are
@@ -106,8 +108,9 @@ def choose_texts(
         encoder = plain.encoder
     problem = _without_texts(encoder, parsed, texts, codes, classes, threads, groups)
     assert problem.keys is not None
-    many = len(codes) > 1.5 * FEW_READ
-    rows = holdout(codes, FEW_READ / len(codes), 0)[1] if many else np.arange(len(codes))
+    few = _few(texts, len(codes), classes)
+    many = len(codes) > 1.5 * few
+    rows = holdout(codes, few / len(codes), 0)[1] if many else np.arange(len(codes))
     near = float(l2) if isinstance(l2, float | int) else NEAR * max(1.0, FEW_READ / len(rows))
     most = room_for(size, encoder.width, np.bincount(codes, minlength=classes), units) // len(names)
     recipes: list[Recipe] = []
@@ -139,6 +142,13 @@ def choose_texts(
         whole = _tried(encoder, problem, texts, recipes[place], best.l2, near, folds, MOST_GRAMS)
         best = replace(best, notes=_what_it_costs(best, whole))
     return beside_plain("texts", best, plain)
+
+
+def _few(texts: Mapping[str, Texts], rows: int, classes: int) -> int:
+    """Rows on which the recipes are compared: at most FEW_READ, of long texts so many as have FEW_LETTERS, if these are
+    LEAST_READ and LEAST_OF_EACH of a class in the mean."""
+    letters = sum(len(text) for column in texts.values() for text in column if text)
+    return min(FEW_READ, max(LEAST_READ, LEAST_OF_EACH * classes, FEW_LETTERS * rows // max(letters, 1)))
 
 
 def _without_texts(
