@@ -19,7 +19,7 @@ from luce.labels import labels
 from luce.path import Race
 from luce.table import Table
 from luce.text import JAMO, PIECES, SYLLABLES, WORDS, Grams, TextPlan, recipes_for
-from luce.wording import Worded
+from luce.wording import Worded, _few
 
 GOOD = ["재미있는", "감동적인", "wonderful", "lovely", "최고의", "warm"]
 BAD = ["지루한", "실망스러운", "boring", "awful", "최악의", "cold"]
@@ -326,3 +326,14 @@ def test_equal_texts_are_equal_keys() -> None:
     assert keys[0] == keys[1]
     assert keys[2] == keys[3]
     assert len(set(keys.tolist())) == 3
+
+
+def test_recipes_are_compared_on_fewer_rows_of_long_texts() -> None:
+    """As many as have 3,000,000 letters, but 1,000, or 20 for each class; of short ones 5,000."""
+    short, long = ["good film"] * 20_000, ["word " * 400, None] * 10_000
+    assert _few({"t": short}, 20_000, 2) == 5_000
+    assert _few({"t": long}, 20_000, 2) == 3_000
+    assert _few({"t": long, "u": long}, 20_000, 2) == 1_500
+    assert _few({"t": ["word " * 4_000] * 20_000}, 20_000, 2) == 1_000
+    assert _few({"t": ["word " * 4_000] * 20_000}, 20_000, 90) == 1_800
+    assert _few({"t": [None, ""]}, 2, 2) == 5_000

@@ -86,20 +86,20 @@ class Features:
         wide = self.indices is None and self.dense.dtype in (np.float16, np.float32)
         return wide and self.dense_columns >= MANY_DENSE and self.dense.strides[1] == self.dense.itemsize
 
-    def shared(self, threads: int) -> Shared:
+    def shared(self, threads: int) -> Shared | None:
         """A sparse matrix without the numbers that are alone in their columns, if these are many. Worked out once."""
-        found: Shared | None = self.__dict__.get("_shared")
-        if found is None:
-            found = self.__dict__["_shared"] = self._part(threads)
+        if "_shared" not in self.__dict__:
+            self.__dict__["_shared"] = self._part(threads)
+        found: Shared | None = self.__dict__["_shared"]
         return found
 
-    def _part(self, threads: int) -> Shared:
+    def _part(self, threads: int) -> Shared | None:
         if self.dense is not None or self.stored > MOST_PARTED:
-            return Shared(self, self)
+            return None
         met = np.empty(self.sparse_columns, dtype=np.uint8)
         alone = _core.meet_columns(self.design, met, threads)
         if not LEAST_ALONE * self.stored < alone < self.stored:
-            return Shared(self, self)
+            return None
         each, squares = np.empty(self.rows, dtype=np.int64), np.empty(self.rows)
         _core.part_rows(self.design, met, each, squares, threads)
         place = np.cumsum(met > 1, dtype=np.int32)
@@ -110,7 +110,7 @@ class Features:
         values = np.empty(len(indices), dtype=np.float32 if self.values is None else self.values.dtype)
         _core.shared_entries(self.design, met, place, starts, indices, values, threads)
         rest = Features(self.rows, None, starts, indices, values, columns)
-        return Shared(self, rest, squares, met, place)
+        return Shared(rest, squares, met, place)
 
     @cached_property
     def row_space(self) -> _core.RowSpace:
@@ -335,24 +335,20 @@ class Features:
 
 @dataclass(frozen=True)
 class Shared:
-    """A matrix, `whole`, without the numbers that are each the only one of their column, `features`: X X' is that of
-    these plus the diagonal `alone`, (rows,), None where nothing was left out.
+    """A sparse matrix X without the numbers that are each the only one of their column: X X' is that of `features` plus
+    the diagonal `alone`, (rows,).
 
-    met, place: how many numbers each column of the whole has, at most 2, and where it is among the others.
+    met, place: how many numbers each column of X has, at most 2, and where it is among those of `features`.
     """
 
-    whole: Features
     features: Features
-    alone: Array | None = None
-    met: NDArray[np.uint8] | None = None
-    place: NDArray[np.int32] | None = None
+    alone: Array
+    met: NDArray[np.uint8]
+    place: NDArray[np.int32]
 
-    def spread(self, product: Array, residual: Array, out: Array, threads: int) -> None:
+    def spread(self, whole: Features, product: Array, residual: Array, out: Array, threads: int) -> None:
         """out (columns, outputs) = X'R of the whole, for the product that `features` have with R (outputs, rows)."""
-        if self.met is None or self.place is None:
-            out[:] = product
-        else:
-            _core.spread_product(self.whole.design, self.met, self.place, product, residual, out, threads)
+        _core.spread_product(whole.design, self.met, self.place, product, residual, out, threads)
 
 
 def joined(parts: Sequence[Features]) -> Features:

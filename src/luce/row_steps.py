@@ -189,8 +189,10 @@ class DualSteps:
         """after: the method that goes on where the ascent is slow."""
         self.objective, self.after = objective, after
         o = objective
-        self.shared = o.features.shared(o.threads)
-        self.ascent = _core.DualAscent(self.shared.features.design, o.labels, o.penalty, self.shared.alone)
+        self.parted = o.features.shared(o.threads)  # None where rows share nearly all columns
+        self.shared = o.features if self.parted is None else self.parted.features
+        alone = None if self.parted is None else self.parted.alone
+        self.ascent = _core.DualAscent(self.shared.design, o.labels, o.penalty, alone)
         self.bias = np.ascontiguousarray(o.start()[-1])
         self.runs = 0  # reads of X, but for those of `rest`
         self.rough, self.value = [o.known_loss], o.known_loss
@@ -254,13 +256,13 @@ class DualSteps:
 
     def _weights_of(self, residual: Array) -> Array:
         """X'R / -l2 of the columns that rows share, (columns, outputs)."""
-        weights = self.shared.features.transposed_product(residual, self.objective.threads)
+        weights = self.shared.transposed_product(residual, self.objective.threads)
         weights /= -self.objective.penalty
         return weights
 
     def _alone(self, residual: Array) -> Array | float:
         """What the other columns add to the logits, (outputs, rows)."""
-        return 0.0 if self.shared.alone is None else residual * (self.shared.alone / -self.objective.penalty)
+        return 0.0 if self.parted is None else residual * (self.parted.alone / -self.objective.penalty)
 
     def _residual(self) -> Array:
         """s (a - y), (outputs, rows)."""
@@ -289,7 +291,7 @@ class DualSteps:
         alone = self._alone(residual)
         weights = self._weights_of(residual)
         bias = self.bias.copy()
-        self.exact = self.shared.features.logits(weights, bias, o.threads)
+        self.exact = self.shared.logits(weights, bias, o.threads)
         self.exact += alone
         square = float(np.sum(weights**2)) - float(np.sum(residual * alone)) / o.penalty
         loss = self._settle(bias, self.exact)
@@ -354,8 +356,10 @@ class DualSteps:
         if at is None:
             residual = self._residual()
             at = Proven(residual, self.bias, self._weights_of(residual))
+        if self.parted is None:
+            return np.vstack([at.weights, at.bias])
         out = np.empty((o.features.columns + 1, o.outputs))
-        self.shared.spread(at.weights, at.residual / -o.penalty, out[:-1], o.threads)
+        self.parted.spread(o.features, at.weights, at.residual / -o.penalty, out[:-1], o.threads)
         out[-1] = at.bias
         return out
 
