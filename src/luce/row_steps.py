@@ -284,7 +284,8 @@ class DualSteps:
             found = self.rest.prove()
             self.value, self.exact = self.rest.value, logits_of_rows(self.rest.logits, self.every)
             return found
-        residual, logits = self._residual(), self._logits_of_rows()
+        residual = self._residual()
+        logits = self._logits_of_rows(residual)
         correction = o.intercept_correction(logits, residual.sum(axis=1)) if o.intercept else np.zeros(o.outputs)
         if correction is not None:
             _core.residuals(logits, o.labels, correction, residual, o.threads)
@@ -331,9 +332,9 @@ class DualSteps:
         a[o.codes, np.arange(len(o.codes))] += 1.0
         return np.asarray(a)
 
-    def _logits_of_rows(self) -> Array:
+    def _logits_of_rows(self, residual: Array) -> Array:
         """Logits whose probabilities are the distributions."""
-        a = np.maximum(self._distributions(self._residual()), 1e-300)
+        a = np.maximum(self._distributions(residual), 1e-300)
         return np.asarray(np.log(a) if len(a) > 1 else np.log(a) - np.log(np.maximum(1.0 - a, 1e-300)))
 
     def _entropy(self, residual: Array) -> float:
