@@ -319,7 +319,7 @@ def test_unknown_texts_beside_other_columns_are_counted(luce: Run) -> None:
     stars = np.random.default_rng(0).normal(size=len(rows)) + [name == "pos" for name, _ in rows]
     frame = table(rows).with_columns(stars=stars)
     frame.write_csv("t.csv")
-    good(luce("train", "t.csv", "--label", "sentiment", "--out", "m.luce"))
+    good(luce("train", "t.csv", "--label", "sentiment", "--as", "stars=number", "--out", "m.luce"))
     assert kinds_of(luce, "m.luce") == {"review": "text", "stars": "number"}
     frame.head(6).with_columns(review=pl.Series(["zzqq"] * 2 + ["dull"] * 4)).write_csv("new.csv")
     assert "column review: nothing in 2 of 6 text(s)" in good(luce("predict", "m.luce", "new.csv")).err

@@ -243,9 +243,9 @@ def test_a_class_that_is_penalised_more(case: Case, monkeypatch: pytest.MonkeyPa
 def test_the_callers_array_is_centred_in_place(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     case = replace(case, rows=case.rows.copy())
 
-    def change(true: Callable[..., Any], X: np.ndarray, *columns: int) -> Any:
+    def change(true: Callable[..., Any], X: np.ndarray, **how: Any) -> Any:
         X -= X.mean(axis=0)
-        return true(X, *columns)
+        return true(X, **how)
 
     turns_red(claims.the_callers_data_are_unchanged, case, monkeypatch, replaced_in_linear("features_of", change))
 
@@ -253,7 +253,7 @@ def test_the_callers_array_is_centred_in_place(case: Case, monkeypatch: pytest.M
 def replaced_in_linear(name: str, change: Callable[..., Any]) -> Fault:
     def put(patch: pytest.MonkeyPatch) -> None:
         true = getattr(luce.linear, name)
-        patch.setattr(luce.linear, name, lambda *args: change(true, *args))
+        patch.setattr(luce.linear, name, lambda *args, **named: change(true, *args, **named))
 
     return put
 

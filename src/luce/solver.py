@@ -130,10 +130,8 @@ def minimise(
         nonlocal proven
         if not rough <= min(max(tolerance * method.value, enough), pace.below):
             return False
-        proven = method.prove()
-        wanted = max(tolerance * proven.value, enough)
-        pace.below = rough * (min(0.5, wanted / proven.gap) if 0.0 < proven.gap < np.inf else 0.5)
-        return proven.gap <= wanted
+        proven, pace.below = method.prove(), 0.5 * rough
+        return proven.gap <= max(tolerance * proven.value, enough)
 
     end = None if time_limit is None else began + time_limit
     method, stopped = _go(objective, None if start is None else Ended(start), near, time_limit, end, progress)
@@ -187,7 +185,7 @@ def ended(method: Method) -> Ended:
 @dataclass
 class Pace:
     """How often a solve has looked where it is; below: a proof that failed is not tried again before the rough gap is
-    half of what it was, or as much less as the proof has found."""
+    half of what it was."""
 
     turn: int = 0
     below: float = np.inf
