@@ -18,7 +18,7 @@ constexpr double RESTLESS = 4.0;    // times the mean divergence: such rows are 
 constexpr int MOST_ROUNDS = 8;
 constexpr double NEWTON = 1e-3;  // after so short a step of Newton's its square is left, less than a float tells
 // How far the rows are at the end of a run is told by one in so many, or so many, with chances as they were met.
-constexpr std::size_t PART = 16, LEAST = 512;
+constexpr std::size_t SAMPLED_PART = 16, LEAST_SAMPLED = 512;
 // Rows ahead of which first the facts, then the numbers, then the weights of their columns are asked for.
 constexpr std::size_t LATER = 16, SOON = 8, NEXT = 3;
 // A function that only asks for memory, and is not in place, is left out by GCC as one without effect.
@@ -138,19 +138,19 @@ void DualAscent::visit(const std::vector<std::int32_t>& rows, double* bias, doub
 double DualAscent::divergence(const double* bias, double pull) {
     double met = 0.0;
     for (const Facts& row : facts_) met += static_cast<double>(row.divergence);
-    const std::size_t all = order_.size(), count = std::max(all / PART, LEAST);
+    const std::size_t all = order_.size(), count = std::max(all / SAMPLED_PART, LEAST_SAMPLED);
     const double mean = met / static_cast<double>(std::max<std::size_t>(all, 1));
-    const double each_chance = count < all ? 2.0 * met / static_cast<double>(count) : 0.0;  // of so much one is drawn
+    const double apart = count < all ? 2.0 * met / static_cast<double>(count) : 0.0;  // of so much one row is drawn
     std::vector<std::int32_t> some;
     std::vector<double> times;  // rows that each of them stands for
-    double drawn = 0.5 * each_chance, passed = 0.0;
+    double drawn = 0.5 * apart, passed = 0.0;
     for (const std::int32_t i : order_) {
         const double of = static_cast<double>(facts_[i].divergence) + mean;
         passed += of;
         if (passed < drawn) continue;
         some.push_back(i);
-        times.push_back(std::max(each_chance / of, 1.0));
-        while (each_chance > 0.0 && drawn <= passed) drawn += each_chance;
+        times.push_back(std::max(apart / of, 1.0));
+        while (apart > 0.0 && drawn <= passed) drawn += apart;
     }
     double sum = 0.0;
     std::size_t n = 0;

@@ -297,6 +297,7 @@ class Race:
 
     @property
     def _share(self) -> float:
+        """How near the fits in the folds come."""
         p = self.problem
         return FOLD_SHARE * min(1.0, p.features.stored * p.outputs / MUCH_WORK)
 
