@@ -99,6 +99,28 @@ def test_a_model_of_a_table_knows_the_columns_of_fasttext_lines(luce: Run, train
     good(luce("explain", trained, "test.txt", "--row", 2))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_fasttext_lines_in_many_files_are_read_as_in_one(luce: Run, trained: Path, encoding: str) -> None:
+    rows, new = reviews(), reviews(60, seed=1)
+    for name, found in (("train", rows), ("test", new)):
+        Path(f"{name}.txt").write_text(labelled(found), encoding=encoding)
+        for part in range(3):
+            third = len(found) // 3
+            Path(f"{name}.{part}.txt").write_text(labelled(found[part * third :][:third]), encoding=encoding)
+    good(luce("train", "train.txt", "--out", "one.luce"))
+    good(luce("train", "train.?.txt", "--out", "many.luce"))
+    assert kinds_of(luce, "many.luce") == {"text": "text"}
+    one, many = (json.loads(good(luce("evaluate", m, "test.txt", "--json")).out) for m in ("one.luce", "many.luce"))
+    assert one["log_loss"] == many["log_loss"]
+    # a model that knows label and text by other names
+    one, many = (json.loads(good(luce("evaluate", trained, d, "--json")).out) for d in ("test.txt", "test.?.txt"))
+    assert one["log_loss"] == many["log_loss"]
+    # tables with columns of these names are tables
+    for part in range(2):
+        pl.DataFrame({"label": ["a", "b"] * 20, "text": ["x", "y"] * 20}).write_csv(f"t{part}.txt")
+    assert "--label COLUMN" in luce("train", "t?.txt").err
+
+
 # ---- lines
 
 

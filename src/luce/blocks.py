@@ -135,6 +135,16 @@ def frames(
         raise InputError(f"{where}: does not fit in this machine's memory; split it") from None
 
 
+def begins_with_labels(path: str, encoding: str | None = None) -> bool:
+    """Whether the lines of a file begin with labels, as fastText has them."""
+    source = _File(path, inert(path, 4096), lambda share: None)
+    if source.kind not in ("txt", "other"):
+        return False
+    first, _ = _with_sample(source.pieces())
+    text = first.decode(_named(encoding, first) or "utf-8", "ignore").encode()
+    return is_labelled(text.removeprefix(codecs.BOM_UTF8))
+
+
 def _read(
     name: str, where: str, encoding: str | None, begun: bytes, told: Callable[[float], None], notes: list[str]
 ) -> Iterator[pl.DataFrame]:

@@ -10,11 +10,12 @@ from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from luce.blocks import files_of, frames
+from luce.blocks import begins_with_labels, files_of, frames
 from luce.cells import says_date, shown
 from luce.columnar import is_encoded
 from luce.errors import InputError, inert
 from luce.image_files import IMAGE_NAMES
+from luce.labelled_lines import TEXT
 from luce.reader import kind_of
 from luce.store import Store, StoredFrame
 from luce.table import Table
@@ -67,13 +68,15 @@ def gather(
             said.setdefault(note, []).append(inert(path, 4096))
     notes = [note if len(paths) == len(files) else _of_some(note, paths) for note, paths in said.items()]
     where = source if len(files) > 1 else files[0]
+    kinds = {TEXT: "text"} if begins_with_labels(files[0], encoding) else {}
     if store is None:
         whole = Table.of(pl.concat([_cast(frame, columns.types) for frame in kept]), where)
-        return replace(whole, notes=(*whole.notes, *notes))
+        return replace(whole, notes=(*whole.notes, *notes), kinds=kinds)
     if kept:
         parts.append(_stored(store, kept, columns))
     paths, heights = zip(*parts, strict=True)
-    return Table(StoredFrame(store, paths, heights, columns.stored_types()), where, tuple(notes))  # type: ignore[arg-type]
+    stored = StoredFrame(store, paths, heights, columns.stored_types())
+    return Table(stored, where, tuple(notes), kinds=kinds)  # type: ignore[arg-type]
 
 
 def _of_some(note: str, paths: list[str]) -> str:

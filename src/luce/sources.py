@@ -105,10 +105,12 @@ def gathered(
     """The rows of many files, or of more than memory may take; what it may not take lies beside the model meanwhile."""
     from luce.compact import bytes_of
     from luce.gather import gather
+    from luce.labelled_lines import LABEL
     from luce.pictures import image_columns, with_pixels
 
     room = None if memory is None else bytes_of(memory, "--memory")
     table = gather(data, encoding=encoding, memory=room, parent=os.path.dirname(out) or ".", keep=label)
+    label = LABEL if label is None and table.kinds else label
     if label is None:
         names = ", ".join(map(inert, table.names[:10])) + (", ..." if len(table.names) > 10 else "")
         what = f"say which column of {inert(data)} to predict: --label COLUMN; the columns are {names}"
@@ -149,7 +151,7 @@ def read_for(
     skip_bad: bool = False,
     labels: str | None = None,
 ) -> Table:
-    """As `_read`; the label and the text of fastText's lines get the names that a model of one text column knows.
+    """A table for a model; the label and the text of fastText's lines get the names that a model of one text knows.
 
     begun: what was read of standard input already.
     """
@@ -169,15 +171,12 @@ def read_for(
         raise InputError(f"{inert(data)}: is no .npy file of embeddings, which are what the model reads")
     if (images := images_for(fitted, data, skip_bad)) is not None:
         return images[0]
-    sizes, lines = fitted.image_sizes, False
-    if is_many(data):
-        table = gather(data, encoding=encoding)
-    else:
-        table = Table.of(raw := read_file(data, encoding=encoding, begun=begun))
-        lines = raw.label is not None
+    sizes = fitted.image_sizes
+    many = is_many(data)
+    table = gather(data, encoding=encoding) if many else Table.of(read_file(data, encoding=encoding, begun=begun))
     names = [name for name in sizes if name in table.names]
     table = with_pixels(table, names, folder_of(data), sizes, skip_bad)
-    if not lines or fitted.text_alone is None:
+    if not table.kinds or fitted.text_alone is None:
         return table
     renamed = {LABEL: fitted.label or LABEL, TEXT: fitted.text_alone.name}
     return Table(table.frame.rename(renamed), table.source, table.notes)
