@@ -51,8 +51,8 @@ class Classifier:
     the logits of rows held out in the choice of l2, if that lowers the log loss beyond its noise (`calibration`).
 
     l2: strength of the penalty; "auto" chooses it by cross-validated log loss, None is 1/n. kinds: what a column is, by
-    name, where it is not what it seems: "number", "boolean", "date", "category" or "ignore". threads: None for all
-    processors; the model has the same bits for every number of threads.
+    name, where it is not what it seems: "number", "boolean", "date", "category", "text", "image", "embedding" or
+    "ignore". threads: None for all processors; the model has the same bits for every number of threads.
     effects: "linear" (numbers that are compressed by a logarithm far out, or not: docs/effects.md), "curves" (numbers
     may bend), "pairs" (and pairs of columns act together), or "auto": the one that lowers the log loss of rows held
     out. In "auto" and "pairs" numbers that are codes are told value by value, where that lowers it.

@@ -94,8 +94,8 @@ def cli() -> None:
 @click.option("--holdout", default=0.2, show_default=True, metavar="SHARE", help="Share of rows to measure on, or 0.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Chooses the held-out rows.")
 @click.option("--as", "kinds", multiple=True, metavar="COLUMN=KIND",
-              help="Settle what a column is: number, boolean, date, category, text, image or ignore. May be "
-                   "repeated.")  # fmt: skip
+              help="Settle what a column is: number, boolean, date, category, text, image, embedding or ignore. "
+                   "May be repeated.")  # fmt: skip
 @click.option("--text", "texts", multiple=True, metavar="COLUMN",
               help="A column of texts: the same as --as COLUMN=text. May be repeated.")  # fmt: skip
 @click.option("--cost", "costs", multiple=True, metavar="CLASS=NUMBER",
@@ -243,7 +243,7 @@ def _show(
 @cli.command()
 @click.argument("model")
 @click.argument("data")
-@click.option("--out", metavar="FILE", help="CSV, or Parquet by its suffix (default: CSV on standard output); or a "
+@click.option("--out", metavar="FILE", help="CSV, TSV or Parquet by its suffix (default: CSV on standard output); or a "
               "folder, FOLDER/, with a file of answers for each file of DATA.")  # fmt: skip
 @click.option("--coverage", type=float, metavar="SHARE",
               help="A column `set` beside: the classes that a row may have, joined by |; of the rows of each class "

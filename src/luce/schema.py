@@ -79,9 +79,9 @@ class Schema:
 def infer_schema(table: Table, kinds: Mapping[str, str] | None = None) -> Schema:
     """What each column is, by the rules of docs/tables.md; all cells are looked at.
 
-    `kinds` settles columns by name: "number", "boolean", "date", "category", "text" or "ignore". Raises InputError for
-    an unknown name or kind, an infinite number, a column that is numbers but for a few cells, and types luce cannot
-    read.
+    `kinds` settles columns by name: "number", "boolean", "date", "category", "text", "image", "embedding" or "ignore".
+    Raises InputError for an unknown name or kind, an infinite number, a column that is numbers but for a few cells, and
+    types luce cannot read.
     """
     if not table.names:
         raise InputError(f"{table.source} has no columns besides the label")
