@@ -138,6 +138,7 @@ void DualAscent::visit(const std::vector<std::int32_t>& rows, double* bias, doub
 double DualAscent::divergence(const double* bias, double pull) {
     double met = 0.0;
     for (const Facts& row : facts_) met += static_cast<double>(row.divergence);
+    if (!std::isfinite(met)) return met;
     const std::size_t all = order_.size(), count = std::max(all / SAMPLED_PART, LEAST_SAMPLED);
     const double mean = met / static_cast<double>(std::max<std::size_t>(all, 1));
     const double apart = count < all ? 2.0 * met / static_cast<double>(count) : 0.0;  // of so much one row is drawn
@@ -149,7 +150,7 @@ double DualAscent::divergence(const double* bias, double pull) {
         passed += of;
         if (passed < drawn) continue;
         some.push_back(i);
-        times.push_back(std::max(apart / of, 1.0));
+        times.push_back(apart > of ? apart / of : 1.0);
         while (apart > 0.0 && drawn <= passed) drawn += apart;
     }
     double sum = 0.0;

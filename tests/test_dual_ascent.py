@@ -15,7 +15,7 @@ import luce.features
 from luce.features import Features
 from luce.objective import Objective
 from luce.row_steps import DualSteps, RowSteps
-from luce.solver import Solution, minimise
+from luce.solver import Pace, Solution, minimise
 from luce.steps import RowPoint
 
 Array = np.ndarray
@@ -258,6 +258,43 @@ def test_a_run_tells_how_far_it_has_come(classes: int, weighted: bool, rows: int
         wanted = divergence(steps)
         near = 1e-5 * wanted + 1e-6 * rows if rows == 80 else 0.5 * wanted
         assert abs(steps.rough_gap() - wanted) <= near
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+def test_of_next_to_nothing_a_run_tells_a_number(intercept: bool) -> None:
+    """Of a few rows the runs come to where float32 tells nothing apart: 0 of what was met, and of what is looked at."""
+    for classes in (2, 3, 5):
+        for rows in range(classes, classes + 4):
+            steps = DualSteps(drawn(classes, rows=rows, l2=1e-2, intercept=intercept).sparse(), None, RowSteps)
+            while steps.runs < 40 and steps.rest is None:
+                assert steps.advance()
+                assert 0.0 <= steps.rough[-1] < np.inf
+
+
+@every_k
+def test_rows_without_an_entry_come_to_their_best_by_runs_alone(classes: int) -> None:
+    """Without intercepts such a row moves nothing; its best are equal shares, which six runs must not miss."""
+    problem = drawn(classes, intercept=False, l2=1e-2)
+    problem.x[::3] = 0.0
+    steps = DualSteps(problem.sparse(), None, RowSteps)
+    for _ in range(10):
+        assert steps.advance()
+    assert steps.rest is None
+    away = (np.arange(max(classes, 2))[:, np.newaxis] == problem.codes[::3]) - 1 / classes
+    residual = steps._residual()[:, ::3]
+    assert np.abs(residual + (away if classes > 2 else away[1:])).max() <= 1e-6  # which are float32
+
+
+def test_a_proof_that_failed_is_tried_again() -> None:
+    """Once the rough gap is half of what it was, or at twice as many turns: a rough gap of 0 has no half."""
+    pace = Pace(turn=3)
+    assert not pace.ends(False, 1e-3)
+    assert pace.due(5e-4, 1e-2) and not pace.due(6e-4, 1e-2) and not pace.due(5e-4, 1e-4)
+    assert not pace.ends(False, 0.0)
+    for pace.turn in (4, 5):
+        assert not pace.due(1e-9, 1e-2)
+    pace.turn = 6
+    assert pace.due(1e-9, 1e-2) and not pace.due(1e-1, 1e-2)
 
 
 def test_a_proof_leaves_the_runs_where_they_are() -> None:

@@ -289,6 +289,14 @@ def test_the_first_and_the_last_entry_are_named_too() -> None:
             fit(sp.csr_array(x), np.arange(10) % 2)
 
 
+def _beyond() -> sp.csr_array:
+    """A column that 32 bits would make one of the matrix."""
+    x = sp.csr_array(np.eye(4))
+    x.indices = x.indices.astype(np.int64)
+    x.indices[2] += 2**32
+    return x
+
+
 @pytest.mark.parametrize(
     ("x", "said"),
     [
@@ -296,8 +304,9 @@ def test_the_first_and_the_last_entry_are_named_too() -> None:
         (sp.csr_array((4, 0)), "0 columns"),
         (sp.csr_array(np.eye(4) * 1j), "omplex"),
         (sp.coo_array(np.ones(4)), "1 dimensions"),
+        (_beyond(), "a column that is none of its 4"),
     ],
-    ids=["no rows", "no columns", "complex", "one dimension"],
+    ids=["no rows", "no columns", "complex", "one dimension", "a column of 64 bits"],
 )
 def test_matrices_that_cannot_be_used(x: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):

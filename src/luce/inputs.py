@@ -157,6 +157,8 @@ def _sparse(X: Any, threads: int | None) -> Features:
         entry = int(np.flatnonzero(~(np.abs(values) <= LARGEST))[0])
         row = int(np.searchsorted(x.indptr, entry, side="right")) - 1
         raise InputError(_unusable(values[entry], row, int(x.indices[entry])))
+    if x.indices.dtype != np.int32 and len(x.indices) and not 0 <= x.indices.min() <= x.indices.max() < X.shape[1]:
+        raise InputError(f"X has an entry in a column that is none of its {X.shape[1]}: make the matrix anew")
     starts, indices = np.ascontiguousarray(x.indptr, dtype=np.int64), np.ascontiguousarray(x.indices, dtype=np.int32)
     values = np.ascontiguousarray(values)
     if not ordered:

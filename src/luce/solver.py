@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from typing import Any, Self
 
@@ -128,10 +128,10 @@ def minimise(
 
     def near(method: Method, rough: float, pace: Pace) -> bool:
         nonlocal proven
-        if not rough <= min(max(tolerance * method.value, enough), pace.below):
+        if not pace.due(rough, max(tolerance * method.value, enough)):
             return False
-        proven, pace.below = method.prove(), 0.5 * rough
-        return proven.gap <= max(tolerance * proven.value, enough)
+        proven = method.prove()
+        return pace.ends(proven.gap <= max(tolerance * proven.value, enough), rough)
 
     end = None if time_limit is None else began + time_limit
     method, stopped = _go(objective, None if start is None else Ended(start), near, time_limit, end, progress)
@@ -161,10 +161,7 @@ def approach(
 
     def close(method: Method, rough: float, pace: Pace) -> bool:
         if isinstance(method, FarNewton):  # to look at the intercepts takes a pass or two
-            if not rough <= min(enough, pace.below):
-                return False
-            pace.below = 0.5 * rough
-            return method.prove().gap <= enough
+            return pace.due(rough, enough) and pace.ends(method.prove().gap <= enough, rough)
         if not rough <= enough or not objective.intercept or isinstance(method, BlockSteps):
             return rough <= enough
         slope = method.intercept_slope()
@@ -184,11 +181,19 @@ def ended(method: Method) -> Ended:
 
 @dataclass
 class Pace:
-    """How often a solve has looked where it is; below: a proof that failed is not tried again before the rough gap is
-    half of what it was."""
+    """How often a solve has looked where it is, and when a proof is tried again that has failed: once the rough gap is
+    half of what it was, `below`, or at twice as many turns, `again`, as what is rough may not tell of that gap."""
 
     turn: int = 0
     below: float = np.inf
+    again: int = 0
+
+    def due(self, rough: float, enough: float) -> bool:
+        return rough <= enough and (rough <= self.below or self.turn >= self.again)
+
+    def ends(self, proven: bool, rough: float) -> bool:
+        self.below, self.again = 0.5 * rough, 2 * self.turn
+        return proven
 
 
 def _go(
@@ -236,7 +241,7 @@ def _steps(
 
 def _state(method: FarNewton | BlockSteps, pace: Pace) -> State:
     arrays, facts = method.state()
-    return arrays, {**facts, "turn": pace.turn, "below": pace.below}
+    return arrays, {**facts, **asdict(pace)}
 
 
 def _resumed(
@@ -245,7 +250,8 @@ def _resumed(
     """A solve where another of the same objective has been. Raises ModelFileError for another's state."""
     kind = BlockSteps if BlockSteps.fits(objective) else FarNewton
     try:
-        return kind.resumed(objective, arrays, facts), Pace(facts["turn"], facts["below"])
+        pace = Pace(**{name: facts[name] for name in ("turn", "below", "again")})
+        return kind.resumed(objective, arrays, facts), pace
     except (LookupError, TypeError, ValueError) as error:
         raise ModelFileError(f"the checkpoint has no state of this solve: {error}") from error
 
