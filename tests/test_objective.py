@@ -421,6 +421,24 @@ def test_the_optimum_of_the_solver_is_that_of_newton(classes: int) -> None:
     assert p.exactly(solution.point) - p.exactly(best) <= gap
 
 
+def test_where_blocks_are_slow_the_whole_hessian_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six classes that are all but told apart, of columns that say much the same: 11 steps instead of 43."""
+    monkeypatch.setattr(metric, "COUPLED_STEPS", 0)
+    random = np.random.default_rng(0)
+    truth = random.normal(0, 1, (3_000, 12))
+    x = truth @ random.normal(0, 1, (12, 24)) + random.normal(0, 0.3, (3_000, 24))
+    codes = (2 * truth[:, :6] + random.gumbel(0, 0.3, (3_000, 6))).argmax(axis=1).astype(np.int32)
+    features, taken = Features(len(x), x), {}
+    for most in (0, 1 << 26):
+        monkeypatch.setattr(metric, "MOST_COUPLED", most)
+        ends = [minimise(Objective(features, codes, 6, 1e-3, threads=threads), 1e-8) for threads in (1, 3)]
+        assert ends[0].certificate.converged
+        assert np.array_equal(ends[0].point, ends[1].point)
+        assert ends[0]._method.metric.coupled == bool(most)
+        taken[most] = ends[0]._method.iteration
+    assert taken[1 << 26] < 0.5 * taken[0], taken
+
+
 @pytest.mark.parametrize("passes", [0, 10_000])
 def test_a_wide_dense_matrix_has_curvature_of_every_column(passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """1,250 columns that say much the same, as 30 numbers are behind them: about 43 passes by one block for all

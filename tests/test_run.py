@@ -249,7 +249,9 @@ def of_kind(kind: str) -> Objective:
     return Objective(features, codes, classes, 0.05, threads=2)
 
 
-@pytest.mark.parametrize("kind", ["coupled", "of two classes", "in blocks", "cut short", "not yet proven"])
+@pytest.mark.parametrize(
+    "kind", ["coupled", "coupled late", "of two classes", "in blocks", "cut short", "not yet proven"]
+)
 def test_l03_a_solve_goes_on_from_each_of_its_turns(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same point, and the same certificate by as many passes."""
     monkeypatch.setattr(objective, "MOST_LOGITS", 0)
@@ -257,6 +259,9 @@ def test_l03_a_solve_goes_on_from_each_of_its_turns(kind: str, tmp_path: Path, m
     if kind == "in blocks":  # of some columns, the others with a diagonal
         monkeypatch.setattr("luce.metric.ALL_COLUMNS", 20)
         monkeypatch.setattr("luce.metric.BLOCK_COLUMNS", 90)
+    if kind == "coupled late":
+        monkeypatch.setattr("luce.metric.COUPLED_STEPS", 0)
+        monkeypatch.setattr("luce.solver.COMMON_GAP", 1e-12)
     if kind == "cut short":
         monkeypatch.setattr("luce.solver.MOST_ITERATIONS", 8)
     if kind == "not yet proven":
@@ -276,6 +281,7 @@ def test_l03_a_solve_goes_on_from_each_of_its_turns(kind: str, tmp_path: Path, m
     with broken(1 << 30) as saved:
         whole = solved()
     assert len(saved) > 5
+    assert kind != "coupled late" or whole._method.metric.coupled
     for after in range(1, len(saved) + 1, 1 + len(saved) // 12):
         with broken(after), pytest.raises(CrashError):
             solved()

@@ -23,7 +23,8 @@ WIDE_COLUMNS = 6_000  # and up to so many dense ones that say much the same, as 
 WIDE_STEPS = 25  # costs at most so many steps, and rows are so many times as many, so that its use costs little beside
 WIDE_ROWS = 4  # a pass; then a block for each direction may cost
 WIDE_PASSES, WIDE_NUMBERS = 100, 1 << 28  # so many passes, and hold so many numbers
-COUPLED_STEPS = 100  # the coupled metric is taken where it costs at most so many steps
+COUPLED_STEPS = 100  # the coupled metric is taken at once where it costs at most so many steps, and later where it is
+MOST_COUPLED = 1 << 26  # worth them, if it has at most so many numbers
 VERY_MANY = 1 << 20  # rows: of more only each so many-th is looked at
 MOST_MORE = 8.0  # times the chance that the other rows would have, where some are taken for sure
 MOST_NUMBERS = 1 << 25  # of the rows that curvature is taken from
@@ -111,7 +112,9 @@ class Metric:
         self.wanted = min(max(1024, 4 * size * m, affordable), self.most)
         free = o.prior is None  # a prior also holds what is the same for all classes, which the coupled metric leaves
         self.coupled = free and not len(self.rest) and self.work <= COUPLED_STEPS * self.step_work
+        self.may_couple = free and not len(self.rest) and not self.coupled and (m * size) ** 2 <= MOST_COUPLED
         self.wide &= not self.coupled
+        self.coupled_rows, self.coupled_work = self.wanted, self.work
         if not self.coupled:
             self.wanted = max(SAMPLE_ROWS, (2 if self.wide else 8) * len(self.columns))
 
@@ -125,6 +128,10 @@ class Metric:
             more = o.total / self.objective.total
             moved._take(basis, factors * more**0.5 if more != 1.0 else factors, diagonal * more)
         return moved
+
+    def couple(self) -> None:
+        """From now on the whole Hessian."""
+        self.coupled, self.may_couple, self.wide, self.wanted = True, False, False, self.coupled_rows
 
     @property
     def step_work(self) -> float:
@@ -190,12 +197,14 @@ class Metric:
             self.pairs.pair(i, *pair)
         return {**dict(zip(PARTS, self.parts, strict=True)), "pairs": pairs}
 
-    def facts(self) -> tuple[int, int]:
+    def facts(self) -> tuple[int, int, int]:
         """How the next curvature will be taken."""
-        return self.wanted, int(self.exact)
+        return self.wanted, int(self.exact), int(self.coupled)
 
     def restore(self, arrays: Mapping[str, Array], facts: Sequence[int]) -> None:
         """Becomes that of which these are the arrays and facts, for the same features and classes."""
+        if facts[2] and not self.coupled:
+            self.couple()
         self.wanted, self.exact = facts[0], bool(facts[1])
         if "pairs" not in arrays:
             return

@@ -11,6 +11,7 @@ Objective.certify.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -39,6 +40,7 @@ LEAST_PART = 4_000  # if these are at least so many rows, and twice as many as t
 MOST_PART = 1 << 28  # numbers that these rows hold at most
 PART_SHARE = 1e-3  # see approach
 
+COMMON_GAP = 1e-6  # relative, that most fits go on to
 SINGLE_GAP = 1e-8  # rough relative gap down to which passes may calculate in float32
 SINGLE_NOISE = 100.0  # and how many times the gap that float32 rounding alone would show
 WHOLE_SLOPE = 0.7  # the same for a whole step, which costs half as much
@@ -366,16 +368,22 @@ class QuasiNewton(WeightSteps):
         self.metric = Metric(objective) if metric is None else metric.moved_to(objective)
         self.iteration, self.refresh_at = 0, 6 if self.metric.parts else 0  # of the metric in blocks
         self.spent = 0.0 if self.metric.parts else np.inf  # work since the coupled metric was taken
+        self.gaps: tuple[float, ...] = ()  # before each step
         self.before = np.inf  # the gap before the last step
         self.noise = 0.0  # the gap that rounding to float32 would show at the optimum, measured at some refreshes:
         self.measure_at = 6  # at the first one from this iteration on
 
     def _refresh_if_due(self) -> None:
         """The coupled metric is taken again when the steps since have cost as much as it does and gain too little;
-        that in blocks at iterations 0, 6, 18, 54, ..., of a wide matrix 0, 6, 60, ..."""
+        that in blocks at iterations 0, 6, 18, 54, ..., of a wide matrix 0, 6, 60, ..., until the coupled one is worth
+        what it costs."""
         metric, rough = self.metric, self.rough_gap()
         due = self.iteration >= self.refresh_at
-        if metric.coupled:
+        self.gaps = (*self.gaps, rough)
+        if metric.may_couple and self._worth(metric.coupled_work / metric.step_work):
+            metric.couple()
+            due = True
+        elif metric.coupled:
             due = self.spent >= metric.work and (not metric.parts or rough > 0.01 * self.before)
         self.before = rough
         if not due:
@@ -389,6 +397,15 @@ class QuasiNewton(WeightSteps):
         metric.refresh(self.logits)
         self.refresh_at = max(6, (10 if metric.wide else 3) * self.iteration)
         self.spent = 0.0
+
+    def _worth(self, steps: float) -> bool:
+        """Whether what costs so many steps is to be tried: so many have been made, and as the gap has fallen in the
+        later half of them it takes more than that until it is COMMON_GAP."""
+        made = len(self.gaps) - 1
+        if made < max(steps, 1) or not 0 < self.gaps[-1] < np.inf:
+            return False
+        fall = math.log(self.gaps[made // 2] / self.gaps[-1]) / (made - made // 2)
+        return math.log(self.gaps[-1] / (COMMON_GAP * self.value)) > steps * max(fall, 0.0)
 
     def advance(self) -> bool:
         metric = self.metric
@@ -449,7 +466,8 @@ class FarNewton(QuasiNewton):
     MOST_TRIALS = 20
     NEAR_BIAS = 0.05  # a step of the intercepts that a proof does without
     MOST_BIAS_STEPS = 4
-    COUNTS = ("value", "single", "passes", "iteration", "refresh_at", "spent", "before", "noise", "measure_at")
+    COUNTS = ("value", "single", "passes", "iteration", "refresh_at", "spent", "gaps", "before", "noise",
+              "measure_at")  # fmt: skip
 
     def state(self) -> State:
         """All that what comes next depends on, beside the objective; the arrays are not written to later."""
