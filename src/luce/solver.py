@@ -402,10 +402,11 @@ class QuasiNewton(WeightSteps):
         """Whether what costs so many steps is to be tried: so many have been made, and as the gap has fallen in the
         later half of them it takes more than that until it is COMMON_GAP."""
         made = len(self.gaps) - 1
-        if made < max(steps, 1) or not 0 < self.gaps[-1] < np.inf:
+        half, last = self.gaps[made // 2], self.gaps[-1]
+        if made < max(steps, 1) or not (half > 0 and 0 < last < np.inf):
             return False
-        fall = math.log(self.gaps[made // 2] / self.gaps[-1]) / (made - made // 2)
-        return math.log(self.gaps[-1] / (COMMON_GAP * self.value)) > steps * max(fall, 0.0)
+        fall = math.log(half / last) / (made - made // 2)
+        return math.log(last / (COMMON_GAP * self.value)) > steps * max(fall, 0.0)
 
     def advance(self) -> bool:
         metric = self.metric
