@@ -147,6 +147,40 @@ def test_d12_decimal_commas_need_the_whole_column() -> None:
     assert column(["3,14", "2.5"]).kind == "category"
 
 
+def test_d12_beside_decimal_commas_columns_that_may_have_them_do() -> None:
+    table = Table.of({
+        "price": ["1,5", "12,25"], "kilos": ["2,089", "1,011"], "sales": ["950", "1.234"], "plain": ["7", "8"],
+        "share": ["0.125", "1.000"], "code": ["1.5", "2.5"],
+    })  # fmt: skip
+    schema = infer_schema(table)
+    assert [column.decimal_comma for column in schema.columns] == [True, True, True, False, False, False]
+    assert schema.notes == (
+        "column 'price': the comma is a decimal comma, so '1,5' is 1.5",
+        "column 'kilos': the comma is a decimal comma, so '1,011' is 1.011",
+        "column 'sales': the point groups thousands, as other columns have decimal commas, so '1.234' is 1234",
+    )
+    cells = parse(table, schema)
+    assert [list(cells[name]) for name in ("kilos", "sales", "share")] == [[2.089, 1.011], [950, 1234], [0.125, 1]]
+
+
+def test_d12_numbers_by_order_have_the_decimal_sign_that_fits_most() -> None:
+    table = Table.of({"x": ["1,5", "2,5", "k.A.", "3,5"]})
+    schema = infer_schema(table, {"x": "number"})
+    assert schema.notes == ("column 'x': the comma is a decimal comma, so '1,5' is 1.5",)
+    with pytest.raises(InputError, match=r"row 3, column 'x': 'k.A.' is not a number; [a-z ]*$"):
+        parse(table, schema)
+    kilos = infer_schema(Table.of({"x": ["2,089", "1,011"]}), {"x": "number"})
+    assert kilos.notes == ("column 'x': the comma groups thousands, so '1,011' is 1011",)
+
+
+def test_na_beside_codes_of_two_letters_is_noted() -> None:
+    countries = ["DE", "FR", "NA", "KR", "JP", "NA", "BR"]
+    (note,) = infer_schema(Table.of({"x": countries})).notes
+    assert "'NA' counts as missing" in note
+    assert infer_schema(Table.of({"x": ["Germany", "NA", "France"]})).notes == ()
+    assert infer_schema(Table.of({"x": ["DE", "FR", ""]})).notes == ()
+
+
 def test_d12_grouping_commas_come_first_and_are_noted() -> None:
     schema = infer_schema(Table.of({"x": ["1,234", "5,000"]}))
     assert schema.columns[0] == Column("x", "number")

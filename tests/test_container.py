@@ -339,7 +339,8 @@ FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
     "json": (lambda p: put(p, json.dumps({"learner": [1] * 20}).encode()), "JSON"),
     "safetensors": (lambda p: safetensors.numpy.save_file({"a": np.ones(3)}, p), "not a luce model"),
     "png": (lambda p: put(p, b"\x89PNG\r\n\x1a\n" + bytes(50)), "not a luce model"),
-    "text": (lambda p: put(p, b"hello world, this is text\n"), "not a luce model"),
+    "text": (lambda p: put(p, b"hello world, this is text\n"), "a text, not a luce model"),
+    "table": (lambda p: put(p, "x,진단\n1,감기\n".encode()), "a text, not a luce model"),
     "zeros": (lambda p: put(p, bytes(4096)), "not a luce model"),
 }
 

@@ -13,7 +13,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -333,6 +333,12 @@ class Levels:
     point: Reading
     comma: Reading  # with decimal commas
     marked: bool  # a %, a comma or a currency sign occurs
+
+    def with_commas(self) -> Levels:
+        """The same, read with decimal commas also where none was looked for."""
+        if self.comma is not self.point:
+            return self
+        return replace(self, comma=numbers(self.wide, decimal_comma=True))
 
     @functools.cached_property
     def different(self) -> int:

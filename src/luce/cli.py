@@ -408,7 +408,10 @@ def _predict_lines(
 
     plan = classifier.fitted.text_alone
     if plan is None:
-        raise InputError("--lines: the model does not read one text column alone; give it a table with its columns")
+        raise InputError(
+            "--lines: the model does not read one text column alone (`luce inspect` tells what it reads); give it a "
+            "table with its columns, or train it with --as COLUMN=text where that column is texts"
+        )
     with opened(data) as source:
         if not lines:
             source = with_first_line(source)

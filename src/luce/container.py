@@ -6,6 +6,7 @@ of arrays and facts has exactly one spelling, and a SHA-256 covers every byte of
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import math
@@ -61,7 +62,7 @@ _MAGIC = (
     (b"\xfd7zXZ", "an xz file"),
     (b"\x28\xb5\x2f\xfd", "a zstd file"),
     (b"\x04\x22\x4d\x18", "an LZ4 file"),
-    (b"\x78", "a zlib stream (perhaps a joblib file)"),
+    *((b"\x78" + level, "a zlib stream (perhaps a joblib file)") for level in (b"\x01", b"\x5e", b"\x9c", b"\xda")),
     (b"GGUF", "a GGUF file"),
     (b"PAR1", "a Parquet file"),
     (b"ARROW1", "an Arrow file"),
@@ -299,10 +300,21 @@ def _read_header(file: FileIO, size: int) -> bytes:
     return head[: 8 + length] + bytes(_read_exactly(file, max(0, 8 + length - len(head))))
 
 
+def _is_text(head: bytes) -> bool:
+    """Whether a file that begins so may be UTF-8 without control characters but blanks and ends of lines."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may go on
+    except UnicodeDecodeError:
+        return False
+    return all(letter.isprintable() or letter in "\t\r\n\ufeff" for letter in text)
+
+
 def _foreign(head: bytes, length: int) -> str:
     for magic, what in _MAGIC:
         if head.startswith(magic):
             return f"this is {what}, not a luce model; luce reads no other format"
+    if _is_text(head):
+        return "this is a text, not a luce model; give the file that `luce train` wrote, and the data after it"
     if not 0 < length <= _MAX_HEADER:
         return f"this is not a luce model: header length {length} is not between 1 and {_MAX_HEADER}"
     return "this is not a luce model: its header is not JSON"

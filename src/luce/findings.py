@@ -235,7 +235,10 @@ def _how_many(w: Wrong, rows: int) -> str:
     if w.rows is None:
         return f"How many cannot be told: {surest}, so the classes overlap too much."
     if w.rows.value < 0.5:
-        return f"No sign of any: {surest}" + (f"; at most {w.look:,} of {rows:,}." if w.look else ".")
+        explained = ", as many as overlapping classes explain" if w.disagree else ""
+        return f"No sign of any: {surest}{explained}" + (
+            f"; at most {w.look:,} of {rows:,} are wrong." if w.look else "."
+        )
     many = max(1, round(w.rows.value))
     about = f"About {many:,} of {rows:,}" if w.rows.low >= 0.5 else f"Perhaps {many:,} of {rows:,}, perhaps none"
     ends = f"(95 % interval {math.floor(w.rows.low):,} to {w.look:,})"

@@ -99,9 +99,11 @@ def infer_schema(table: Table, kinds: Mapping[str, str] | None = None) -> Schema
         else:
             found[series.name] = column
     notes: list[str] = []
-    for series, levels in zip(texts, cells.read_levels(texts), strict=True):
+    read = cells.read_levels(texts)
+    beside = any(map(_needs_commas, read))
+    for series, levels in zip(texts, read, strict=True):
         table.levels[series.name] = (levels.raw, levels.clean)
-        found[series.name] = _text_column(table, series, levels, asked.get(series.name), notes)
+        found[series.name] = _text_column(table, series, levels, asked.get(series.name), beside, notes)
     if all(column.kind == "left out" for column in found.values()):  # short texts, such as job titles, then
         names = [series.name for series in texts if _are_names(table, found[series.name])]
         found |= {name: Column(name, "text") for name in names}
@@ -193,12 +195,36 @@ def _number_why(values: NDArray[np.float64], rows: int, missing: int) -> str:
 # what a text column is
 
 
-def _text_column(table: Table, series: pl.Series, levels: Levels, ask: Asked | None, notes: list[str]) -> Column:
+def _needs_commas(levels: Levels) -> bool:
+    """Whether all cells are numbers with decimal commas, and not with points."""
+    return not levels.point.all_numbers(levels.present) and levels.comma.all_numbers(levels.present)
+
+
+def _may_have_commas(levels: Levels) -> bool:
+    """Whether all cells are numbers with decimal commas, and other ones than with points."""
+    comma, present = levels.comma, levels.present
+    return comma.all_numbers(present) and not np.array_equal(comma.value[present], levels.point.value[present])
+
+
+def _more_with_commas(levels: Levels) -> bool:
+    """Whether more cells are numbers with decimal commas than with points."""
+    odd, beside = (np.isnan(reading.value[levels.present]).sum() for reading in (levels.comma, levels.point))
+    return bool(odd < beside)
+
+
+def _text_column(
+    table: Table, series: pl.Series, levels: Levels, ask: Asked | None, beside: bool, notes: list[str]
+) -> Column:
+    """beside: whether a column of the table needs decimal commas; then those that may have them do."""
     present = levels.present
-    comma = not levels.point.all_numbers(present) and levels.comma.all_numbers(present)
     if ask in ("category", "boolean", "text"):
         return Column(series.name, ask)
+    if beside:
+        levels = levels.with_commas()
+    comma = _needs_commas(levels) or (beside and _may_have_commas(levels))
     if ask == "number":
+        comma = comma or _more_with_commas(levels)
+        notes.extend(_marks(series.name, levels, comma))
         return Column(series.name, "number", decimal_comma=comma)
     if ask == "date":
         return _date_column(series, levels, notes) or _nearest_date(table, series, levels)
@@ -233,18 +259,27 @@ def _text_number(
     why = _number_why(values, table.rows, missing)
     if why:
         return _left_out(series.name, why)
-    if levels.marked:
-        notes.extend(_marks(series.name, levels, comma))
+    notes.extend(_marks(series.name, levels, comma))
     return Column(series.name, "number", decimal_comma=comma)
 
 
 def _marks(name: str, levels: Levels, comma: bool) -> Iterator[str]:
-    """What was made of commas and of a per cent sign that only some cells carry."""
-    commas = levels.wide.filter(levels.wide.str.contains(",", literal=True)).sort()
+    """What was made of commas, of points beside decimal commas, and of a per cent sign that only some cells carry."""
+    import polars as pl
+
+    if not levels.marked and not comma:
+        return
+    is_number = np.isfinite((levels.comma if comma else levels.point).value)
+    numbers = levels.wide.filter(pl.Series(is_number)).sort()
+    commas, points = (numbers.filter(numbers.str.contains(mark, literal=True)) for mark in ",.")
     if len(commas):
         value = cells.numbers(commas.head(1), comma).value[0]
         use = "is a decimal comma" if comma else "groups thousands"
         yield f"column {shown(name)}: the comma {use}, so {shown(commas[0])} is {value:.15g}"
+    elif comma and len(points):
+        value = cells.numbers(points.head(1), comma).value[0]
+        use = "the point groups thousands, as other columns have decimal commas"
+        yield f"column {shown(name)}: {use}, so {shown(points[0])} is {value:.15g}"
     share = levels.wide.str.contains("%", literal=True).sum()
     signs = levels.wide.str.extract("([$€£₩¥원])").drop_nulls().replace("원", "₩").unique().sort().to_list()
     if len(signs) > 1:
@@ -328,12 +363,21 @@ def _category(table: Table, series: pl.Series, levels: Levels, missing: int, not
     if different < levels.present.sum():
         merged = f"column {shown(series.name)}: levels that differ only in outer blanks or Unicode form"
         notes.append(f"{merged} are taken as one")
+    if _codes_of_two_letters(levels):
+        gone = f"column {shown(series.name)}: 'NA' counts as missing, beside levels of two letters"
+        notes.append(f"{gone}; if it is one of them, as Namibia's code is, write it otherwise")
     if twins := _differing_in_case(levels):
         apart = (
             f"column {shown(series.name)}: levels that differ only in case, such as {twins}, are levels of their own"
         )
         notes.append(f"{apart}; write them alike if they mean the same")
     return Column(series.name, "category")
+
+
+def _codes_of_two_letters(levels: Levels) -> bool:
+    """Whether nine in ten levels are two capitals, as codes of countries are, and cells say NA."""
+    codes = levels.clean.drop_nulls().str.contains("^[A-Z]{2}$").sum()
+    return bool((levels.raw.str.strip_chars() == "NA").any()) and 10 * codes >= 9 * levels.different > 0
 
 
 def _differing_in_case(levels: Levels) -> str:
