@@ -173,6 +173,23 @@ def test_d12_numbers_by_order_have_the_decimal_sign_that_fits_most() -> None:
     assert kilos.notes == ("column 'x': the comma groups thousands, so '1,011' is 1011",)
 
 
+def test_whole_numbers_that_grow_with_every_row_are_noted() -> None:
+    numbers = [3 * i + i % 2 for i in range(30)]
+    for found in (numbers, [str(number) for number in numbers]):
+        schema = infer_schema(Table.of({"번호": found}))
+        assert schema.columns[0].kind == "number"
+        assert len(schema.notes) == 1 and "'번호' grows with every row" in schema.notes[0]
+        assert infer_schema(Table.of({"번호": found}), {"번호": "number"}).notes == ()
+    for found in (
+        numbers[::-1],
+        [*numbers, numbers[-1]],
+        [*numbers[:-1], None],
+        [0.5 + n for n in numbers],
+        numbers[:9],
+    ):
+        assert infer_schema(Table.of({"x": found})).notes == ()
+
+
 def test_na_beside_codes_of_two_letters_is_noted() -> None:
     countries = ["DE", "FR", "NA", "KR", "JP", "NA", "BR"]
     (note,) = infer_schema(Table.of({"x": countries})).notes

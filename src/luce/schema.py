@@ -104,6 +104,12 @@ def infer_schema(table: Table, kinds: Mapping[str, str] | None = None) -> Schema
     for series, levels in zip(texts, read, strict=True):
         table.levels[series.name] = (levels.raw, levels.clean)
         found[series.name] = _text_column(table, series, levels, asked.get(series.name), beside, notes)
+    notes += [
+        f"column {shown(name)} grows with every row, as numbers of rows and times do: if it tells nothing of new rows, "
+        f"leave it out ({_as(name, 'ignore')})"
+        for name, column in found.items()
+        if column.kind == "number" and name not in asked and _grows(table.column(name))
+    ]
     if all(column.kind == "left out" for column in found.values()):  # short texts, such as job titles, then
         names = [series.name for series in texts if _are_names(table, found[series.name])]
         found |= {name: Column(name, "text") for name in names}
@@ -189,6 +195,18 @@ def _number_why(values: NDArray[np.float64], rows: int, missing: int) -> str:
     if counts and np.array_equal(np.sort(values), np.arange(low, low + rows)):
         return f"identifier: counts the rows, {low:.15g} to {high:.15g}"
     return ""
+
+
+def _grows(series: pl.Series) -> bool:
+    """Whether a column is whole numbers, each larger than that of the row before."""
+    import polars as pl
+
+    def growing(part: pl.Series) -> bool:
+        numbers = part.cast(pl.Int64, strict=False)
+        return not numbers.null_count() and bool((numbers.diff().drop_nulls() > 0).all())
+
+    whole = series.dtype.is_integer() or str(series.dtype) == "String"
+    return whole and len(series) >= FEW_ROWS and growing(series.head(FEW_ROWS)) and growing(series)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
