@@ -29,6 +29,7 @@ VERY_MANY = 1 << 20  # rows: of more only each so many-th is looked at
 MOST_MORE = 8.0  # times the chance that the other rows would have, where some are taken for sure
 MOST_NUMBERS = 1 << 25  # of the rows that curvature is taken from
 PARTS = ("basis", "factors", "diagonal")
+SPARSE_WORK = 4.0  # multiplications that one with a sparse number, each at a place of its own, takes as long as
 NEARLY_ALIKE = 1e-5  # a least pivot below which the next curvature is summed in double, twice the work
 SAMPLE_ROWS = 4_096  # rows that the metric in blocks is made from, or 8 a column
 
@@ -102,6 +103,7 @@ class Metric:
         self.pairs = _core.QuasiNewton(self.columns, self.rest, o.outputs, MEMORY)
         self.parts: tuple[Array, Array, Array] | None = None  # basis, factors, diagonal: the curvature, once taken
         self.exact = False  # whether it is summed in double
+        self.taken = o.features.rows  # rows that it was taken from, if it was
         self.frame = Frame(o)
         self.units = self.frame.spread[exact][:, np.newaxis]
         m, size = max(o.outputs - 1, 1), len(self.columns)
@@ -135,20 +137,24 @@ class Metric:
 
     @property
     def step_work(self) -> float:
-        """What a step of the solver costs, in multiplications."""
-        o = self.objective
-        return (2.0 * o.features.stored + 30.0 * o.features.rows) * o.outputs + 3e5
+        """What a pass of the solver costs, in multiplications."""
+        f = self.objective.features
+        dense = f.rows * f.dense_columns
+        multiplied = 2.0 * (dense + SPARSE_WORK * (f.stored - dense))
+        return (multiplied + 30.0 * f.rows) * self.objective.outputs + 3e5
 
     @property
     def work(self) -> float:
-        """What it costs to take the coupled metric: sums in float, then the factor in double."""
-        return self.summing * min(self.objective.features.rows, self.wanted) + self.factoring
+        """What it costs to take the coupled metric: sums in float, then the factor in double. Rows with curvature may be
+        fewer than are wanted."""
+        return self.summing * min(self.objective.features.rows, self.wanted, 2 * self.taken) + self.factoring
 
     def refresh(self, logits: Logits) -> None:
         """Takes the curvature at the point that has these logits. The pairs, measured in the old metric, are forgotten:
         keeping them costs more passes than it saves."""
         o, size = self.objective, len(self.columns)
         rows, scale = sample(o, logits, self.frame.energy, self.wanted)
+        self.taken = len(rows)
         z = logits_of_rows(logits, rows)
         x = o.features.submatrix(rows, self.columns[:-1], self.frame.centre, self.frame.spread, o.threads)
         stiffness = o.stiffness()
@@ -197,15 +203,15 @@ class Metric:
             self.pairs.pair(i, *pair)
         return {**dict(zip(PARTS, self.parts, strict=True)), "pairs": pairs}
 
-    def facts(self) -> tuple[int, int, int]:
+    def facts(self) -> tuple[int, int, int, int]:
         """How the next curvature will be taken."""
-        return self.wanted, int(self.exact), int(self.coupled)
+        return self.wanted, int(self.exact), int(self.coupled), self.taken
 
     def restore(self, arrays: Mapping[str, Array], facts: Sequence[int]) -> None:
         """Becomes that of which these are the arrays and facts, for the same features and classes."""
         if facts[2] and not self.coupled:
             self.couple()
-        self.wanted, self.exact = facts[0], bool(facts[1])
+        self.wanted, self.exact, self.taken = facts[0], bool(facts[1]), facts[3]
         if "pairs" not in arrays:
             return
         basis, factors, diagonal = (arrays[name] for name in PARTS)

@@ -39,6 +39,7 @@ PART = 8  # a fit to many rows starts where a fit to one in so many ends
 LEAST_PART = 4_000  # if these are at least so many rows, and twice as many as there are weights
 MOST_PART = 1 << 28  # numbers that these rows hold at most
 PART_SHARE = 1e-3  # see approach
+PART_PENALTY = 10.0  # at least, in the mean variance of its columns, lest it be sure of what other rows deny
 
 COMMON_GAP = 1e-6  # relative, that most fits go on to
 SINGLE_GAP = 1e-8  # rough relative gap down to which passes may calculate in float32
@@ -276,7 +277,10 @@ def _start_of_some_rows(o: Objective, time_limit: float | None) -> tuple[Start |
     wanted = min(o.features.rows // PART, o.features.rows * MOST_PART // max(o.features.stored, 1))
     if o.l1 or o.prior is not None or o.features.tells_by_rows or wanted < max(LEAST_PART, 2 * numbers):
         return None, ""
-    part, early = approach(o.of_some_rows(wanted), PART_SHARE, time_limit=time_limit)
+    some = o.of_some_rows(wanted)
+    _, spread, _ = some.features.energy(o.threads)
+    some.penalty = max(some.penalty, PART_PENALTY * min(float(np.mean(spread**2)), 1.0))
+    part, early = approach(some, PART_SHARE, time_limit=time_limit)
     if early in ("interrupted", "time limit"):
         return part.point(), early
     return (None if early else part.point()), ""
