@@ -145,8 +145,10 @@ class Metric:
 
     @property
     def work(self) -> float:
-        """What it costs to take the coupled metric: sums in float, then the factor in double. Rows with curvature may be
-        fewer than are wanted."""
+        """What it costs to take the coupled metric: sums in float, then the factor in double.
+
+        Fewer rows than are wanted may have curvature.
+        """
         return self.summing * min(self.objective.features.rows, self.wanted, 2 * self.taken) + self.factoring
 
     def refresh(self, logits: Logits) -> None:

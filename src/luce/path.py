@@ -188,7 +188,7 @@ class Scored:
     losses: Array | None
     logits: Array | None
     start: Start | None
-    curvature: tuple[Array, Array, Array, tuple[int, int, int]] | None
+    curvature: tuple[Array, Array, Array, tuple[int, int, int, int]] | None
 
     @staticmethod
     def of(last: Ended, losses: Array | None, logits: Array | None) -> Scored:
