@@ -466,13 +466,15 @@ class QuasiNewton(WeightSteps):
 
 class FarNewton(QuasiNewton):
     """QuasiNewton where the logits of all rows would take more room than the rows: it keeps none, and tries a step by a
-    pass of its own. Most steps are whole ones, which cost one pass either way."""
+    pass of its own. Most steps are whole ones, which cost one pass either way; after a shorter one the next is tried at
+    four times its length."""
 
     MOST_TRIALS = 20
+    length = 1.0  # of the last step
     NEAR_BIAS = 0.05  # a step of the intercepts that a proof does without
     MOST_BIAS_STEPS = 4
     COUNTS = ("value", "single", "passes", "iteration", "refresh_at", "spent", "gaps", "before", "noise",
-              "measure_at")  # fmt: skip
+              "measure_at", "length")  # fmt: skip
 
     def state(self) -> State:
         """All that what comes next depends on, beside the objective; the arrays are not written to later."""
@@ -527,13 +529,14 @@ class FarNewton(QuasiNewton):
         return o.certify_by(step, self.weights, self.logits, self.value, self.intercept_slope(), others)
 
     def _moved(self, direction: Array, slope: float) -> tuple[Array, float, Array]:
-        step, bracket = 1.0, Bracket(self.value, slope)
+        step, bracket = min(1.0, 4 * self.length), Bracket(self.value, slope)
         for _ in range(self.MOST_TRIALS):
             moved = self.weights + step * direction
             value, fresh = self.objective.value_and_gradient(moved, self.single)
             self.passes += 1
             there = dot(fresh, direction)
             if self._will_do(value, there, slope):
+                self.length = step
                 self.logits = FarLogits(self.objective, moved)  # type: ignore[assignment]
                 return moved, value, fresh
             step = bracket.next(step, value, there)
