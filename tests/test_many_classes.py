@@ -9,8 +9,8 @@ import pytest
 import luce
 from luce import fitting, objective, path, strength, trial, wording
 from luce.features import Features
-from luce.path import Problem
-from luce.strength import hold_some_out, of_some_classes, search_on_some, some_of_each, stretch_of
+from luce.path import Problem, stretch_of
+from luce.strength import hold_some_out, of_some_classes, search_on_some, some_of_each
 
 CLASSES, EACH, MOST = 90, 14, 40_000
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from luce import _core
 from luce.features import Array, Features
+from luce.functional import softmax
 from luce.metric import PARTS, Metric
 from luce.objective import MOST_LOGITS, Objective, logits_of_rows
 from luce.run import now, piece
@@ -36,6 +37,7 @@ BEGIN = 6  # the first strength: a thousandth of the data's curvature, in factor
 MOST_STRENGTHS = 20  # each way
 CLEAR = 3.0  # standard errors of a difference that is no chance
 LITTLE = 1e-3  # of the loss, or of 0.05 nats: less does not count, nor does a quarter of the loss's standard error
+RIGHT = 0.08  # of the length that logits should have: a neighbour's are not nearer to it, or lose next to nothing less
 WEAKER = 3e-3  # of the loss that a weaker penalty must save where it takes longer to fit
 NO_LOSS = 1e-3  # nats: below it there is nothing left to find
 # What is believed of the penalty on the sum of losses, where columns are of a known scale, before any row is held out:
@@ -479,6 +481,11 @@ class Race:
         worse = self.mean(beyond) + self.unlikely(place) - self.unlikely(self.best)
         return Difference(worse, self.error(beyond), little)
 
+    def stretch(self) -> float:
+        """What would make the logits of the best lose least."""
+        has = np.isfinite(self.losses[self.best])
+        return stretch_of(self.logits[self.best][has], self.problem.codes[has])
+
     def nothing_left(self) -> bool:
         """Whether the best loses so little that weaker penalties are not tried: n different rows say nothing of a loss
         below 1/n."""
@@ -536,6 +543,16 @@ def row_losses(logits: Array, codes: NDArray[np.int32]) -> Array:
     total = np.empty(len(logits))
     _core.logsumexp(logits, 1, total, 1)
     return np.asarray(total - logits[np.arange(len(logits)), codes])
+
+
+def stretch_of(logits: Array, codes: NDArray[np.int32]) -> float:
+    """The factor, by a step of Newton's from 1, that logits (n, outputs) times it lose least by."""
+    z = np.concatenate([np.zeros_like(logits), logits], axis=1) if logits.shape[1] == 1 else logits
+    p = softmax(z)
+    mean = np.einsum("ij,ij->i", p, z)
+    slope = float(np.mean(mean - z[np.arange(len(z)), codes]))
+    bend = float(np.mean(np.einsum("ij,ij->i", p, (z - mean[:, np.newaxis]) ** 2)))
+    return 1.0 - slope / bend if bend > 0 else 1.0
 
 
 def steepness(problem: Problem) -> float:
@@ -635,25 +652,28 @@ def race_from(
 def race_side_by_side(
     problem: Problem, near: float, folds: int, fold_of_row: NDArray[np.int64], features_without: FeaturesOf
 ) -> Race | None:
-    """A race that begins at a strength and goes on to its neighbours as long as they do better, on so many folds, which
-    are fitted side by side. None if nothing can be held out."""
+    """A race that begins at a strength and goes on, as long as the loss falls, to weaker penalties where the logits of
+    the rows held out should be longer, to stronger ones where they should be shorter; no further where their length is
+    RIGHT: where weights are alike in scale, as those of n-grams and of filters are, the penalty that fits them is the
+    one whose probabilities are calibrated. On so many folds, which are fitted side by side. None if nothing can be held
+    out."""
     race = Race(problem, 0, features_without=features_without, first=near, fold_of_row=fold_of_row)
     race.limit, race.best = min(folds, len(race.folds)), 0
     if not race.folds or not race.score_together(0):
         return None
-    for way in (-1, 1):
-        place = way
-        while race.best == place - way and abs(place) < MOST_STRENGTHS:
-            if (way > 0 and race.nothing_left()) or not race.score_together(place):
-                break
-            found = race.difference(place)
-            if found.worse < (-WEAKER * race.mean(race.losses[race.best]) if way > 0 else 0.0):
-                race.best = place
-            race.keep_best()
-            if found.level:
-                break
-            place += way
-        if race.best != 0:
+    for _ in range(MOST_STRENGTHS):
+        stretch = race.stretch()
+        way = 1 if stretch > 1.0 else -1
+        place = race.best + way
+        if abs(stretch - 1.0) < RIGHT or place in race.losses or (way > 0 and race.nothing_left()):
+            break
+        if not race.score_together(place):
+            break
+        found = race.difference(place)
+        if found.worse < (-WEAKER * race.mean(race.losses[race.best]) if way > 0 else 0.0):
+            race.best = place
+        race.keep_best()
+        if (way > 0 and found.level) or race.best != place:
             break
     return race
 

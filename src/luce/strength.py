@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luce.features import Array
-from luce.functional import softmax
 from luce.objective import MOST_LOGITS, logits_of_rows
 from luce.path import (
     ABSENT,
@@ -22,6 +21,7 @@ from luce.path import (
     folds_of,
     path_of,
     row_losses,
+    stretch_of,
     with_absent,
 )
 from luce.run import piece
@@ -195,16 +195,6 @@ def _path_of(tried: list[Attempt], best: Attempt) -> Path:
         errors=losses.std(axis=1) / root, difference_errors=(losses - best.losses).std(axis=1) / root,
         folds=np.ones(len(tried), dtype=np.int64), chosen=tried.index(best),
     )  # fmt: skip
-
-
-def stretch_of(logits: Array, codes: NDArray[np.int32]) -> float:
-    """The factor, by a step of Newton's from 1, that logits (n, outputs) times it lose least by."""
-    z = np.concatenate([np.zeros_like(logits), logits], axis=1) if logits.shape[1] == 1 else logits
-    p = softmax(z)
-    mean = np.einsum("ij,ij->i", p, z)
-    slope = float(np.mean(mean - z[np.arange(len(z)), codes]))
-    bend = float(np.mean(np.einsum("ij,ij->i", p, (z - mean[:, np.newaxis]) ** 2)))
-    return 1.0 - slope / bend if bend > 0 else 1.0
 
 
 def held_rows(problem: Problem) -> NDArray[np.int64]:
