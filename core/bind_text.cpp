@@ -36,11 +36,11 @@ void require(bool holds, const char* what) {
 }
 
 // A NumPy array that owns the numbers.
-template <class T>
-Out<T> array_of(std::vector<T>&& values) {
-    auto* held = new std::vector<T>(std::move(values));
-    const nb::capsule owner(held, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-    return Out<T>(held->data(), {held->size()}, owner);
+template <class Vector>
+auto array_of(Vector&& values) {
+    auto* held = new Vector(std::move(values));
+    const nb::capsule owner(held, [](void* p) noexcept { delete static_cast<Vector*>(p); });
+    return Out<typename Vector::value_type>(held->data(), {held->size()}, owner);
 }
 
 // The bytes of a str, or none for None.

@@ -317,7 +317,13 @@ std::vector<std::uint32_t> frequent_buckets(const std::uint32_t* packed, Index s
         const std::uint32_t from = static_cast<std::uint32_t>(p) * width;
         Part& part = parts[static_cast<std::size_t>(p)];
         part.counts.resize(width + 1);
-        for (Index e = 0; e < stored; ++e) ++part.counts[std::min((packed[e] & (BUCKETS - 1)) - from, width)];
+        const auto own = [&](Index e) -> std::uint32_t& {
+            return part.counts[std::min((packed[e] & (BUCKETS - 1)) - from, width)];
+        };
+        for (Index e = 0; e < stored; ++e) {
+            if (e + AHEAD < stored) __builtin_prefetch(&own(e + AHEAD), 1);
+            ++own(e);
+        }
         part.places.resize(FEW);
         for (std::uint32_t b = 0; b < width; ++b) {
             const std::uint32_t count = part.counts[b];
@@ -368,7 +374,7 @@ Known known_grams(const std::int64_t* starts, const std::uint32_t* packed, Index
     const Index blocks = (texts + BLOCK - 1) / BLOCK;
     Known out;
     out.starts.assign(static_cast<std::size_t>(texts) + 1, 0);
-    std::vector<std::int32_t> found(static_cast<std::size_t>(starts[texts]));
+    Room<std::int32_t> found(static_cast<std::size_t>(starts[texts]));
     parallel_for(blocks, threads, [&](Index block) {
         for (Index i = block * BLOCK; i < std::min(texts, (block + 1) * BLOCK); ++i) {
             std::int64_t known = 0;
@@ -455,9 +461,13 @@ void count_at_once(const std::int64_t* starts, const std::int32_t* places, Index
     parallel_for(parts, threads, [&](Index part) {
         auto& own = counts[static_cast<std::size_t>(part)];
         own.resize(static_cast<std::size_t>(columns * width));
-        for (Index i = texts * part / parts; i < texts * (part + 1) / parts; ++i)
-            for (Index e = starts[i]; e < starts[i + 1]; ++e)
+        const Index last = texts * (part + 1) / parts;
+        for (Index i = texts * part / parts; i < last; ++i)
+            for (Index e = starts[i]; e < starts[i + 1]; ++e) {
+                if (e + AHEAD < starts[last])
+                    __builtin_prefetch(&own[static_cast<std::size_t>(places[e + AHEAD] * width)], 1);
                 ++own[static_cast<std::size_t>(places[e] * width + fold[i] * classes + codes[i])];
+            }
     });
     parallel_for((columns + COLUMNS - 1) / COLUMNS, threads, [&](Index block) {
         std::vector<std::int32_t> met;
@@ -481,19 +491,34 @@ void count_at_once(const std::int64_t* starts, const std::int32_t* places, Index
 void count_one_by_one(const std::int64_t* starts, const std::int32_t* places, Index texts, const std::int32_t* codes,
                       int classes, const std::int32_t* fold, int folds, Index columns,
                       const std::vector<double>& shares, float* out, std::int64_t* often, int threads) {
-    const Index stored = starts[texts];
-    std::vector<Index> next(static_cast<std::size_t>(columns) + 1);
-    for (Index e = 0; e < stored; ++e) ++next[static_cast<std::size_t>(places[e]) + 1];
-    for (Index j = 0; j < columns; ++j) {
-        often[j] = next[static_cast<std::size_t>(j) + 1];
-        next[static_cast<std::size_t>(j) + 1] += next[static_cast<std::size_t>(j)];
+    const Index parts = std::clamp(threads, 1, 8);
+    const auto first = [&](Index part) { return texts * part / parts; };    // text of a part
+    std::vector<std::vector<Index>> next(static_cast<std::size_t>(parts));  // member of each column that a part writes
+    parallel_for(parts, threads, [&](Index part) {
+        auto& own = next[static_cast<std::size_t>(part)];
+        own.resize(static_cast<std::size_t>(columns));
+        for (Index e = starts[first(part)]; e < starts[first(part + 1)]; ++e)
+            ++own[static_cast<std::size_t>(places[e])];
+    });
+    std::vector<Index> begin(static_cast<std::size_t>(columns) + 1);
+    for (Index j = 0, at = 0; j < columns; ++j) {
+        for (auto& own : next) at += std::exchange(own[static_cast<std::size_t>(j)], at);
+        often[j] = at - begin[static_cast<std::size_t>(j)];
+        begin[static_cast<std::size_t>(j) + 1] = at;
     }
-    const std::vector<Index> begin = next;
-    std::vector<std::int32_t> members(static_cast<std::size_t>(stored));  // fold * classes + class, column by column
-    for (Index i = 0; i < texts; ++i)
-        for (Index e = starts[i]; e < starts[i + 1]; ++e)
-            members[static_cast<std::size_t>(next[static_cast<std::size_t>(places[e])]++)] =
-                fold[i] * classes + codes[i];
+    Room<std::int32_t> members(static_cast<std::size_t>(starts[texts]));  // fold * classes + class, column by column
+    parallel_for(parts, threads, [&](Index part) {
+        Index* own = next[static_cast<std::size_t>(part)].data();
+        const Index end = starts[first(part + 1)];
+        for (Index i = first(part); i < first(part + 1); ++i) {
+            const std::int32_t member = fold[i] * classes + codes[i];
+            for (Index e = starts[i]; e < starts[i + 1]; ++e) {
+                if (e + 2 * AHEAD < end) __builtin_prefetch(&own[places[e + 2 * AHEAD]], 1);
+                if (e + AHEAD < end) __builtin_prefetch(members.data() + own[places[e + AHEAD]], 1);
+                members[static_cast<std::size_t>(own[places[e]]++)] = member;
+            }
+        }
+    });
     parallel_for((columns + COLUMNS - 1) / COLUMNS, threads, [&](Index block) {
         std::vector<std::int32_t> count(static_cast<std::size_t>(folds) * static_cast<std::size_t>(classes));
         std::vector<std::int32_t> met;

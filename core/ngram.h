@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "room.h"
 #include "view.h"
 
 namespace luce {
@@ -27,7 +28,7 @@ using Texts = std::vector<std::string_view>;
 // 255) as bucket | count << 24.
 struct Grams {
     std::vector<std::int64_t> starts;
-    std::vector<std::uint32_t> packed;
+    Room<std::uint32_t> packed;
 };
 
 Grams count_grams(const Texts& texts, const Recipe& recipe, int threads);
@@ -78,8 +79,8 @@ private:
 // The n-grams that are in the vocabulary: starts (texts + 1), places in it, and how often each is there.
 struct Known {
     std::vector<std::int64_t> starts;
-    std::vector<std::int32_t> places;
-    std::vector<std::uint8_t> counts;
+    Room<std::int32_t> places;
+    Room<std::uint8_t> counts;
 };
 
 Known known_grams(const std::int64_t* starts, const std::uint32_t* packed, Index texts, const Vocabulary& vocabulary,
@@ -99,8 +100,8 @@ void information(const std::int64_t* starts, const std::int32_t* places, Index t
 // Sparse rows of (1 + ln count) * scale[place], each divided by its Euclidean length; n-grams of scale 0 are left out.
 struct Weighed {
     std::vector<std::int64_t> starts;
-    std::vector<std::int32_t> places;
-    std::vector<float> values;
+    Room<std::int32_t> places;
+    Room<float> values;
 };
 
 // The same in one run over new texts, with the n-grams of a vocabulary alone.
