@@ -481,10 +481,18 @@ class Race:
         worse = self.mean(beyond) + self.unlikely(place) - self.unlikely(self.best)
         return Difference(worse, self.error(beyond), little)
 
-    def stretch(self) -> float:
-        """What would make the logits of the best lose least."""
-        has = np.isfinite(self.losses[self.best])
-        return stretch_of(self.logits[self.best][has], self.problem.codes[has])
+    def may_be_better(self, place: int) -> bool:
+        """Whether a neighbour of the best is worth a fit: a weaker penalty where the logits of the rows held out should
+        be longer by more than RIGHT, a stronger one where they should be shorter, or if more is believed of it.
+
+        Where weights are alike in scale, as those of n-grams and of filters are, the penalty that fits them is the one
+        whose probabilities are calibrated.
+        """
+        losses, best = self.losses[self.best], self.best
+        has = np.isfinite(losses)
+        lacks = stretch_of(self.logits[best][has], self.problem.codes[has]) - 1.0
+        told = self.unlikely(best) - self.unlikely(place)
+        return (lacks if place > best else -lacks) > RIGHT or told > LITTLE * max(self.mean(losses), 0.05)
 
     def nothing_left(self) -> bool:
         """Whether the best loses so little that weaker penalties are not tried: n different rows say nothing of a loss
@@ -652,28 +660,25 @@ def race_from(
 def race_side_by_side(
     problem: Problem, near: float, folds: int, fold_of_row: NDArray[np.int64], features_without: FeaturesOf
 ) -> Race | None:
-    """A race that begins at a strength and goes on, as long as the loss falls, to weaker penalties where the logits of
-    the rows held out should be longer, to stronger ones where they should be shorter; no further where their length is
-    RIGHT: where weights are alike in scale, as those of n-grams and of filters are, the penalty that fits them is the
-    one whose probabilities are calibrated. On so many folds, which are fitted side by side. None if nothing can be held
-    out."""
+    """A race that begins at a strength and goes on to its neighbours as long as they do better, to those alone that may
+    (`may_be_better`), on so many folds, which are fitted side by side. None if nothing can be held out."""
     race = Race(problem, 0, features_without=features_without, first=near, fold_of_row=fold_of_row)
     race.limit, race.best = min(folds, len(race.folds)), 0
     if not race.folds or not race.score_together(0):
         return None
-    for _ in range(MOST_STRENGTHS):
-        stretch = race.stretch()
-        way = 1 if stretch > 1.0 else -1
-        place = race.best + way
-        if abs(stretch - 1.0) < RIGHT or place in race.losses or (way > 0 and race.nothing_left()):
-            break
-        if not race.score_together(place):
-            break
-        found = race.difference(place)
-        if found.worse < (-WEAKER * race.mean(race.losses[race.best]) if way > 0 else 0.0):
-            race.best = place
-        race.keep_best()
-        if (way > 0 and found.level) or race.best != place:
+    for way in (-1, 1):
+        place = way
+        while race.best == place - way and abs(place) < MOST_STRENGTHS and race.may_be_better(place):
+            if (way > 0 and race.nothing_left()) or not race.score_together(place):
+                break
+            found = race.difference(place)
+            if found.worse < (-WEAKER * race.mean(race.losses[race.best]) if way > 0 else 0.0):
+                race.best = place
+            race.keep_best()
+            if way > 0 and found.level:
+                break
+            place += way
+        if race.best != 0:
             break
     return race
 
