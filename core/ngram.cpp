@@ -306,30 +306,51 @@ std::vector<std::uint32_t> frequent_buckets(const std::uint32_t* packed, Index s
                                             int threads) {
     constexpr std::uint32_t FEW = 4096;  // buckets in fewer texts are sorted by counting
     struct Part {
-        std::vector<std::uint32_t> counts;                          // of its own buckets, and of all others together
+        std::vector<std::uint8_t> low;                              // the last byte of the count of each bucket
+        std::vector<std::uint32_t> wrapped;                         // the bucket each time that its byte is 0 again
         std::vector<std::pair<std::uint32_t, std::uint32_t>> many;  // the count and the bucket
         std::vector<std::int64_t> places;  // by count: how many buckets have it, then where the next one goes
     };
     const auto number = std::bit_ceil(static_cast<std::uint32_t>(std::clamp(threads, 1, 8)));
     const std::uint32_t width = BUCKETS / number, asked = static_cast<std::uint32_t>(std::max(least, 1));
     std::vector<Part> parts(number);
-    parallel_for(number, threads, [&](Index p) {  // each reads all
-        const std::uint32_t from = static_cast<std::uint32_t>(p) * width;
+    parallel_for(number, threads, [&](Index p) {  // each counts some
         Part& part = parts[static_cast<std::size_t>(p)];
-        part.counts.resize(width + 1);
-        const auto own = [&](Index e) -> std::uint32_t& {
-            return part.counts[std::min((packed[e] & (BUCKETS - 1)) - from, width)];
-        };
-        for (Index e = 0; e < stored; ++e) {
-            if (e + AHEAD < stored) __builtin_prefetch(&own(e + AHEAD), 1);
-            ++own(e);
+        part.low.resize(BUCKETS);
+        const Index end = stored * (p + 1) / number;
+        for (Index e = stored * p / number; e < end; ++e) {
+            if (e + AHEAD < end) __builtin_prefetch(&part.low[packed[e + AHEAD] & (BUCKETS - 1)], 1);
+            const std::uint32_t bucket = packed[e] & (BUCKETS - 1);
+            if (++part.low[bucket] == 0) part.wrapped.push_back(bucket);
         }
+    });
+    std::vector<std::uint32_t> wrapped;
+    for (const Part& part : parts) wrapped.insert(wrapped.end(), part.wrapped.begin(), part.wrapped.end());
+    std::sort(wrapped.begin(), wrapped.end());
+    const auto each = [&](Index p, const auto& body) {  // of a share of the buckets those that are asked for
+        const std::uint32_t from = static_cast<std::uint32_t>(p) * width;
+        auto wrap = std::lower_bound(wrapped.begin(), wrapped.end(), from);
+        for (std::uint32_t b = from; b < from + width; b += 8) {
+            std::uint64_t any = 0, eight;
+            for (const Part& part : parts) {
+                std::memcpy(&eight, &part.low[b], sizeof eight);
+                any |= eight;
+            }
+            if (any == 0 && (wrap == wrapped.end() || *wrap >= b + 8)) continue;
+            for (std::uint32_t bucket = b; bucket < b + 8; ++bucket) {
+                std::uint32_t count = 0;
+                for (const Part& part : parts) count += part.low[bucket];
+                for (; wrap != wrapped.end() && *wrap == bucket; ++wrap) count += 256;
+                if (count >= asked) body(bucket, count);
+            }
+        }
+    };
+    parallel_for(number, threads, [&](Index p) {
+        Part& part = parts[static_cast<std::size_t>(p)];
         part.places.resize(FEW);
-        for (std::uint32_t b = 0; b < width; ++b) {
-            const std::uint32_t count = part.counts[b];
-            if (count < asked) continue;
-            count < FEW ? void(++part.places[count]) : void(part.many.emplace_back(count, from + b));
-        }
+        each(p, [&](std::uint32_t bucket, std::uint32_t count) {
+            count < FEW ? void(++part.places[count]) : void(part.many.emplace_back(count, bucket));
+        });
     });
     std::vector<std::pair<std::uint32_t, std::uint32_t>> many;
     for (const Part& part : parts) many.insert(many.end(), part.many.begin(), part.many.end());
@@ -346,11 +367,9 @@ std::vector<std::uint32_t> frequent_buckets(const std::uint32_t* packed, Index s
     for (std::size_t i = 0; i < many.size(); ++i) out[i] = many[i].second;
     parallel_for(number, threads, [&](Index p) {
         Part& part = parts[static_cast<std::size_t>(p)];
-        for (std::uint32_t b = 0; b < width; ++b) {
-            const std::uint32_t count = part.counts[b];
-            if (count >= asked && count < FEW)
-                out[static_cast<std::size_t>(part.places[count]++)] = static_cast<std::uint32_t>(p) * width + b;
-        }
+        each(p, [&](std::uint32_t bucket, std::uint32_t count) {
+            if (count < FEW) out[static_cast<std::size_t>(part.places[count]++)] = bucket;
+        });
     });
     if (static_cast<Index>(out.size()) > most) out.resize(static_cast<std::size_t>(most));
     return out;

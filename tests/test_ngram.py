@@ -506,7 +506,10 @@ def drawn_grams(seed: int, texts: int = 1000, buckets: int = 5000) -> tuple[Arra
 @pytest.mark.parametrize(("least", "most"), [(1, 10**6), (2, 100), (5, 10), (1, 0), (10**6, 5)])
 def test_frequent_buckets_are_those_of_numpy(least: int, most: int, threads: int) -> None:
     _, packed = drawn_grams(0)
-    often = np.repeat(np.array([7, 9, 5, 2**24 - 1, 3], dtype=np.uint32), [4095, 4096, 4096, 4097, 9000])
+    often = np.repeat(
+        np.array([7, 9, 5, 2**24 - 1, 3, 100, 2**23, 2**23 - 1], dtype=np.uint32),
+        [4095, 4096, 4096, 4097, 9000, 256, 255, 512],
+    )
     packed = np.concatenate([packed, often])
     buckets, counts = np.unique(packed % _core.BUCKETS, return_counts=True)
     order = np.lexsort([buckets, -counts])
