@@ -668,19 +668,25 @@ Weighed weigh(const std::int64_t* starts, const std::int32_t* places, const std:
     out.places.resize(static_cast<std::size_t>(out.starts[static_cast<std::size_t>(texts)]));
     out.values.resize(out.places.size());
     parallel_for(blocks, threads, [&](Index block) {
+        std::vector<std::int32_t>
+            own;  // of one text, with room for all its n-grams, so that no branch is foretold wrong
+        std::vector<float> values;
         each(block, [&](Index i) {
-            const std::size_t first = static_cast<std::size_t>(out.starts[static_cast<std::size_t>(i)]);
-            std::size_t at = first;
+            const std::size_t size = static_cast<std::size_t>(starts[i + 1] - starts[i]);
+            if (own.size() < size) own.resize(size), values.resize(size);
+            const auto first = out.starts[static_cast<std::size_t>(i)];
+            std::size_t kept = 0;
             double squares = 0.0;
             for (std::int64_t e = starts[i]; e < starts[i + 1]; ++e) {
-                const float size = scale[places[e]];
-                if (!(size > 0.0f)) continue;
-                const float value = of_count[counts[e]] * size;
+                const float value = of_count[counts[e]] * std::max(scale[places[e]], 0.0f);
                 squares += static_cast<double>(value) * static_cast<double>(value);
-                out.places[at] = places[e];
-                out.values[at++] = value;
+                own[kept] = places[e];
+                values[kept] = value;
+                kept += scale[places[e]] > 0.0f;
             }
-            to_unit(out.values.data(), first, at, squares);
+            to_unit(values.data(), 0, kept, squares);
+            std::copy_n(own.begin(), kept, out.places.begin() + first);
+            std::copy_n(values.begin(), kept, out.values.begin() + first);
         });
     });
     return out;
