@@ -668,8 +668,8 @@ Weighed weigh(const std::int64_t* starts, const std::int32_t* places, const std:
     out.places.resize(static_cast<std::size_t>(out.starts[static_cast<std::size_t>(texts)]));
     out.values.resize(out.places.size());
     parallel_for(blocks, threads, [&](Index block) {
-        std::vector<std::int32_t>
-            own;  // of one text, with room for all its n-grams, so that no branch is foretold wrong
+        // Of one text, with room for all its n-grams, so that none takes a branch that is foretold wrong.
+        std::vector<std::int32_t> own;
         std::vector<float> values;
         each(block, [&](Index i) {
             const std::size_t size = static_cast<std::size_t>(starts[i + 1] - starts[i]);

@@ -37,7 +37,8 @@ BEGIN = 6  # the first strength: a thousandth of the data's curvature, in factor
 MOST_STRENGTHS = 20  # each way
 CLEAR = 3.0  # standard errors of a difference that is no chance
 LITTLE = 1e-3  # of the loss, or of 0.05 nats: less does not count, nor does a quarter of the loss's standard error
-RIGHT = 0.08  # of the length that logits should have: a neighbour's are not nearer to it, or lose next to nothing less
+TOO_SHORT = 0.08  # of the length that logits should have: where more is lacking, a weaker penalty may be better, which
+TOO_LONG = 0.03  # takes longer to fit; where they have more to spare, a stronger one
 WEAKER = 3e-3  # of the loss that a weaker penalty must save where it takes longer to fit
 NO_LOSS = 1e-3  # nats: below it there is nothing left to find
 # What is believed of the penalty on the sum of losses, where columns are of a known scale, before any row is held out:
@@ -184,13 +185,14 @@ class Difference:
 class Scored:
     """A fit of a race: what stopped it early; what it says of the rows held out, (rows,) and (rows, outputs), and where
     it ended, with the parts of its metric and its facts: as long as the race, or one that goes on from its checkpoint,
-    needs them."""
+    needs them. stretching: what `stretched` sums up to, where the race goes by it."""
 
     stopped: str
     losses: Array | None
     logits: Array | None
     start: Start | None
     curvature: tuple[Array, Array, Array, tuple[int, int, int, int]] | None
+    stretching: tuple[float, float] | None = None
 
     @staticmethod
     def of(last: Ended, losses: Array | None, logits: Array | None) -> Scored:
@@ -271,6 +273,7 @@ class Race:
         self.losses: dict[int, Array] = {}  # of every row at each place, NaN where it is not scored
         self.logits: dict[int, Array] = {}  # at the places that still count
         self.done: dict[int, int] = {}  # how many folds are scored
+        self.stretching: dict[int, Array] = {}  # the sums of `stretched` over their rows
         self.best = 0
         self.is_long = now() is not None and p.features.stored * p.outputs >= LONG
         self.kept: dict[int, list[Scored]] = {}  # what a run has of the fits, by place
@@ -334,7 +337,10 @@ class Race:
             fold = self.folds[f]
             method, stopped = self._fit(replace(fold.rest, threads=1), place, self._share, fold.last)
             lasts[f] = ended(method)
-            return self._of_fold(fold, method, stopped)
+            found = self._of_fold(fold, method, stopped)
+            if found.logits is not None:
+                found.stretching = stretched(found.logits[fold.scored], p.codes[fold.rows][fold.scored])
+            return found
 
         def scored() -> list[Scored]:
             with ThreadPoolExecutor(max(1, min(p.threads, self.limit - begun))) as pool:
@@ -371,6 +377,8 @@ class Race:
         assert found.losses is not None
         self.losses[place][fold.rows] = found.losses
         self.done[place] = f + 1
+        if found.stretching is not None:
+            self.stretching[place] = self.stretching.get(place, 0.0) + np.array(found.stretching)
         fold.last = last or found.ended(fold.rest.objective(self.strength(place)))
         if self.is_long:  # a run has it as long as it is needed
             if fold.newest is not None:
@@ -482,17 +490,17 @@ class Race:
         return Difference(worse, self.error(beyond), little)
 
     def may_be_better(self, place: int) -> bool:
-        """Whether a neighbour of the best is worth a fit: a weaker penalty where the logits of the rows held out should
-        be longer by more than RIGHT, a stronger one where they should be shorter, or if more is believed of it.
+        """Whether a neighbour of the best is worth a fit: a weaker penalty where the logits of the rows held out are
+        TOO_SHORT, a stronger one where they are TOO_LONG, or if more is believed of it.
 
         Where weights are alike in scale, as those of n-grams and of filters are, the penalty that fits them is the one
         whose probabilities are calibrated.
         """
-        losses, best = self.losses[self.best], self.best
-        has = np.isfinite(losses)
-        lacks = stretch_of(self.logits[best][has], self.problem.codes[has]) - 1.0
-        told = self.unlikely(best) - self.unlikely(place)
-        return (lacks if place > best else -lacks) > RIGHT or told > LITTLE * max(self.mean(losses), 0.05)
+        slope, bend = self.stretching[self.best]
+        lacks = -slope / max(bend, 1e-300)
+        told = self.unlikely(self.best) - self.unlikely(place)
+        little = LITTLE * max(self.mean(self.losses[self.best]), 0.05)
+        return (lacks > TOO_SHORT if place > self.best else -lacks > TOO_LONG) or told > little
 
     def nothing_left(self) -> bool:
         """Whether the best loses so little that weaker penalties are not tried: n different rows say nothing of a loss
@@ -527,7 +535,7 @@ class Race:
         return (stronger.worse - weaker.worse) ** 2 / (8 * bend) > 0.25 * min(stronger.little, weaker.little)
 
     def forget(self, place: int) -> None:
-        for of in (self.losses, self.logits, self.done):
+        for of in (self.losses, self.logits, self.done, self.stretching):
             of.pop(place, None)
         self._let_go(place)
 
@@ -553,13 +561,17 @@ def row_losses(logits: Array, codes: NDArray[np.int32]) -> Array:
     return np.asarray(total - logits[np.arange(len(logits)), codes])
 
 
-def stretch_of(logits: Array, codes: NDArray[np.int32]) -> float:
-    """The factor, by a step of Newton's from 1, that logits (n, outputs) times it lose least by."""
+def stretched(logits: Array, codes: NDArray[np.int32]) -> tuple[float, float]:
+    """The first and second derivative of the sum of losses by a factor on all logits (n, outputs), at 1."""
     z = np.concatenate([np.zeros_like(logits), logits], axis=1) if logits.shape[1] == 1 else logits
     p = softmax(z)
     mean = np.einsum("ij,ij->i", p, z)
-    slope = float(np.mean(mean - z[np.arange(len(z)), codes]))
-    bend = float(np.mean(np.einsum("ij,ij->i", p, (z - mean[:, np.newaxis]) ** 2)))
+    return float(np.sum(mean - z[np.arange(len(z)), codes])), float(np.sum(p * (z - mean[:, np.newaxis]) ** 2))
+
+
+def stretch_of(logits: Array, codes: NDArray[np.int32]) -> float:
+    """The factor, by a step of Newton's from 1, that logits (n, outputs) times it lose least by."""
+    slope, bend = stretched(logits, codes)
     return 1.0 - slope / bend if bend > 0 else 1.0
 
 
