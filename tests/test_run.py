@@ -188,7 +188,7 @@ NETWORK = NetworkClassifier((5,), epochs=3)
     [
         (bent(), {}, (0.15, 0.4, 0.95)),  # of all, of which those in the midst of the races are most
         (bent(300), {"l2": 1e-3, "model": NETWORK}, (0.3, 0.7)),
-        (wordy(), {}, (0.5,)),
+        (wordy(), {}, (0.2, 0.5, 0.8)),
     ],
     ids=["curves", "network", "texts"],
 )
